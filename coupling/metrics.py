@@ -1,0 +1,207 @@
+r"""The definitions: mismatch, coupling, chance, angles, line shape, expodistance. Pure functions of arrays.
+
+Source: Aubry, Meng, Sugolov, Papyan, *Transformer Block Coupling and its Correlation with Generalization in LLMs*,
+ICLR 2025 (arXiv 2407.07810); line shape after Gai and Zhang 2021. Chance level and excess are this project's own.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import gammaln
+
+from coupling.errors import CouplingError
+
+
+def _frame(frame: Float[np.ndarray, "d K"], k: int) -> Float[np.ndarray, "d k"]:
+    return np.asarray(frame, dtype=np.float64)[:, :k]
+
+
+def _size(singular_values: Float[np.ndarray, "*a k"], norm: int) -> Float[np.ndarray, "*a"]:
+    """``||S||_p``: the trace norm for p = 1, the Frobenius norm for p = 2."""
+    if norm not in (1, 2):
+        raise CouplingError(f"norm is {norm}, but must be 1 (trace) or 2 (Frobenius)")
+    return np.sum(singular_values**norm, axis=-1) ** (1 / norm)
+
+
+def mismatch(
+    projection: Float[np.ndarray, "*a K K"],
+    singular_values: Float[np.ndarray, "*a K"],
+    *,
+    k: int | None = None,
+    norm: int = 2,
+    signed: bool = False,
+) -> Float[np.ndarray, "*a"]:
+    r"""How far Jacobian a is from diagonal in the top singular frames of Jacobian b.
+
+    .. math:: m_{K,p}(J_a, J_b) = \| |U_{b,K}^T J_a V_{b,K}| - S_{a,K} \|_F / \|S_{a,K}\|_p
+
+    The paper's formula has no absolute value, its published code has: it is kept by default.
+
+    Args:
+        projection: ``U_b^T J_a V_b``; for the swapped variant ``V_b^T J_a U_b``.
+        singular_values: of ``J_a``, largest first.
+        k: use the top k of the K given (default: all).
+        norm: p, 1 (trace) or 2 (Frobenius).
+        signed: leave the absolute value out.
+
+    Returns:
+        0 where a and b share their top singular vectors; no unit.
+
+    Raises:
+        CouplingError: if norm is neither 1 nor 2.
+    """
+    k = singular_values.shape[-1] if k is None else k
+    top, values = projection[..., :k, :k], singular_values[..., :k]
+    difference = (top if signed else np.abs(top)) - values[..., None] * np.eye(k)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.linalg.norm(difference, axis=(-2, -1)) / _size(values, norm)
+
+
+def coupling(mismatch: Float[np.ndarray, "*a"]) -> Float[np.ndarray, "*a"]:
+    """``1 - m``: 1 where two Jacobians share their top singular vectors."""
+    return 1 - mismatch
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What of a Jacobian decides its chance level.
+
+    Attributes:
+        frobenius: ``||J||_F``.
+        stretch: the mean of ``||J v||`` over random unit vectors v.
+        shape: (m, n) of J.
+    """
+
+    frobenius: float
+    stretch: float
+    shape: tuple[int, int]
+
+    @property
+    def entry_variance(self) -> float:
+        """Variance of an entry ``u^T J v`` for random unit u, v: ``||J||_F^2 / (m n)``, exactly."""
+        return self.frobenius**2 / (self.shape[0] * self.shape[1])
+
+    @property
+    def entry_magnitude(self) -> float:
+        r"""Mean of ``|u^T J v|``: ``E||J v||`` times ``E|u_1| = Gamma(m/2) / (sqrt(pi) Gamma((m+1)/2))``."""
+        m = self.shape[0]
+        return self.stretch * math.exp(gammaln(m / 2) - gammaln((m + 1) / 2)) / math.sqrt(math.pi)
+
+
+def chance_mismatch(
+    spread: Spread, singular_values: Float[np.ndarray, "K"], *, k: int | None = None, norm: int = 2, signed: bool = False
+) -> float:
+    r"""The expected mismatch with Haar-random orthonormal frames in place of ``U_b, V_b``, ``S_a`` kept.
+
+    With ``g = u^T J v`` for random unit u, v, the squared numerator Q has mean
+    ``K^2 E g^2 - 2 E|g| sum(s) + sum(s^2)`` (without the middle term if signed), exact in its moments of g; the mean
+    of its root is ``sqrt(E Q) (1 - Var Q / (8 (E Q)^2))`` to second order, with Var Q for Gaussian entries.
+    The tests hold it to draws of random frames.
+
+    Args:
+        spread: of ``J_a``.
+        singular_values: of ``J_a``, largest first.
+        k, norm, signed: as in ``mismatch``.
+
+    Returns:
+        The chance level of m; the same for the swapped variant.
+    """
+    values = np.asarray(singular_values, dtype=np.float64)[: len(singular_values) if k is None else k]
+    k = len(values)
+    total, squares = values.sum(), (values**2).sum()
+    if squares == 0:
+        return float("nan")
+    variance, magnitude = spread.entry_variance, spread.entry_magnitude
+    mean = k * k * variance + squares
+    deviation = 4 * variance * squares + 2 * (k * variance) ** 2
+    if not signed:
+        mean -= 2 * magnitude * total
+        deviation += -4 * magnitude**2 * squares - 4 * total * magnitude * variance
+    mean = max(mean, 0.0)
+    if mean == 0:
+        return 0.0
+    root = math.sqrt(mean) * max(0.0, 1 - max(deviation, 0.0) / (8 * mean**2))
+    return float(root / _size(values, norm))
+
+
+def excess(mismatch: Float[np.ndarray, "*a"], chance: Float[np.ndarray, "*a"]) -> Float[np.ndarray, "*a"]:
+    """``(m_chance - m) / m_chance``: the share of the chance level's mismatch that is gone; 0 at chance, 1 at best."""
+    return (chance - mismatch) / chance
+
+
+def haar_frame(d: int, k: int, generator: np.random.Generator) -> Float[np.ndarray, "d k"]:
+    """A Haar-random orthonormal frame: QR of a Gaussian matrix, with the signs of R's diagonal moved into Q."""
+    q, r = np.linalg.qr(generator.standard_normal((d, k)))
+    return q * np.sign(np.diagonal(r))
+
+
+def principal_angles(
+    overlap: Float[np.ndarray, "*a K K"], *, k: int | None = None
+) -> Float[np.ndarray, "*a k"]:  # fmt: skip
+    """Principal angles between two subspaces, in radians, smallest first.
+
+    Args:
+        overlap: ``A^T B`` of orthonormal frames A and B, (d, K) each.
+        k: compare the first k columns of each (default: all).
+    """
+    k = overlap.shape[-1] if k is None else k
+    cosines = np.linalg.svd(overlap[..., :k, :k], compute_uv=False)
+    return np.arccos(np.clip(cosines, 0.0, 1.0))
+
+
+def pair_mismatch(
+    jacobian_a: Float[np.ndarray, "d d"],
+    jacobian_b: Float[np.ndarray, "d d"],
+    k: int,
+    *,
+    norm: int = 2,
+    signed: bool = False,
+    swapped: bool = False,
+) -> float:
+    """The mismatch of two matrices, from their full SVDs: the definition, for checking and for small cases."""
+    a, b = np.asarray(jacobian_a, dtype=np.float64), np.asarray(jacobian_b, dtype=np.float64)
+    values = np.linalg.svd(a, compute_uv=False)
+    u, _, vh = np.linalg.svd(b)
+    left, right = _frame(u, k), _frame(vh.T, k)
+    if swapped:
+        left, right = right, left
+    return float(mismatch(left.T @ a @ right, values[:k], norm=norm, signed=signed))
+
+
+def line_shape_score(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarray, "n"]:
+    r"""How straight each token's path through the residual stream is; at least 1, and 1 on a straight line.
+
+    .. math:: \mathrm{LSS} = L / \| \sum_l u^l \|, \qquad u^l = (x^l - x^{l-1}) / \|x^l - x^{l-1}\|
+
+    Args:
+        trajectory: the residual stream from layer 0 to L.
+
+    Returns:
+        One score a token; NaN where a step has length zero, infinite where the unit steps cancel. No unit.
+    """
+    steps = np.diff(np.asarray(trajectory, dtype=np.float64), axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        units = steps / np.linalg.norm(steps, axis=-1, keepdims=True)
+        return len(steps) / np.linalg.norm(units.sum(axis=0), axis=-1)
+
+
+def expodistance(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarray, "n"]:
+    r"""How far each token's norm is from growing exponentially with depth; 0 when it does so exactly.
+
+    .. math:: \mathrm{ED} = \mathrm{Var}_l(a^l) / \mathrm{Mean}_l(a^l)^2, \qquad
+        a^l = \ln\|x^l\| - \ln\|x^{l-1}\|
+
+    with the population variance (divided by L).
+
+    Args:
+        trajectory: the residual stream from layer 0 to L.
+
+    Returns:
+        One value a token, no unit; infinite or NaN where the norm does not grow at all.
+    """
+    norms = np.linalg.norm(np.asarray(trajectory, dtype=np.float64), axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        growth = np.diff(np.log(norms), axis=0)
+        return growth.var(axis=0) / growth.mean(axis=0) ** 2

@@ -1,0 +1,231 @@
+"""One forward pass that records what enters every block; its Recording then answers for any block and token."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from coupling import attention
+from coupling.blocks import BlockCall, find_blocks, first_bad_block, output_of, trunk
+from coupling.errors import CouplingError
+from coupling.jacobian import BlockJacobian
+
+CHECKED_TOKENS = 16
+"""Length of the prefix on which the recording attention is compared with the model's own, once a model."""
+
+_agreeing: WeakSet[nn.Module] = WeakSet()
+"""Models on which the recording attention has been seen to compute what their own does."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One prompt's pass through a model: the trajectory, and all that replaying a block takes.
+
+    Attributes:
+        trajectory: the residual stream, layer 0 (what enters the first block) to L; (L + 1, n, d).
+        token_local: whether blocks can be replayed on one token alone.
+    """
+
+    model: nn.Module
+    trajectory: Float[Tensor, "layers n d"]
+    calls: list[BlockCall]
+    tape: attention.Tape
+    token_local: bool
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return len(self.calls)
+
+    @property
+    def n_tokens(self) -> int:
+        """n, the number of tokens."""
+        return self.trajectory.shape[1]
+
+    @property
+    def width(self) -> int:
+        """d, the size of the residual stream."""
+        return self.trajectory.shape[2]
+
+    def jacobian(self, block: int, token: int, output_token: int | None = None) -> BlockJacobian:
+        """The Jacobian of a block's output at one token by its input at another (default: the same).
+
+        Args:
+            block: index of the block, 0 to L - 1.
+            token: the input token s, 0 to n - 1.
+            output_token: the output token t.
+
+        Raises:
+            CouplingError: if the block, replayed, does not give what it gave inside the model.
+        """
+        target = token if output_token is None else output_token
+        expected = self.trajectory[block + 1, target]
+        if token == target:
+            expected = expected - self.trajectory[block, token]
+        paths = (True, False) if self.token_local else (False,)
+        for local in paths:
+            jacobian = self._jacobian(block, token, target, local=local)
+            if _close(jacobian.value, expected, self.trajectory[block + 1, target]):
+                return jacobian
+        raise CouplingError(
+            f"block {block}, called alone, does not give the output that it gave inside the model: "
+            "it is random, or depends on more than its arguments"
+        )
+
+    def _jacobian(self, block: int, token: int, target: int, *, local: bool) -> BlockJacobian:
+        call, stream = self.calls[block], self.trajectory[block]
+        kept = sorted({token, target}) if local else list(range(self.n_tokens))
+        rows = torch.tensor(kept, device=stream.device)
+        moving, read = kept.index(token), kept.index(target)
+        frozen = stream[rows]
+        place = torch.tensor([moving], device=stream.device)
+
+        def change(x: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
+            replaced = x[None] if len(kept) == 1 else frozen.index_copy(0, place, x[None])
+            output = call.at(replaced[None], rows) if local else call(replaced[None])
+            return output[0, read] - x if moving == read else output[0, read]
+
+        if local:
+            with attention.implementation(self.model, attention.NAME), attention.replaying(self.tape, rows):
+                return BlockJacobian(change, stream[token], tokens=len(kept))
+        with attention.implementation(self.model, _own(self.model)), sdpa_kernel(SDPBackend.MATH):
+            return BlockJacobian(change, stream[token], tokens=len(kept))
+
+
+def record(model: nn.Module, inputs: dict[str, Any], *, blocks: str | None = None) -> Recording:
+    """Run a model once on one prompt and record what enters every block.
+
+    Args:
+        model: a transformers model; it is put into evaluation mode for the pass and left as it was.
+        inputs: keyword arguments of its forward pass, batch size 1, such as ``{"input_ids": (1, n)}``.
+        blocks: name of the list of blocks, where it cannot be found.
+
+    Raises:
+        CouplingError: if the blocks are not a chain of residual blocks, or a weight or an activation is not finite.
+    """
+    _, modules = find_blocks(model, blocks)
+    return record_blocks(model, modules, inputs)
+
+
+def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> Recording:
+    """As ``record``, on blocks already found."""
+    local = attention.supports_interface(model)
+    if local and model not in _agreeing:
+        local = _attention_agrees(model, modules, inputs)
+        if local:
+            _agreeing.add(model)
+    tape = attention.Tape()
+    with attention.recording(tape):
+        streams, calls = _run(model, modules, inputs, attention.NAME if local else _own(model))
+    bad = next((i for i, stream in enumerate(streams) if not torch.isfinite(stream).all()), None)
+    if bad is not None:
+        raise CouplingError(_not_finite(modules, bad))
+    local = local and not tape.repeated and all(_attends(call.block, tape) for call in calls)
+    return Recording(model, torch.stack(streams), calls, tape, local)
+
+
+def _own(model: nn.Module) -> str | None:
+    """The model's own attention in its plainest form; None where it cannot be chosen."""
+    return "eager" if attention.supports_interface(model) else None
+
+
+def _attends(block: nn.Module, tape: attention.Tape) -> bool:
+    return any(module in tape.attended for module in block.modules())
+
+
+def _attention_agrees(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> bool:
+    """Whether the recording attention computes what the model's own does, on a short prefix of the prompt."""
+    ids = inputs.get("input_ids")
+    if ids is not None:
+        inputs = {
+            name: value[:, :CHECKED_TOKENS] if isinstance(value, Tensor) and value.shape == ids.shape else value
+            for name, value in inputs.items()
+        }
+    own, _ = _run(model, modules, inputs, "eager")
+    try:
+        with attention.recording(attention.Tape()):
+            ours, _ = _run(model, modules, inputs, attention.NAME)
+    except (TypeError, RuntimeError, ValueError, KeyError):  # an attention call of a form that we do not know
+        return False
+    return all(_close(a, b, b) or not torch.isfinite(b).all() for a, b in zip(ours, own, strict=True))
+
+
+def _run(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None
+) -> tuple[list[Float[Tensor, "n d"]], list[BlockCall]]:
+    """One forward pass with hooks on the blocks: the residual stream at every layer, and the calls."""
+    streams: list[Tensor] = []
+    outputs: list[Tensor] = []
+    calls: list[BlockCall] = []
+
+    def before(block, args, kwargs):
+        call, stream = BlockCall.of(block, args, kwargs)
+        calls.append(call)
+        streams.append(stream.detach())
+
+    def after(block, args, result):
+        outputs.append(output_of(result).detach())
+
+    network = trunk(model)
+    inside = set(network.modules())
+    if not all(module in inside for module in modules):
+        network = model
+    options = inspect.signature(network.forward).parameters
+    keywords = dict(inputs)
+    if "use_cache" in options:
+        keywords["use_cache"] = False
+    device = next(network.parameters()).device
+    keywords = {key: v.to(device) if isinstance(v, Tensor) else v for key, v in keywords.items()}
+    handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in modules]
+    handles += [module.register_forward_hook(after) for module in modules]
+    try:
+        with torch.no_grad(), attention.implementation(model, name):
+            network(**keywords)
+    finally:
+        for handle in handles:
+            handle.remove()
+    _check_chain(modules, calls, streams, outputs)
+    return [stream[0] for stream in streams] + [outputs[-1][0]], calls
+
+
+def _check_chain(
+    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor]
+) -> None:
+    """Each block once, in order, each fed with what the one before gave."""
+    if [call.block for call in calls] != modules:
+        raise CouplingError(
+            f"{len(modules)} blocks were called {len(calls)} times in one forward pass (each must be called once, in "
+            "order); name the residual blocks with --blocks (in Python: blocks=), for example --blocks model.layers"
+        )
+    if streams[0].shape[0] != 1:
+        raise CouplingError(f"a recording is of one prompt, but the batch holds {streams[0].shape[0]}")
+    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
+        if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
+            raise CouplingError(
+                f"what enters block {index + 1} is not what block {index} gave, so these are not residual blocks of "
+                "one stream; name them with --blocks (in Python: blocks=), for example --blocks model.layers"
+            )
+
+
+def _not_finite(modules: list[nn.Module], layer: int) -> str:
+    bad = first_bad_block(modules)
+    if bad is not None:
+        return f"the weights of block {bad[0]} hold a NaN or an infinity (parameter {bad[1]})"
+    if layer == 0:
+        return "the embeddings hold a NaN or an infinity: what enters block 0 is not finite"
+    return (
+        f"the output of block {layer - 1} is not finite (its weights are): the activations overflow; "
+        "try --dtype float32"
+    )
+
+
+def _close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:
+    """Equal to the rounding of the dtype, measured on the residual stream that both were read from."""
+    tolerance = (64 if value.dtype.itemsize > 2 else 16) * torch.finfo(value.dtype).eps
+    error = torch.linalg.vector_norm((value - expected).double())
+    return bool(error <= tolerance * torch.linalg.vector_norm(scale.double()).clamp_min(1e-30))
