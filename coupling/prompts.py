@@ -1,0 +1,183 @@
+"""Where prompts come from: a text, a file, standard input, a data set, or the bundled set."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from coupling.errors import CouplingError
+
+SUFFIXES = (".txt", ".jsonl", ".csv")
+USUAL_COLUMNS = ("prompt", "text")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Texts to measure on, and the name of their source.
+
+    Attributes:
+        texts: one prompt each, none of them empty.
+        source: "bundled", a file's name, "standard input", "text", or "dataset NAME".
+    """
+
+    texts: list[str]
+    source: str
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise CouplingError(f"there are no prompts in {self.source}")
+        for index, text in enumerate(self.texts):
+            if not text.strip():
+                raise CouplingError(f"prompt {index} of {self.source} is empty")
+
+    def limited(self, limit: int | None) -> "Prompts":
+        """The first ``limit`` prompts; all of them for None."""
+        if limit is not None and limit < 1:
+            raise CouplingError(f"--limit is {limit}, but must be at least 1")
+        return Prompts(self.texts[:limit], self.source)
+
+
+def bundled_prompts() -> Prompts:
+    """The project's own prompts: facts, arithmetic, code and common sense, seven of each."""
+    text = files("coupling").joinpath("data/prompts.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    order = sorted(range(len(rows)), key=lambda i: sum(r["category"] == rows[i]["category"] for r in rows[:i]))
+    return Prompts([rows[i]["text"] for i in order], "bundled")  # interleaved, so that --limit takes of every kind
+
+
+def read_prompts(source: str | Sequence[str] | None, *, column: str | None = None) -> Prompts:
+    """Prompts from what a user names.
+
+    Args:
+        source: a text; a .txt (a prompt a line), .jsonl or .csv file; "-" for standard input (a prompt a line);
+            a sequence of texts; None for the bundled set.
+        column: the field of a .jsonl or .csv file that holds the prompt (default: ``prompt`` or ``text``).
+
+    Raises:
+        CouplingError: if a file is missing, unreadable or not UTF-8, a field is missing, or a prompt is empty.
+    """
+    if source is None:
+        return bundled_prompts()
+    if not isinstance(source, str):
+        return Prompts(list(source), "texts")
+    if source == "-":
+        return Prompts(_lines(_decode(sys.stdin.buffer.read(), "standard input")), "standard input")
+    suffix = Path(source).suffix.lower() if "\n" not in source else ""
+    if suffix not in SUFFIXES:
+        if not source.strip():
+            raise CouplingError("the prompt is empty")
+        return Prompts([source], "text")
+    try:
+        content = Path(source).expanduser().read_bytes()
+    except OSError as error:
+        raise CouplingError(
+            f"cannot read the prompts file {source}: {error.strerror or error} (an argument that ends in "
+            f"{', '.join(SUFFIXES)} is taken for a file)"
+        ) from None
+    text = _decode(content, source)
+    if not text.strip():
+        raise CouplingError(f"the prompts file {source} is empty")
+    if suffix == ".txt":
+        return Prompts(_lines(text), source)
+    rows = _json_rows(text, source) if suffix == ".jsonl" else _csv_rows(text, source)
+    return Prompts(_pick(rows, column, source), source)
+
+
+def dataset_prompts(
+    name: str, *, config: str | None = None, split: str | None = None, column: str | None = None,
+    limit: int | None = None,
+) -> Prompts:  # fmt: skip
+    """Prompts from anything that ``datasets.load_dataset`` loads.
+
+    Args:
+        name: a hub id, or a local folder or file.
+        config: the data set's configuration.
+        split: default: test, validation or train, the first that there is.
+        column: default: ``prompt`` or ``text``.
+        limit: read no more rows than this.
+
+    Raises:
+        CouplingError: if the ``datasets`` package, the data set, the split or the column is not there.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise CouplingError("--dataset needs the datasets package: pip install 'block-coupling[datasets]'") from None
+    datasets.disable_progress_bars()
+    path = Path(name).expanduser()
+    builder = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
+    try:
+        if path.is_file() and path.suffix in builder:
+            loaded = datasets.load_dataset(builder[path.suffix], data_files=str(path))
+        else:
+            loaded = datasets.load_dataset(name, config)
+    except Exception as error:  # whatever a loader raises, the user is told which data set it was
+        raise CouplingError(f"cannot load the data set {name}: {first_line(error)}") from None
+    names = list(loaded)
+    chosen = split or next((s for s in ("test", "validation", "train") if s in names), names[0])
+    if chosen not in names:
+        raise CouplingError(f"the data set {name} has no split {chosen!r}, but {', '.join(map(str, names))}")
+    rows: list[Any] = list(islice(loaded[chosen], limit))
+    return Prompts(_pick(rows, column, f"dataset {name}"), f"dataset {name} [{chosen}]")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _decode(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CouplingError(f"{source} is not UTF-8 text (byte {error.start}); save it in that encoding") from None
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _json_rows(text: str, source: str) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise CouplingError(f"{source}, line {number}, is not JSON: {error.msg}") from None
+    return rows
+
+
+def _csv_rows(text: str, source: str) -> list[Any]:
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise CouplingError(f"{source} is not a CSV file: {error}") from None
+
+
+def _pick(rows: list[Any], column: str | None, source: str) -> list[str]:
+    """The prompt in every row."""
+    if rows and all(isinstance(row, str) for row in rows) and column is None:
+        return rows
+    if not all(isinstance(row, dict) for row in rows):
+        raise CouplingError(f"the rows of {source} are not objects with named fields")
+    names = list(rows[0]) if rows else []
+    if column is None:
+        usual = [name for name in USUAL_COLUMNS if name in names]
+        column = usual[0] if usual else names[0] if len(names) == 1 else None
+    if column is None or column not in names:
+        asked = "the prompt's column is not clear" if column is None else f"there is no column {column!r}"
+        raise CouplingError(f"{asked} in {source}; name it with --column: {', '.join(map(str, names)) or 'no columns'}")
+    texts = []
+    for index, row in enumerate(rows):
+        if not isinstance(row.get(column), str):
+            raise CouplingError(f"row {index} of {source} has no text in column {column!r}")
+        texts.append(row[column])
+    return texts

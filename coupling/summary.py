@@ -1,0 +1,147 @@
+"""What a run says in a few numbers: the table on screen, and the same as JSON."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from coupling.errors import CouplingError
+from coupling.measure import chance_score, off_diagonal, per_prompt, score, variable_name
+
+VARIANTS = (
+    ("absolute", {}),
+    ("signed", {"signed": True}),
+    ("swapped", {"swapped": True}),
+    ("swapped signed", {"signed": True, "swapped": True}),
+)
+
+
+def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
+    """A run in JSON-able numbers.
+
+    Args:
+        run: a Dataset of ``measure`` or ``analyze``.
+        pairs: how many of the strongest and weakest pairs to name.
+
+    Returns:
+        ``scores`` (a row for each K, p and variant, with chance level, excess and the standard deviation over
+        prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape score,
+        expodistance and growth of the residual norm) and ``provenance``.
+    """
+    rows = []
+    for k in run.k.values.tolist():
+        for norm in run.norm.values.tolist():
+            for variant, flags in VARIANTS:
+                rows.append({"k": k, "norm": norm, "variant": variant} | _score(run, k, norm, **flags))
+    strongest, weakest = _extreme_pairs(run, pairs)
+    growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
+    return {
+        "scores": rows,
+        "strongest": strongest,
+        "weakest": weakest,
+        "tokens": {
+            "line_shape_score": _distribution(run.line_shape_score),
+            "expodistance": _distribution(run.expodistance),
+            "residual_growth": _distribution(growth),
+        },
+        "blocks": int(run.sizes["layer"]) - 1,
+        "prompts": int(run.sizes["prompt"]),
+        "worst_relative_singular_value_error": _finite(
+            float((run.singular_value_error / run.singular_values.isel(rank=0)).max())
+        ),
+        "provenance": {key: value for key, value in run.attrs.items()},
+    }
+
+
+def _score(run: xr.Dataset, k: int, norm: int, *, signed: bool = False, swapped: bool = False) -> dict[str, Any]:
+    value = score(run, k, norm, signed=signed, swapped=swapped)
+    chance = chance_score(run, k, norm, signed=signed)
+    each = per_prompt(run, variable_name("mismatch", signed=signed, swapped=swapped)).sel(k=k, norm=norm)
+    return {
+        "score": _finite(value),
+        "chance": _finite(chance),
+        "excess": _finite((value - chance) / (1 - chance)),
+        "sd_over_prompts": _finite(float(each.std(ddof=1))) if run.sizes["prompt"] > 1 else None,
+    }
+
+
+def _extreme_pairs(run: xr.Dataset, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Pairs of blocks for depth, single blocks (over their token pairs) for the other kinds."""
+    values = 1 - off_diagonal(run, "mismatch").sel(k=run.k.values[-1], norm=2)
+    depth = run.attrs.get("kind", "depth") == "depth"
+    kept = ("block", "other_block") if depth else ("block",)
+    mean = values.mean([dim for dim in values.dims if dim not in kept])
+    flat = mean.values.ravel()
+    order = [int(i) for i in np.argsort(flat, kind="stable") if np.isfinite(flat[i])]
+
+    def named(index: int) -> dict[str, Any]:
+        places = np.unravel_index(index, mean.shape)
+        block = int(run.block.values[places[0]])
+        other = int(run.other_block.values[places[-1]])
+        return {"block": block, "other_block": other, "coupling": float(flat[index])}
+
+    return [named(i) for i in reversed(order[-count:])], [named(i) for i in order[:count]]
+
+
+def _distribution(values: xr.DataArray) -> dict[str, Any]:
+    finite = values.values[np.isfinite(values.values)]
+    if not len(finite):
+        return {"mean": None, "median": None, "sd": None, "tokens": 0}
+    return {
+        "mean": float(finite.mean()),
+        "median": float(np.median(finite)),
+        "sd": float(finite.std()),
+        "tokens": len(finite),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
+    """How two runs differ: in provenance, in every score they share, and pair by pair.
+
+    Args:
+        first, second: Datasets of ``measure`` or ``analyze``.
+
+    Returns:
+        ``provenance`` (attributes that differ, both values), ``scores`` (rows with both scores, their difference,
+        and, on equal prompts, the standard error of the paired difference), ``largest_pair_difference`` of the
+        mismatch (None where the runs have other shapes), and ``identical``.
+
+    Raises:
+        CouplingError: if the runs share no K, or are of different kinds.
+    """
+    kinds = first.attrs.get("kind"), second.attrs.get("kind")
+    if kinds[0] != kinds[1]:
+        raise CouplingError(f"one run is of kind {kinds[0]}, the other of kind {kinds[1]}: their scores do not compare")
+    shared = sorted(set(first.k.values.tolist()) & set(second.k.values.tolist()))
+    if not shared:
+        raise CouplingError(f"the runs share no K: {first.k.values.tolist()} and {second.k.values.tolist()}")
+    keys = [key for key in {**first.attrs, **second.attrs} if first.attrs.get(key) != second.attrs.get(key)]
+    same_prompts = first.attrs.get("prompts_hash") == second.attrs.get("prompts_hash") is not None
+    rows = []
+    for k in shared:
+        for norm in first.norm.values.tolist():
+            for variant, flags in VARIANTS:
+                a, b = _score(first, k, norm, **flags), _score(second, k, norm, **flags)
+                row = {"k": k, "norm": norm, "variant": variant, "first": a, "second": b}
+                row["difference"] = None if None in (a["score"], b["score"]) else b["score"] - a["score"]
+                row["standard_error"] = None
+                if same_prompts and first.sizes["prompt"] == second.sizes["prompt"] > 1:
+                    name = variable_name("mismatch", **flags)
+                    paired = (per_prompt(first, name) - per_prompt(second, name)).sel(k=k, norm=norm)
+                    row["standard_error"] = _finite(float(paired.std(ddof=1)) / np.sqrt(paired.size))
+                rows.append(row)
+    largest = None
+    a, b = first.mismatch.sel(k=shared), second.mismatch.sel(k=shared)
+    if a.shape == b.shape:
+        largest = _finite(float(np.nanmax(np.abs(a.values - b.values))))
+    return {
+        "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in sorted(keys)},
+        "same_prompts": bool(same_prompts),
+        "scores": rows,
+        "largest_pair_difference": largest,
+        "identical": bool(first.drop_attrs().identical(second.drop_attrs())),
+    }
