@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from coupling.errors import CouplingError
-from coupling.measure import chance_score, off_diagonal, per_prompt, score, variable_name
+from coupling.scores import chance_score, off_diagonal, per_prompt, score, variable_name
 
 VARIANTS = (
     ("absolute", {}),
@@ -46,6 +46,7 @@ def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
         },
         "blocks": int(run.sizes["layer"]) - 1,
         "prompts": int(run.sizes["prompt"]),
+        "singular_values_converged": not bool((run.unconverged > 0).any()),
         "worst_relative_singular_value_error": _finite(
             float((run.singular_value_error / run.singular_values.isel(rank=0)).max())
         ),

@@ -13,7 +13,7 @@ import xarray as xr
 from coupling.blocks import find_blocks
 from coupling.errors import CouplingError
 from coupling.load import Checkpoint, load, tokenize
-from coupling.measure import Settings, join_prompts, measure_recording, provenance
+from coupling.measurement import Settings, join_prompts, measure_recording, provenance
 from coupling.prompts import Prompts, read_prompts
 from coupling.store import RunFolder, open_run
 from coupling.trajectory import record_blocks
@@ -51,7 +51,7 @@ def analyze(
         revision, dtype, device, trust_remote_code, blocks: see ``load``.
         truncate: cut prompts to the model's context.
         progress: see ``Progress``.
-        **settings: the fields of ``coupling.measure.Settings``: kind, token, fixed_token, block_pairs, engine,
+        **settings: the fields of ``coupling.measurement.Settings``: kind, token, fixed_token, block_pairs, engine,
             tol, seed.
 
     Returns:

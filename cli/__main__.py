@@ -1,0 +1,5 @@
+"""The ``coupling`` command."""
+
+from coupling.cli.app import main
+
+main()

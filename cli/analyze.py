@@ -1,0 +1,226 @@
+"""``coupling analyze MODEL``: measure a checkpoint on prompts."""
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coupling.cli.options import Json, print_json
+from coupling.errors import CouplingError
+
+
+class Kind(StrEnum):
+    """Which Jacobians are compared."""
+
+    depth = "depth"
+    self = "self"
+    context_input = "context-input"
+    context_output = "context-output"
+
+
+class Engine(StrEnum):
+    """How singular vectors are found."""
+
+    auto = "auto"
+    dense = "dense"
+    matrix_free = "matrix-free"
+
+
+class Dtype(StrEnum):
+    """The precision of the model's passes."""
+
+    auto = "auto"
+    float32 = "float32"
+    float64 = "float64"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+MODEL, PROMPTS, MEASURE, OUTPUT = "Model", "Prompts", "Measurement", "Output"
+
+
+def analyze(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A local folder or a Hugging Face hub id. Default: the bundled small checkpoint.",
+                       show_default=False),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="A text, a file (.txt a prompt a line, .jsonl, .csv), or - for standard input. "
+                     "Default: the bundled set.", show_default=False, rich_help_panel=PROMPTS),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column that holds the prompt.", show_default=False, rich_help_panel=PROMPTS)
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Anything that datasets.load_dataset loads.", show_default=False, rich_help_panel=PROMPTS),
+    ] = None,
+    dataset_config: Annotated[
+        str | None, typer.Option(help="The data set's configuration.", show_default=False, rich_help_panel=PROMPTS)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The data set's split.", show_default=False, rich_help_panel=PROMPTS)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N prompts.", show_default=False, rich_help_panel=PROMPTS)
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=PROMPTS)
+    ] = False,
+    k: Annotated[
+        list[int] | None,
+        typer.Option("--k", min=1, help="Number of top singular vectors; may be repeated. Default: 10.",
+                     show_default=False, rich_help_panel=MEASURE),
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="Which Jacobians are compared.", rich_help_panel=MEASURE)] = Kind.depth,
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="Tokens measured: indices such as 0,5,-1, last, or all. Default: last for depth, "
+                     "all for the other kinds.", show_default=False, rich_help_panel=MEASURE),
+    ] = None,
+    fixed_token: Annotated[
+        str | None,
+        typer.Option(help="The token that a context kind holds: an index or last.", show_default=False,
+                     rich_help_panel=MEASURE),
+    ] = None,
+    block_pair: Annotated[
+        list[str] | None,
+        typer.Option(help="For kind self: a pair of blocks such as 2:5; may be repeated. Default: each block with "
+                     "itself.", show_default=False, rich_help_panel=MEASURE),
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="How singular vectors are found.", rich_help_panel=MEASURE)
+    ] = Engine.auto,
+    tol: Annotated[
+        float, typer.Option(help="Relative residual at which the matrix-free engine stops.", rich_help_panel=MEASURE)
+    ] = 1e-4,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.", rich_help_panel=MEASURE)] = 0,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of a hub repository.", show_default=False, rich_help_panel=MODEL),
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="auto widens half precision to float32.", rich_help_panel=MODEL)
+    ] = Dtype.auto,
+    device: Annotated[
+        str, typer.Option(help="auto takes an accelerator if there is one.", rich_help_panel=MODEL)
+    ] = "auto",
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="Name of the list of residual blocks, such as model.layers, where it is not found.",
+                     show_default=False, rich_help_panel=MODEL),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the repository brings.", rich_help_panel=MODEL)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the run. Default: a new one under runs/.", show_default=False,
+                     rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is there.", rich_help_panel=OUTPUT)
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)] = False,
+) -> None:  # fmt: skip
+    """Measure block coupling of a checkpoint, and save the run."""
+    if overwrite and resume:
+        raise typer.BadParameter("--overwrite and --resume exclude each other")
+    if prompts is not None and dataset is not None:
+        raise typer.BadParameter("--prompts and --dataset exclude each other")
+    if resume and out is None:
+        raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
+    settings: dict[str, Any] = {
+        "k": tuple(k) if k else (10,), "kind": kind.value, "engine": engine.value, "tol": tol, "seed": seed,
+        "token": None if tokens is None else parse_tokens(tokens),
+        "fixed_token": None if fixed_token is None else parse_token(fixed_token),
+        "block_pairs": tuple(parse_pair(pair) for pair in block_pair or ()),
+    }  # fmt: skip
+    from rich.console import Console
+
+    screen = Console(stderr=True, quiet=quiet)
+    from coupling.cli.progress import PromptProgress, quiet_libraries
+
+    quiet_libraries()
+    with screen.status("loading libraries"):
+        from coupling.analysis import analyze as run_analysis
+        from coupling.measurement import Settings
+        from coupling.prompts import dataset_prompts, read_prompts
+        from coupling.summary import summarize
+
+    Settings(**settings)  # a wrong setting is reported before anything is loaded
+    if dataset is not None:
+        texts = dataset_prompts(dataset, config=dataset_config, split=split, column=column, limit=limit)
+    else:
+        texts = read_prompts(prompts, column=column)
+    texts = texts.limited(limit)
+    if model is None:
+        screen.print("no MODEL given: measuring the bundled checkpoint, a small Llama trained on Python source")
+    out = out if out is not None else new_folder(model)
+    try:
+        with PromptProgress(screen) as progress:
+            run = run_analysis(
+                model, texts, out=out, overwrite=overwrite, resume=resume, revision=revision, dtype=dtype.value,
+                device=device, trust_remote_code=trust_remote_code, blocks=blocks, truncate=truncate,
+                progress=progress, **settings,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; the prompts measured so far are kept. Go on: the same command with --out {out} --resume",
+              file=sys.stderr)  # fmt: skip
+        raise
+    summary = summarize(run) | {"run": str(out)}
+    if json:
+        print_json(summary)
+    elif not quiet:
+        from coupling.cli.tables import print_run
+
+        print_run(summary, Console())
+    if not quiet:
+        screen.print(f"saved in {out}", highlight=False, soft_wrap=True)
+
+
+def parse_token(name: str) -> int | str:
+    """``last`` or an index."""
+    if name == "last":
+        return "last"
+    try:
+        return int(name)
+    except ValueError:
+        raise typer.BadParameter(f"token {name!r} is not an index or last") from None
+
+
+def parse_tokens(names: str) -> int | str | tuple[int | str, ...]:
+    """``last``, ``all``, an index, or several with commas between."""
+    if names == "all":
+        return "all"
+    tokens = tuple(parse_token(name.strip()) for name in names.split(","))
+    return tokens if len(tokens) > 1 else tokens[0]
+
+
+def parse_pair(pair: str) -> tuple[int, int]:
+    """``2:5``."""
+    try:
+        first, second = pair.split(":")
+        return int(first), int(second)
+    except ValueError:
+        raise typer.BadParameter(f"block pair {pair!r} is not of the form 2:5") from None
+
+
+def new_folder(model: str | None) -> Path:
+    """A folder under runs/ that is not there yet, named for the model and the time."""
+    name = Path(model).name if model else "bundled"
+    stem = f"{name or 'model'}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in range(1000):
+        folder = Path("runs") / (stem if number == 0 else f"{stem}-{number}")
+        if not folder.exists():
+            return folder
+    raise CouplingError(f"there is no free folder name left under runs/ for {stem}")

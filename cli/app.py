@@ -1,0 +1,67 @@
+"""The Typer application: gathers the commands, and turns errors into one line and an exit code."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from coupling.cli import analyze, diff, show
+from coupling.errors import CouplingError
+
+app = typer.Typer(
+    name="coupling",
+    help="Measure transformer block coupling on any Hugging Face checkpoint.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command(name="analyze")(analyze.analyze)
+app.command(name="show")(show.show)
+app.command(name="diff")(diff.diff)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from coupling.version import __version__
+
+        typer.echo(f"block-coupling {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Measure transformer block coupling on any Hugging Face checkpoint."""
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 the user's input or environment, 2 wrong usage, 130 interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except CouplingError as error:
+        _fail(str(error), 1)
+    except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `coupling show RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        _fail("the machine's memory is not enough; try a shorter prompt, a smaller --k, or --dtype bfloat16", 1)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        _fail("the device's memory is not enough; try --dtype bfloat16, --device cpu or a shorter prompt", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,53 @@
+"""A progress bar over prompts and blocks with the time left, on stderr."""
+
+import os
+import warnings
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class PromptProgress:
+    """Called as ``progress(prompt, prompts, done, total)``; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=console.quiet,
+        )
+        self._task = self._bar.add_task("loading the model", total=None)
+
+    def __enter__(self) -> "PromptProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, prompt: int, prompts: int, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(
+            self._task,
+            description=f"prompt {prompt + 1}/{prompts}, Jacobian {done}/{total}",
+            completed=prompt + done / total,
+            total=prompts,
+        )
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries' progress bars and warnings off the user's screen."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
