@@ -142,7 +142,7 @@ class Factored:
     spread: metrics.Spread
 
 
-def factor(jacobian: BlockJacobian, settings: Settings, *, compared: int) -> Factored:
+def factor(jacobian: BlockJacobian | DenseJacobian, settings: Settings, *, compared: int) -> Factored:
     """Top singular triplets of one Jacobian that will be compared with so many.
 
     Raises:
@@ -152,14 +152,14 @@ def factor(jacobian: BlockJacobian, settings: Settings, *, compared: int) -> Fac
     extra = 2 * compared * k + PROBES
     engine = choose_engine(jacobian.shape, k, extra_columns=extra) if settings.engine == "auto" else settings.engine
     operator: BlockJacobian | DenseJacobian = jacobian
-    if engine == "dense":
+    if engine == "dense" and isinstance(jacobian, BlockJacobian):
         operator = DenseJacobian(jacobian.to_dense())
     triplets = top_singular_triplets(operator, k, engine=engine, tol=settings.tol, seed=settings.seed)
     return Factored(_kept(operator, jacobian, compared), triplets, _spread(operator, settings.seed))
 
 
 def _kept(
-    operator: BlockJacobian | DenseJacobian, jacobian: BlockJacobian, compared: int
+    operator: BlockJacobian | DenseJacobian, jacobian: BlockJacobian | DenseJacobian, compared: int
 ) -> BlockJacobian | DenseJacobian:
     """The dense matrix if all of its group fit in memory, else the operator that can make its products again."""
     size = operator.shape[0] * operator.shape[1] * operator.dtype.itemsize

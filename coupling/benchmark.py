@@ -1,0 +1,297 @@
+"""This engine beside the naive pipeline, in one process: times, ratio, memory, error, and where the time goes.
+
+Run it as ``python -m coupling.benchmark``. The naive pipeline is what the paper's published code does: for every
+block the d x d Jacobian by reverse mode through the full sequence (at its best chunk size, sought first), a full
+SVD of each, and all pairs.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from transformers import GPT2Config, GPT2Model
+
+from coupling import metrics
+from coupling.blocks import find_blocks
+from coupling.jacobian import DenseJacobian
+from coupling.measurement import Settings, compare, factor
+from coupling.trajectory import record_blocks
+
+CHUNKS = (1, 4, 8, 16, 32, 64)
+"""Chunk sizes tried for the naive pipeline, in rows of the Jacobian a pass."""
+
+
+def build(layers: int, hidden: int, heads: int, context: int, device: str) -> GPT2Model:
+    """A GPT-2 of a given shape with random weights: flat spectra, the hardest case for singular vectors."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=layers, n_embd=hidden, n_head=heads, n_positions=max(context, 8), vocab_size=1024,
+        bos_token_id=0, eos_token_id=0, attn_implementation="sdpa",
+    )  # fmt: skip
+    return GPT2Model(config).eval().requires_grad_(False).to(device)
+
+
+class PeakMemory:
+    """The most memory above where it started, in bytes, sampled every few milliseconds; a context manager."""
+
+    def __init__(self, device: str) -> None:
+        self._cuda = device.startswith("cuda")
+        self._process = psutil.Process()
+        self.peak = 0
+
+    def __enter__(self) -> "PeakMemory":
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+            self._start = torch.cuda.memory_allocated()
+            return self
+        self._start = self._process.memory_info().rss
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.005):
+            self.peak = max(self.peak, self._process.memory_info().rss - self._start)
+
+    def __exit__(self, *_: object) -> None:
+        if self._cuda:
+            self.peak = torch.cuda.max_memory_allocated() - self._start
+        else:
+            self._stop.set()
+            self._thread.join()
+
+
+def _clock(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def engine_pipeline(model: GPT2Model, ids: torch.Tensor, k: int) -> tuple[np.ndarray, dict[str, float]]:
+    """Ours: the mismatch of all pairs, (block, other_block) at p = 2, and the seconds of each stage."""
+    device, settings = str(ids.device), Settings((k,))
+    _, blocks = find_blocks(model)
+    stages = {"forward and record": 0.0, "linearize": 0.0, "Jacobians": 0.0, "singular vectors": 0.0, "compare": 0.0}
+    before = _clock(device)
+
+    def lap(stage: str) -> None:
+        nonlocal before
+        now = _clock(device)
+        stages[stage] += now - before
+        before = now
+
+    recording = record_blocks(model, blocks, {"input_ids": ids})
+    lap("forward and record")
+    factored = []
+    for block in range(recording.n_blocks):
+        jacobian = recording.jacobian(block, recording.n_tokens - 1)
+        lap("linearize")
+        matrix = DenseJacobian(jacobian.to_dense())
+        lap("Jacobians")
+        factored.append(factor(matrix, settings, compared=recording.n_blocks))
+        lap("singular vectors")
+    arrays = compare(factored, factored, settings.k).arrays
+    lap("compare")
+    return arrays["mismatch"][0, 1], stages
+
+
+def naive_jacobian(model: GPT2Model, ids: torch.Tensor, block: int, chunk: int, rows: int | None = None) -> torch.Tensor:
+    """One block's d x d Jacobian at the last token by reverse mode through the full sequence; (rows, d)."""
+    module = model.h[block]
+    with torch.no_grad():
+        seen: list[torch.Tensor] = []
+        handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        model(ids, use_cache=False)
+        handle.remove()
+    stream = seen[0].detach().requires_grad_()
+    n, d = stream.shape[1:]
+    mask = torch.full((n, n), torch.finfo(stream.dtype).min, dtype=stream.dtype, device=stream.device).triu(1)[None, None]
+    output = module(stream, attention_mask=mask)
+    last = (output[0] if isinstance(output, tuple) else output)[0, -1] - stream[0, -1]
+    directions = torch.eye(d, dtype=stream.dtype, device=stream.device)[:rows]
+    parts = []
+    for piece in directions.split(chunk):
+        if chunk == 1:
+            (gradient,) = torch.autograd.grad(last, stream, piece[0], retain_graph=True)
+            parts.append(gradient[None, 0, -1])
+        else:
+            (gradient,) = torch.autograd.grad(last, stream, piece, retain_graph=True, is_grads_batched=True)
+            parts.append(gradient[:, 0, -1])
+    return torch.cat(parts)
+
+
+def best_chunk(model: GPT2Model, ids: torch.Tensor) -> int:
+    """The chunk size at which the naive Jacobian is fastest, tried on as many rows as the largest."""
+    device, seconds = str(ids.device), {}
+    for chunk in CHUNKS:
+        naive_jacobian(model, ids, 0, chunk, rows=chunk)
+        before = _clock(device)
+        naive_jacobian(model, ids, 0, chunk, rows=max(CHUNKS))
+        seconds[chunk] = _clock(device) - before
+    return min(seconds, key=lambda chunk: seconds[chunk])
+
+
+def naive_pipeline(model: GPT2Model, ids: torch.Tensor, k: int, chunk: int) -> np.ndarray:
+    """The published code's way: the mismatch of all pairs, (block, other_block) at p = 2."""
+    triplets = []
+    for block in range(len(model.h)):
+        jacobian = naive_jacobian(model, ids, block, chunk)
+        u, s, vh = torch.linalg.svd(jacobian)
+        triplets.append((jacobian, u[:, :k], s[:k], vh[:k].mT))
+    return _all_pairs(triplets)
+
+
+def _all_pairs(triplets: list[tuple[torch.Tensor, ...]]) -> np.ndarray:
+    result = np.empty((len(triplets), len(triplets)))
+    for a, (jacobian, _, values, _) in enumerate(triplets):
+        for b, (_, left, _, right) in enumerate(triplets):
+            projection = (left.mT @ jacobian @ right).cpu().double().numpy()
+            result[a, b] = metrics.mismatch(projection, values.cpu().double().numpy())
+    return result
+
+
+def reference(model: GPT2Model, ids: torch.Tensor, k: int) -> np.ndarray:
+    """The mismatch in float64 from full SVDs (the Jacobians' own check against autograd is in the tests)."""
+    double = copy.deepcopy(model).double()
+    _, blocks = find_blocks(double)
+    recording = record_blocks(double, blocks, {"input_ids": ids})
+    triplets = []
+    for block in range(recording.n_blocks):
+        matrix = recording.jacobian(block, recording.n_tokens - 1).to_dense()
+        u, s, vh = torch.linalg.svd(matrix)
+        triplets.append((matrix, u[:, :k], s[:k], vh[:k].mT))
+    return _all_pairs(triplets)
+
+
+def median_seconds(function: Callable[[], Any], device: str, repeats: int) -> float:
+    """The median of a few timed calls, after one untimed."""
+    function()
+    seconds = []
+    for _ in range(repeats):
+        before = _clock(device)
+        function()
+        seconds.append(_clock(device) - before)
+    return statistics.median(seconds)
+
+
+def gemm_peak(hidden: int, device: str) -> float:
+    """The best rate seen of the block's own matrix products, in operations a second."""
+    a, b = torch.randn(hidden, 4 * hidden, device=device), torch.randn(4 * hidden, hidden, device=device)
+    seconds = []
+    for _ in range(30):
+        before = _clock(device)
+        a @ b
+        seconds.append(_clock(device) - before)
+    return 8 * hidden**3 / min(seconds)
+
+
+def benchmark(
+    tokens: int, *, layers: int, hidden: int, heads: int, k: int, repeats: int, naive: bool, device: str
+) -> dict[str, Any]:
+    """Everything that is printed of one prompt length, in seconds, bytes and operations a second."""
+    model = build(layers, hidden, heads, tokens, device)
+    ids = torch.randint(0, 1024, (1, tokens), generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.no_grad():
+        forward = median_seconds(lambda: model(ids, use_cache=False), device, repeats)
+    engine_pipeline(model, ids, k)  # warm
+    runs, ours = [], np.empty(0)
+    with PeakMemory(device) as memory:
+        for _ in range(repeats):
+            before = _clock(device)
+            ours, stages = engine_pipeline(model, ids, k)
+            runs.append((_clock(device) - before, stages))
+    runs.sort(key=lambda run: run[0])
+    seconds, stages = runs[len(runs) // 2]
+    exact = reference(model, ids, k)
+    operations = layers * hidden * 2 * 12 * hidden**2  # one backward pass through the linear layers, a row each
+    result: dict[str, Any] = {
+        "tokens": tokens, "forward_seconds": forward, "engine_seconds": seconds, "stages": stages,
+        "beyond_forward_seconds": seconds - forward, "engine_peak_bytes": memory.peak,
+        "engine_error": float(np.abs(ours - exact).max()),
+        "gemm_peak": gemm_peak(hidden, device), "jacobian_rate": operations / stages["Jacobians"],
+    }  # fmt: skip
+    if naive:
+        eager = build(layers, hidden, heads, tokens, device)
+        eager.set_attn_implementation("eager")
+        chunk = best_chunk(eager, ids)
+        with PeakMemory(device) as memory:
+            before = _clock(device)
+            theirs = naive_pipeline(eager, ids, k, chunk)
+            naive_seconds = _clock(device) - before
+        result |= {
+            "naive_chunk": chunk, "naive_seconds": naive_seconds, "ratio": naive_seconds / seconds,
+            "naive_peak_bytes": memory.peak, "naive_error": float(np.abs(theirs - exact).max()),
+        }  # fmt: skip
+    return result
+
+
+def print_results(results: list[dict[str, Any]], console: Console) -> None:
+    """The figures as a table, a column a prompt length."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for result in results:
+        table.add_column(f"n = {result['tokens']}", justify="right")
+
+    def row(label: str, key: str, form: Callable[[Any], str]) -> None:
+        if any(key in result for result in results):
+            table.add_row(label, *(form(result[key]) if key in result else "-" for result in results))
+
+    row("naive, best chunk", "naive_seconds", lambda v: f"{v:.1f} s")
+    row("  its chunk size", "naive_chunk", str)
+    row("this engine", "engine_seconds", lambda v: f"{v:.2f} s")
+    row("times faster", "ratio", lambda v: f"{v:.0f}")
+    row("naive, peak memory", "naive_peak_bytes", lambda v: f"{v / 2**20:.0f} MB")
+    row("engine, peak memory", "engine_peak_bytes", lambda v: f"{v / 2**20:.0f} MB")
+    row("naive, largest error in m", "naive_error", lambda v: f"{v:.1e}")
+    row("engine, largest error in m", "engine_error", lambda v: f"{v:.1e}")
+    row("the model's own forward pass", "forward_seconds", lambda v: f"{v:.2f} s")
+    row("engine beyond the forward pass", "beyond_forward_seconds", lambda v: f"{v:.2f} s")
+    table.add_section()
+    for stage in results[0]["stages"]:
+        table.add_row(stage, *(f"{r['stages'][stage]:.2f} s" for r in results))
+    row("GEMM peak of this machine", "gemm_peak", lambda v: f"{v / 1e9:.0f} GFLOP/s")
+    table.add_row("Jacobians, share of that peak", *(f"{r['jacobian_rate'] / r['gemm_peak']:.0%}" for r in results))
+    console.print(table)
+
+
+def main() -> None:
+    """Parse the arguments, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m coupling.benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, action="append", help="prompt length; may be repeated (default 128)")
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--hidden", type=int, default=768)
+    parser.add_argument("--heads", type=int, default=12)
+    parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=5, help="the median of so many runs of the engine is reported")
+    parser.add_argument("--no-naive", action="store_true", help="leave the slow side out")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
+    args = parser.parse_args()
+    console = Console(stderr=args.json)
+    name = torch.cuda.get_device_name() if args.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    console.print(f"{args.layers} blocks of width {args.hidden}, random weights, K = {args.k}, fp32, {args.device} ({name})")
+    results = [
+        benchmark(n, layers=args.layers, hidden=args.hidden, heads=args.heads, k=args.k, repeats=args.repeats,
+                  naive=not args.no_naive, device=args.device)
+        for n in args.tokens or [128]
+    ]  # fmt: skip
+    if args.json:
+        print(json.dumps(results, indent=2))
+    else:
+        print_results(results, console)
+
+
+if __name__ == "__main__":
+    main()
