@@ -9,6 +9,7 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -201,19 +202,25 @@ def benchmark(
     tokens: int, *, layers: int, hidden: int, heads: int, k: int, repeats: int, naive: bool, device: str
 ) -> dict[str, Any]:
     """Everything that is printed of one prompt length, in seconds, bytes and operations a second."""
+
+    def say(stage: str) -> None:
+        print(f"n = {tokens}: {stage}", file=sys.stderr, flush=True)
+
+    say("engine")
     model = build(layers, hidden, heads, tokens, device)
     ids = torch.randint(0, 1024, (1, tokens), generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
         forward = median_seconds(lambda: model(ids, use_cache=False), device, repeats)
-    engine_pipeline(model, ids, k)  # warm
     runs, ours = [], np.empty(0)
     with PeakMemory(device) as memory:
+        engine_pipeline(model, ids, k)  # warm
         for _ in range(repeats):
             before = _clock(device)
             ours, stages = engine_pipeline(model, ids, k)
             runs.append((_clock(device) - before, stages))
     runs.sort(key=lambda run: run[0])
     seconds, stages = runs[len(runs) // 2]
+    say("float64 reference")
     exact = reference(model, ids, k)
     operations = layers * hidden * 2 * 12 * hidden**2  # one backward pass through the linear layers, a row each
     result: dict[str, Any] = {
@@ -225,7 +232,9 @@ def benchmark(
     if naive:
         eager = build(layers, hidden, heads, tokens, device)
         eager.set_attn_implementation("eager")
+        say("naive, seeking its best chunk size")
         chunk = best_chunk(eager, ids)
+        say(f"naive, chunk {chunk}")
         with PeakMemory(device) as memory:
             before = _clock(device)
             theirs = naive_pipeline(eager, ids, k, chunk)

@@ -84,7 +84,8 @@ def load(
     precision = getattr(torch, dtype) if dtype != "auto" else torch.float32
     if dtype == "auto" and config.dtype == torch.float64:
         precision = torch.float64
-    options |= {"dtype": precision, "device_map": {"": chosen}, "output_loading_info": True, "config": config}
+    options |= {"dtype": precision, "device_map": {"": chosen}, "output_loading_info": True, "config": config,
+                "ignore_mismatched_sizes": True}  # they are reported below, by name
     if getattr(config, "is_encoder_decoder", False):
         raise CouplingError(
             f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "

@@ -164,17 +164,19 @@ def _csv_rows(text: str, source: str) -> list[Any]:
 
 def _pick(rows: list[Any], column: str | None, source: str) -> list[str]:
     """The prompt in every row."""
-    if rows and all(isinstance(row, str) for row in rows) and column is None:
+    if not rows:
+        raise CouplingError(f"there are no prompts in {source}")
+    if all(isinstance(row, str) for row in rows) and column is None:
         return rows
     if not all(isinstance(row, dict) for row in rows):
         raise CouplingError(f"the rows of {source} are not objects with named fields")
-    names = list(rows[0]) if rows else []
+    names = list(rows[0])
     if column is None:
         usual = [name for name in USUAL_COLUMNS if name in names]
         column = usual[0] if usual else names[0] if len(names) == 1 else None
     if column is None or column not in names:
         asked = "the prompt's column is not clear" if column is None else f"there is no column {column!r}"
-        raise CouplingError(f"{asked} in {source}; name it with --column: {', '.join(map(str, names)) or 'no columns'}")
+        raise CouplingError(f"{asked} in {source}; name it with --column: {', '.join(map(str, names))}")
     texts = []
     for index, row in enumerate(rows):
         if not isinstance(row.get(column), str):

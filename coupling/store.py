@@ -61,7 +61,8 @@ def _read(path: Path) -> xr.Dataset:
     for name in loaded.variables:  # xarray reads texts as objects; ours are all str
         if loaded[name].dtype.kind == "O":
             loaded[name] = loaded[name].astype(str)
-    return loaded
+    loaded.attrs = {key: value.item() if isinstance(value, np.generic) else value for key, value in loaded.attrs.items()}
+    return loaded.drop_encoding()  # as it was before it was written, so that it is written the same again
 
 
 class RunFolder:
