@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from coupling.analyses.corpus import Module, standard_library
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     LlamaConfig,
@@ -23,8 +24,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-
-from coupling.analyses.corpus import Module, standard_library
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -52,7 +51,7 @@ def pack(tokenizer: PreTrainedTokenizerFast, modules: list[Module], context: int
     """Join the modules, an end-of-text token after each, and cut them into (sequences, context) token ids."""
     ids: list[int] = []
     for module in modules:
-        ids += tokenizer.encode(module.text, add_special_tokens=False, truncation=False) + [tokenizer.eos_token_id]
+        ids += [*tokenizer.encode(module.text, add_special_tokens=False, truncation=False), tokenizer.eos_token_id]
     rows = len(ids) // context
     return torch.tensor(ids[: rows * context]).view(rows, context)
 
@@ -106,7 +105,7 @@ def pretrain(out: Path, *, steps: int, seed: int, layers: int, hidden: int, head
     )  # fmt: skip
     trainer.train()
     seconds = time.perf_counter() - started
-    model.to(torch.float16).save_pretrained(out)  # half the size; the loss below is that of the saved weights
+    model.half().save_pretrained(out)  # half the size; the loss below is that of the saved weights
     tokenizer.save_pretrained(out)
     saved = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
     loss = held_out_loss(saved, evaluation)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from coupling.cli.options import Json, print_json
+
 from coupling.errors import CouplingError
 
 
@@ -130,7 +130,9 @@ def analyze(
         bool, typer.Option("--resume", help="Go on with an unfinished run.", rich_help_panel=OUTPUT)
     ] = False,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:  # fmt: skip
     """Measure block coupling of a checkpoint, and save the run."""
     if overwrite and resume:
@@ -153,8 +155,8 @@ def analyze(
     quiet_libraries()
     with screen.status("loading libraries"):
         from coupling.analysis import analyze as run_analysis
-        from coupling.measurement import Settings
         from coupling.prompts import dataset_prompts, read_prompts
+        from coupling.settings import Settings
         from coupling.summary import summarize
 
     Settings(**settings)  # a wrong setting is reported before anything is loaded
@@ -174,8 +176,9 @@ def analyze(
                 progress=progress, **settings,
             )  # fmt: skip
     except KeyboardInterrupt:
-        print(f"\ninterrupted; the prompts measured so far are kept. Go on: the same command with --out {out} --resume",
-              file=sys.stderr)  # fmt: skip
+        kept = len(list(out.glob("parts/*.nc")))
+        hint = f"; {kept} prompts are kept, go on with the same command and --out {out} --resume" if kept else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         raise
     summary = summarize(run) | {"run": str(out)}
     if json:

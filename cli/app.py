@@ -2,11 +2,11 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-
 from coupling.cli import analyze, diff, show
+
 from coupling.errors import CouplingError
 
 app = typer.Typer(
@@ -46,8 +46,9 @@ def main() -> None:
     except CouplingError as error:
         _fail(str(error), 1)
     except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
-        error.show()
-        sys.exit(error.exit_code)
+        usage: Any = error
+        hint = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) is not None else ""
+        _fail(usage.format_message().rstrip(".") + hint, usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `coupling show RUN | head`

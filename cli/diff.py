@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from coupling.cli.options import Json, Run, print_json
 
 
@@ -14,9 +13,9 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two saved runs: scores, pairs, and where they come from. Differences are other minus run."""
+    from coupling.cli.tables import print_comparison
     from rich.console import Console
 
-    from coupling.cli.tables import print_comparison
     from coupling.store import open_run
     from coupling.summary import compare_runs
 

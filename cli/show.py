@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-
 from coupling.cli.options import Json, Run, print_json
 
 
@@ -13,9 +12,9 @@ def show(
     all_variants: Annotated[bool, typer.Option("--variants", help="Signed and swapped variants too.")] = False,
 ) -> None:
     """Print a saved run again."""
+    from coupling.cli.tables import print_run
     from rich.console import Console
 
-    from coupling.cli.tables import print_run
     from coupling.store import open_run
     from coupling.summary import summarize
 

@@ -12,10 +12,12 @@ import xarray as xr
 
 from coupling.blocks import find_blocks
 from coupling.errors import CouplingError
+from coupling.layout import join_prompts
 from coupling.load import Checkpoint, load, tokenize
-from coupling.measurement import Settings, join_prompts, measure_recording, provenance
+from coupling.measurement import measure_recording, provenance
 from coupling.prompts import Prompts, read_prompts
-from coupling.store import RunFolder, open_run
+from coupling.settings import Settings
+from coupling.store import RunFolder, check_folder, open_run
 from coupling.trajectory import record_blocks
 
 Progress = Callable[[int, int, int, int], None]
@@ -48,10 +50,14 @@ def analyze(
         out: folder to save the run in; each prompt is kept as soon as it is measured.
         overwrite: replace a run that is there.
         resume: go on with an unfinished run that is there, under the same arguments.
-        revision, dtype, device, trust_remote_code, blocks: see ``load``.
+        revision: see ``load``.
+        dtype: see ``load``.
+        device: see ``load``.
+        trust_remote_code: see ``load``.
+        blocks: see ``load``.
         truncate: cut prompts to the model's context.
         progress: see ``Progress``.
-        **settings: the fields of ``coupling.measurement.Settings``: kind, token, fixed_token, block_pairs, engine,
+        **settings: the fields of ``coupling.settings.Settings``: kind, token, fixed_token, block_pairs, engine,
             tol, seed.
 
     Returns:
@@ -62,6 +68,9 @@ def analyze(
     """
     chosen = Settings(k=(k,) if isinstance(k, int) else tuple(k), **settings)
     texts = prompts if isinstance(prompts, Prompts) else read_prompts(prompts)
+    place = Path(out).expanduser() if out is not None else None
+    if place is not None:
+        check_folder(place, overwrite=overwrite, resume=resume)  # before a large model is loaded for nothing
     started = time.perf_counter()
     checkpoint = load(
         model, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code, blocks=blocks
@@ -74,7 +83,7 @@ def analyze(
         "truncate": truncate,
         "blocks": blocks,
     }  # fmt: skip
-    folder = RunFolder(Path(out).expanduser(), identity, overwrite=overwrite, resume=resume) if out is not None else None
+    folder = RunFolder(place, identity, overwrite=overwrite, resume=resume) if place is not None else None
     if folder is not None and folder.complete:
         folder.discard_parts()
         return open_run(folder.folder)

@@ -90,7 +90,7 @@ class Tape:
     def replay(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rows: Int[Tensor, "r"]) -> Tensor:
         """Attention of the tokens ``rows`` alone, expanded to first order; (1, r, heads, head_v)."""
         seen = self.attended[module]
-        heads, r, head = query.shape[1:]
+        heads, r, _head = query.shape[1:]
         key, value = _repeat(key[0], heads), _repeat(value[0], heads)
         moving = torch.cat([_flat(query[0]), _flat(key), _flat(value)], -1)
         matrix, output = _first_order(seen, query[0].detach(), rows)

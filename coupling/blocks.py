@@ -53,9 +53,7 @@ class BlockCall:
 
     def at(self, stream: Float[Tensor, "1 r d"], rows: Int[Tensor, "r"]) -> Float[Tensor, "1 r d"]:
         """Run the block on some tokens only, with what belongs to a position cut to these tokens."""
-        rest = tuple(
-            _at(name, value, rows, self.length) for name, value in zip(self.names, self.rest, strict=False)
-        )
+        rest = tuple(_at(name, value, rows, self.length) for name, value in zip(self.names, self.rest, strict=False))
         keywords = {name: _at(name, value, rows, self.length) for name, value in self.keywords.items()}
         return self._call(stream, rest, keywords)
 

@@ -87,7 +87,7 @@ class DenseJacobian:
     """A matrix already formed, with the same methods; products are in float64 whatever the matrix was made in."""
 
     def __init__(self, matrix: Float[Tensor, "m n"]) -> None:
-        self.matrix, self.shape = matrix, tuple(matrix.shape)
+        self.matrix, self.shape = matrix, (matrix.shape[0], matrix.shape[1])
         self.dtype, self.device = matrix.dtype, matrix.device
 
     def matmat(self, v: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:

@@ -84,8 +84,13 @@ def load(
     precision = getattr(torch, dtype) if dtype != "auto" else torch.float32
     if dtype == "auto" and config.dtype == torch.float64:
         precision = torch.float64
-    options |= {"dtype": precision, "device_map": {"": chosen}, "output_loading_info": True, "config": config,
-                "ignore_mismatched_sizes": True}  # they are reported below, by name
+    options |= {
+        "dtype": precision,
+        "device_map": {"": chosen},
+        "output_loading_info": True,
+        "config": config,
+        "ignore_mismatched_sizes": True,
+    }  # they are reported below, by name
     if getattr(config, "is_encoder_decoder", False):
         raise CouplingError(
             f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
@@ -123,7 +128,7 @@ def resolve_device(device: str) -> str:
 
 def is_local(name: str) -> bool:
     """Whether a model's name means a folder here: it exists, or cannot be a hub id."""
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or os.sep != "/" and os.sep in name
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)
     return looks_like_path or Path(name).exists()
 
 
@@ -183,7 +188,9 @@ def _check_weights(name: str, model: PreTrainedModel, modules: list[Any], report
     used = {id(p) for module in modules for p in module.parameters()}
     embeddings = model.get_input_embeddings()
     used |= {id(p) for p in embeddings.parameters()} if embeddings is not None else set()
-    named = dict(model.named_parameters()) | {f"{model.base_model_prefix}.{k}": p for k, p in trunk(model).named_parameters()}
+    named = dict(model.named_parameters()) | {
+        f"{model.base_model_prefix}.{k}": p for k, p in trunk(model).named_parameters()
+    }
     missing = sorted(key for key in report.get("missing_keys", ()) if key in named and id(named[key]) in used)
     if missing:
         raise CouplingError(
@@ -214,7 +221,7 @@ def tokenize(checkpoint: Checkpoint, texts: list[str], *, truncate: bool = False
     """
     prompts = []
     limit = checkpoint.context
-    vocabulary = checkpoint.model.get_input_embeddings().weight.shape[0]
+    vocabulary = next(checkpoint.model.get_input_embeddings().parameters()).shape[0]
     for index, text in enumerate(texts):
         encoded = checkpoint.tokenizer(text, return_tensors="pt", verbose=False, truncation=False)
         ids = encoded["input_ids"]

@@ -6,6 +6,7 @@ ICLR 2025 (arXiv 2407.07810); line shape after Gai and Zhang 2021. Chance level 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,8 +15,11 @@ from scipy.special import gammaln
 from coupling.errors import CouplingError
 
 
-def _frame(frame: Float[np.ndarray, "d K"], k: int) -> Float[np.ndarray, "d k"]:
-    return np.asarray(frame, dtype=np.float64)[:, :k]
+def _array(values: Any) -> Float[np.ndarray, "*a"]:
+    """A float64 array of an array or a torch tensor, whatever its precision and device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().double()
+    return np.asarray(values, dtype=np.float64)
 
 
 def _size(singular_values: Float[np.ndarray, "*a k"], norm: int) -> Float[np.ndarray, "*a"]:
@@ -52,6 +56,7 @@ def mismatch(
     Raises:
         CouplingError: if norm is neither 1 nor 2.
     """
+    projection, singular_values = _array(projection), _array(singular_values)
     k = singular_values.shape[-1] if k is None else k
     top, values = projection[..., :k, :k], singular_values[..., :k]
     difference = (top if signed else np.abs(top)) - values[..., None] * np.eye(k)
@@ -91,7 +96,12 @@ class Spread:
 
 
 def chance_mismatch(
-    spread: Spread, singular_values: Float[np.ndarray, "K"], *, k: int | None = None, norm: int = 2, signed: bool = False
+    spread: Spread,
+    singular_values: Float[np.ndarray, "K"],
+    *,
+    k: int | None = None,
+    norm: int = 2,
+    signed: bool = False,
 ) -> float:
     r"""The expected mismatch with Haar-random orthonormal frames in place of ``U_b, V_b``, ``S_a`` kept.
 
@@ -103,12 +113,14 @@ def chance_mismatch(
     Args:
         spread: of ``J_a``.
         singular_values: of ``J_a``, largest first.
-        k, norm, signed: as in ``mismatch``.
+        k: as in ``mismatch``.
+        norm: as in ``mismatch``.
+        signed: as in ``mismatch``.
 
     Returns:
         The chance level of m; the same for the swapped variant.
     """
-    values = np.asarray(singular_values, dtype=np.float64)[: len(singular_values) if k is None else k]
+    values = _array(singular_values)[: len(singular_values) if k is None else k]
     k = len(values)
     total, squares = values.sum(), (values**2).sum()
     if squares == 0:
@@ -161,10 +173,10 @@ def pair_mismatch(
     swapped: bool = False,
 ) -> float:
     """The mismatch of two matrices, from their full SVDs: the definition, for checking and for small cases."""
-    a, b = np.asarray(jacobian_a, dtype=np.float64), np.asarray(jacobian_b, dtype=np.float64)
+    a, b = _array(jacobian_a), _array(jacobian_b)
     values = np.linalg.svd(a, compute_uv=False)
     u, _, vh = np.linalg.svd(b)
-    left, right = _frame(u, k), _frame(vh.T, k)
+    left, right = u[:, :k], vh.T[:, :k]
     if swapped:
         left, right = right, left
     return float(mismatch(left.T @ a @ right, values[:k], norm=norm, signed=signed))
@@ -181,7 +193,7 @@ def line_shape_score(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.nd
     Returns:
         One score a token; NaN where a step has length zero, infinite where the unit steps cancel. No unit.
     """
-    steps = np.diff(np.asarray(trajectory, dtype=np.float64), axis=0)
+    steps = np.diff(_array(trajectory), axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         units = steps / np.linalg.norm(steps, axis=-1, keepdims=True)
         return len(steps) / np.linalg.norm(units.sum(axis=0), axis=-1)
@@ -201,7 +213,7 @@ def expodistance(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarra
     Returns:
         One value a token, no unit; infinite or NaN where the norm does not grow at all.
     """
-    norms = np.linalg.norm(np.asarray(trajectory, dtype=np.float64), axis=-1)
+    norms = np.linalg.norm(_array(trajectory), axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         growth = np.diff(np.log(norms), axis=0)
         return growth.var(axis=0) / growth.mean(axis=0) ** 2

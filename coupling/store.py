@@ -61,8 +61,38 @@ def _read(path: Path) -> xr.Dataset:
     for name in loaded.variables:  # xarray reads texts as objects; ours are all str
         if loaded[name].dtype.kind == "O":
             loaded[name] = loaded[name].astype(str)
-    loaded.attrs = {key: value.item() if isinstance(value, np.generic) else value for key, value in loaded.attrs.items()}
+    loaded.attrs = {
+        key: value.item() if isinstance(value, np.generic) else value for key, value in loaded.attrs.items()
+    }
     return loaded.drop_encoding()  # as it was before it was written, so that it is written the same again
+
+
+def check_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> bool:
+    """Whether a folder holds a run, after checking that one may be written there.
+
+    Raises:
+        CouplingError: if it is in use by something else, holds a run that is neither resumed nor overwritten, or
+            cannot be written to.
+    """
+    if overwrite and resume:
+        raise CouplingError("overwrite and resume exclude each other")
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise CouplingError(f"{folder} is a file; --out takes a folder")
+        entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        place = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    except OSError as error:
+        raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CouplingError(f"cannot write to the folder {folder}: no permission to write in {place}")
+    ours = bool(entries & {DATA, SUMMARY, STARTED})
+    if entries and not ours:
+        raise CouplingError(f"the folder {folder} holds other files and no run; choose another")
+    if ours and not overwrite and not resume:
+        raise CouplingError(
+            f"the folder {folder} exists and holds a run; give --resume to go on with it, --overwrite to replace it"
+        )
+    return ours
 
 
 class RunFolder:
@@ -82,16 +112,8 @@ class RunFolder:
         self, folder: Path, identity: dict[str, Any], *, overwrite: bool = False, resume: bool = False
     ) -> None:
         self.folder, self.identity = folder, identity
-        if folder.exists() and not folder.is_dir():
-            raise CouplingError(f"{folder} is a file; --out takes a folder")
-        entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-        ours = bool(entries & {DATA, SUMMARY, STARTED})
-        if entries and not overwrite and not (resume and ours):
-            hint = "--resume to go on with it, --overwrite to replace it" if ours else "choose another"
-            raise CouplingError(f"the folder {folder} exists and is not empty; {hint}")
-        if entries and overwrite and not resume:
-            if not ours:
-                raise CouplingError(f"the folder {folder} holds no run of ours, so --overwrite does not empty it")
+        ours = check_folder(folder, overwrite=overwrite, resume=resume)
+        if ours and overwrite:
             self._remove()
         started = self._json(STARTED) if resume and ours else None
         if resume and ours:
@@ -138,7 +160,9 @@ class RunFolder:
 
     def _check_identity(self, known: dict[str, Any] | None) -> None:
         wanted = json.loads(_dump(self.identity))
-        differing = sorted(key for key in wanted.keys() | (known or {}).keys() if wanted.get(key) != (known or {}).get(key))
+        differing = sorted(
+            key for key in wanted.keys() | (known or {}).keys() if wanted.get(key) != (known or {}).get(key)
+        )
         if differing:
             key = differing[0]
             raise CouplingError(

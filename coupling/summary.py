@@ -8,7 +8,7 @@ import xarray as xr
 from coupling.errors import CouplingError
 from coupling.scores import chance_score, off_diagonal, per_prompt, score, variable_name
 
-VARIANTS = (
+VARIANTS: tuple[tuple[str, dict[str, bool]], ...] = (
     ("absolute", {}),
     ("signed", {"signed": True}),
     ("swapped", {"swapped": True}),
@@ -50,7 +50,7 @@ def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
         "worst_relative_singular_value_error": _finite(
             float((run.singular_value_error / run.singular_values.isel(rank=0)).max())
         ),
-        "provenance": {key: value for key, value in run.attrs.items()},
+        "provenance": dict(run.attrs.items()),
     }
 
 
@@ -104,7 +104,8 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     """How two runs differ: in provenance, in every score they share, and pair by pair.
 
     Args:
-        first, second: Datasets of ``measure`` or ``analyze``.
+        first: a Dataset of ``measure`` or ``analyze``.
+        second: another.
 
     Returns:
         ``provenance`` (attributes that differ, both values), ``scores`` (rows with both scores, their difference,

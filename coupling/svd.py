@@ -12,7 +12,7 @@ matrix that was itself computed in finite precision (eps of the operator's dtype
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from coupling.errors import CouplingError
 from coupling.jacobian import DenseJacobian
 
 Engine = Literal["auto", "dense", "matrix-free"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 OVERSAMPLING = 10
 MAX_POWER_ITERATIONS = 100
@@ -40,9 +41,14 @@ class Operator(Protocol):
     shape: tuple[int, int]
     dtype: torch.dtype
 
-    def matmat(self, v: Tensor) -> Tensor: ...
-    def rmatmat(self, u: Tensor) -> Tensor: ...
-    def to_dense(self) -> Tensor: ...
+    def matmat(self, v: Tensor) -> Tensor:
+        """``J @ v``."""
+
+    def rmatmat(self, u: Tensor) -> Tensor:
+        """``J.T @ u``."""
+
+    def to_dense(self) -> Tensor:
+        """The matrix."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,10 @@ def as_operator(matrix: Any) -> Operator:
     return matrix
 
 
-def choose_engine(shape: tuple[int, int], k: int, *, oversampling: int = OVERSAMPLING, extra_columns: int = 0) -> str:
-    """"dense" or "matrix-free", by counting columns pushed through the operator.
+def choose_engine(
+    shape: tuple[int, int], k: int, *, oversampling: int = OVERSAMPLING, extra_columns: int = 0
+) -> Engine:
+    """Choose "dense" or "matrix-free" by counting columns pushed through the operator.
 
     Dense pushes every row once. Matrix-free pushes ``k + oversampling`` columns both ways in each expected
     power iteration, and then the ``extra_columns`` that will be multiplied with the operator afterwards.

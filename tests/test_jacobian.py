@@ -8,7 +8,7 @@ from conftest import ENCODERS, FULL_SEQUENCE, TOKENS, block_list, make_ids, make
 import coupling
 
 
-@pytest.mark.parametrize("source, target", [(TOKENS - 1, TOKENS - 1), (0, 0), (4, 4), (2, 8)])
+@pytest.mark.parametrize(("source", "target"), [(TOKENS - 1, TOKENS - 1), (0, 0), (4, 4), (2, 8)])
 def test_jacobian_matches_float64_autograd(architecture, source, target):
     model, ids = make_model(architecture), make_ids()
     recording = coupling.record(model, {"input_ids": ids})

@@ -7,7 +7,8 @@ import xarray as xr
 from conftest import TOKENS, make_ids, make_model, reference_jacobian
 
 import coupling
-from coupling.measurement import resolve_tokens, split_inputs
+from coupling.measurement import split_inputs
+from coupling.settings import resolve_tokens
 
 
 @pytest.fixture(scope="module", params=["llama", "bert", "bloom"])
@@ -98,7 +99,7 @@ def test_engines_agree():
 def test_dropping_the_dense_matrices_changes_nothing(monkeypatch):
     model, ids = make_model("gpt2"), make_ids()
     kept = coupling.measure(model, ids, k=5)
-    monkeypatch.setattr("coupling.measurement.KEPT_MEMORY", 0)
+    monkeypatch.setattr("coupling.comparison.KEPT_MEMORY", 0)
     assert np.allclose(kept.mismatch, coupling.measure(model, ids, k=5).mismatch, atol=1e-5)
 
 
@@ -312,8 +313,9 @@ def test_training_goes_on_bit_by_bit():
 
 
 def test_a_trained_model_is_beyond_chance_and_an_untrained_one_is_not(bundled_run):
-    import transformers
     from importlib.resources import files
+
+    import transformers
 
     config = transformers.AutoConfig.from_pretrained(files("coupling") / "data/checkpoint")
     torch.manual_seed(0)

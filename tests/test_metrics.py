@@ -43,7 +43,9 @@ def test_rotating_both_changes_nothing(d, seed, norm, signed, swapped):
 @given(sizes, seeds, norms, st.floats(0.01, 100))
 def test_scale_changes_nothing(d, seed, norm, scale):
     a, b = matrix(d, seed), matrix(d, seed + 1)
-    assert coupling.pair_mismatch(scale * a, b, 3, norm=norm) == pytest.approx(coupling.pair_mismatch(a, b, 3, norm=norm))
+    assert coupling.pair_mismatch(scale * a, b, 3, norm=norm) == pytest.approx(
+        coupling.pair_mismatch(a, b, 3, norm=norm)
+    )
 
 
 @given(sizes, seeds)
@@ -62,7 +64,9 @@ def test_mismatch_worked_by_hand():
     assert coupling.pair_mismatch(a, b, 2, norm=1) == pytest.approx(2 / 6)
     # -J_a has the same singular values; with the absolute value nothing changes, without it -3 - 4 and so on
     assert coupling.pair_mismatch(-a, b, 2, norm=2) == pytest.approx(2 / np.sqrt(20))
-    assert coupling.pair_mismatch(-a, b, 2, norm=2, signed=True) == pytest.approx(np.sqrt(49 + 1 + 1 + 25) / np.sqrt(20))
+    assert coupling.pair_mismatch(-a, b, 2, norm=2, signed=True) == pytest.approx(
+        np.sqrt(49 + 1 + 1 + 25) / np.sqrt(20)
+    )
     assert coupling.pair_mismatch(a, b, 1, norm=2) == pytest.approx(1 / 4)
 
 

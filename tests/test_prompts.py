@@ -79,7 +79,7 @@ def test_an_empty_prompt(text):
 
 def test_a_missing_column(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a": "x"}')
-    with pytest.raises(CouplingError, match="no column 'b' .*: a"):
+    with pytest.raises(CouplingError, match=r"no column 'b' .*: a"):
         read_prompts(str(tmp_path / "a.jsonl"), column="b")
 
 

