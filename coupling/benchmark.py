@@ -6,7 +6,10 @@ SVD of each, and all pairs.
 """
 
 import argparse
+import contextlib
 import copy
+import ctypes
+import gc
 import json
 import statistics
 import sys
@@ -57,6 +60,9 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._start = torch.cuda.memory_allocated()
             return self
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # give freed memory back first, where the C library can
+            ctypes.CDLL(None).malloc_trim(0)
         self._start = self._process.memory_info().rss
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -189,17 +195,6 @@ def reference(model: GPT2Model, ids: torch.Tensor, k: int) -> np.ndarray:
     return _all_pairs(triplets)
 
 
-def median_seconds(function: Callable[[], Any], device: str, repeats: int) -> float:
-    """The median of a few timed calls, after one untimed."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        before = _clock(device)
-        function()
-        seconds.append(_clock(device) - before)
-    return statistics.median(seconds)
-
-
 def gemm_peak(hidden: int, device: str) -> float:
     """The best rate seen of the block's own matrix products, in operations a second."""
     a, b = torch.randn(hidden, 4 * hidden, device=device), torch.randn(4 * hidden, hidden, device=device)
@@ -211,60 +206,76 @@ def gemm_peak(hidden: int, device: str) -> float:
     return 8 * hidden**3 / min(seconds)
 
 
-def benchmark(
-    tokens: int, *, layers: int, hidden: int, heads: int, k: int, repeats: int, naive_rows: int, device: str
-) -> dict[str, Any]:
-    """Everything that is printed of one prompt length, in seconds, bytes and operations a second."""
-
-    def say(stage: str) -> None:
-        print(f"n = {tokens}: {stage}", file=sys.stderr, flush=True)
-
-    say("engine")
-    model = build(layers, hidden, heads, tokens, device)
-    ids = torch.randint(0, 1024, (1, tokens), generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.no_grad():
-        forward = median_seconds(lambda: model(ids, use_cache=False), device, repeats)
-    runs, ours = [], np.empty(0)
-    with PeakMemory(device) as memory:
-        engine_pipeline(model, ids, k)  # warm
-        for _ in range(repeats):
-            before = _clock(device)
-            ours, stages = engine_pipeline(model, ids, k)
-            runs.append((_clock(device) - before, stages))
-    runs.sort(key=lambda run: run[0])
-    seconds, stages = runs[len(runs) // 2]
-    say("float64 reference")
-    exact = reference(model, ids, k)
-    operations = layers * hidden * 2 * 12 * hidden**2  # one backward pass through the linear layers, a row each
-    result: dict[str, Any] = {
-        "tokens": tokens, "forward_seconds": forward, "engine_seconds": seconds, "stages": stages,
-        "beyond_forward_seconds": seconds - forward, "engine_peak_bytes": memory.peak,
-        "engine_error": float(np.abs(ours - exact).max()),
-        "gemm_peak": gemm_peak(hidden, device), "jacobian_rate": operations / stages["Jacobians"],
-    }  # fmt: skip
-    if naive_rows:
-        eager = build(layers, hidden, heads, tokens, device)
-        eager.set_attn_implementation("eager")
-        say("naive, seeking its best chunk size")
-        chunk = best_chunk(eager, ids)
-        say(f"naive, chunk {chunk}")
+def engine_side(model: GPT2Model, prompts: list[torch.Tensor], k: int, repeats: int) -> list[dict[str, Any]]:
+    """Ours at every prompt length, the lengths taking turns so that a machine's drift falls on all alike."""
+    device, hidden = str(prompts[0].device), model.config.n_embd
+    forward: list[list[float]] = [[] for _ in prompts]
+    runs: list[list[tuple[float, dict[str, float]]]] = [[] for _ in prompts]
+    results: list[dict[str, Any]] = []
+    for ids in prompts:
+        with torch.no_grad():
+            model(ids, use_cache=False)
         with PeakMemory(device) as memory:
+            ours, _ = engine_pipeline(model, ids, k)
+        say(f"n = {ids.shape[1]}: float64 reference")
+        results.append({"tokens": ids.shape[1], "engine_peak_bytes": memory.peak, "exact": reference(model, ids, k)})
+        results[-1]["engine_error"] = float(np.abs(ours - results[-1]["exact"]).max())
+    for turn in range(repeats):
+        say(f"engine, turn {turn + 1} of {repeats}")
+        for index, ids in enumerate(prompts):
             before = _clock(device)
-            if naive_rows < hidden:
-                naive_seconds = naive_rows_seconds(eager, ids, chunk, naive_rows)
-            else:
-                theirs = naive_pipeline(eager, ids, k, chunk)
-                naive_seconds = _clock(device) - before
-                result["naive_error"] = float(np.abs(theirs - exact).max())
+            with torch.no_grad():
+                model(ids, use_cache=False)
+            middle = _clock(device)
+            _, stages = engine_pipeline(model, ids, k)
+            forward[index].append(middle - before)
+            runs[index].append((_clock(device) - middle, stages))
+    operations = len(model.h) * 2 * 12 * hidden**3  # one backward pass a row through the linear layers
+    for index, result in enumerate(results):
+        seconds = statistics.median(run[0] for run in runs[index])
+        stages = {
+            stage: statistics.median(run[1][stage] for run in runs[index]) for stage in runs[index][0][1]
+        }  # fmt: skip
         result |= {
-            "naive_chunk": chunk,
-            "naive_rows": naive_rows,
-            "naive_seconds": naive_seconds,
-            "ratio": naive_seconds / seconds,
-            "naive_peak_bytes": memory.peak,
+            "engine_seconds": seconds,
+            "forward_seconds": statistics.median(forward[index]),
+            "beyond_forward_seconds": statistics.median(
+                run[0] - own for run, own in zip(runs[index], forward[index], strict=True)
+            ),
+            "stages": stages,
+            "gemm_peak": gemm_peak(hidden, device),
+            "jacobian_rate": operations / stages["Jacobians"],
         }
-        say(f"naive {naive_seconds:.1f} s, engine {seconds:.2f} s")
-    return result
+    return results
+
+
+def naive_side(model: GPT2Model, ids: torch.Tensor, result: dict[str, Any], k: int, rows: int) -> None:
+    """The naive pipeline at one prompt length, into the same result."""
+    device = str(ids.device)
+    say(f"n = {ids.shape[1]}: naive, seeking its best chunk size")
+    chunk = best_chunk(model, ids)
+    say(f"n = {ids.shape[1]}: naive, chunk {chunk}")
+    with PeakMemory(device) as memory:
+        before = _clock(device)
+        if rows < model.config.n_embd:
+            seconds = naive_rows_seconds(model, ids, chunk, rows)
+        else:
+            theirs = naive_pipeline(model, ids, k, chunk)
+            seconds = _clock(device) - before
+            result["naive_error"] = float(np.abs(theirs - result["exact"]).max())
+    result |= {
+        "naive_chunk": chunk,
+        "naive_rows": rows,
+        "naive_seconds": seconds,
+        "ratio": seconds / result["engine_seconds"],
+        "naive_peak_bytes": memory.peak,
+    }
+    say(f"n = {ids.shape[1]}: naive {seconds:.1f} s, engine {result['engine_seconds']:.2f} s")
+
+
+def say(stage: str) -> None:
+    """What is going on, for who waits."""
+    print(stage, file=sys.stderr, flush=True)
 
 
 def print_results(results: list[dict[str, Any]], console: Console) -> None:
@@ -317,11 +328,18 @@ def main() -> None:
     console.print(
         f"{args.layers} blocks of width {args.hidden}, random weights, K = {args.k}, fp32, {args.device} ({name})"
     )
-    results = [
-        benchmark(n, layers=args.layers, hidden=args.hidden, heads=args.heads, k=args.k, repeats=args.repeats,
-                  naive_rows=min(args.hidden if args.naive_rows is None else args.naive_rows, args.hidden), device=args.device)
-        for n in args.tokens or [128]
-    ]  # fmt: skip
+    lengths = args.tokens or [128]
+    model = build(args.layers, args.hidden, args.heads, max(lengths), args.device)
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(0, 1024, (1, n), generator=generator).to(args.device) for n in lengths]
+    results = engine_side(model, prompts, args.k, args.repeats)
+    rows = args.hidden if args.naive_rows is None else min(args.naive_rows, args.hidden)
+    if rows > 0:
+        model.set_attn_implementation("eager")
+        for ids, result in zip(prompts, results, strict=True):
+            naive_side(model, ids, result, args.k, rows)
+    for result in results:
+        del result["exact"]
     if args.json:
         print(json.dumps(results, indent=2))
     else:
