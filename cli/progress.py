@@ -44,6 +44,7 @@ class PromptProgress:
 def quiet_libraries() -> None:
     """Keep other libraries' progress bars and warnings off the user's screen."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # its retries are not the user's concern
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")

@@ -22,8 +22,8 @@ def test_both_sides_measure_the_same():
 
 
 def test_the_command_prints_json():
-    command = [sys.executable, "-m", "coupling.benchmark", "--layers", "2", "--hidden", "32", "--heads", "2", "--tokens",
-               "8", "--repeats", "1", "--k", "3", "--json"]  # fmt: skip
+    options = "--layers 2 --hidden 32 --heads 2 --tokens 8 --repeats 1 --k 3 --json"
+    command = [sys.executable, "-m", "coupling.benchmark", *options.split()]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     (row,) = json.loads(result.stdout)
     assert row["ratio"] > 0

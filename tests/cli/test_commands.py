@@ -198,6 +198,15 @@ def test_no_such_model(cli, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
+def test_a_hub_id_that_is_not_to_be_had_is_one_line(tmp_path):
+    """With the hub allowed: unreachable here, or a repository that it does not have."""
+    command = [sys.executable, "-m", "coupling.cli", "analyze", "block-coupling-tests/no-such-model", "--out", "run"]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    refused((result.returncode, result.stdout, result.stderr), "block-coupling-tests/no-such-model")
+
+
 def test_damaged_checkpoints(cli, checkpoint, tmp_path):
     weights = checkpoint / "model.safetensors"
     whole = weights.read_bytes()
