@@ -99,7 +99,7 @@ def analyze(
     tol: Annotated[
         float, typer.Option(help="Relative residual at which the matrix-free engine stops.", rich_help_panel=MEASURE)
     ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.", rich_help_panel=MEASURE)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of every random draw.", rich_help_panel=MEASURE)] = 0,
     revision: Annotated[
         str | None,
         typer.Option(help="Branch, tag or commit of a hub repository.", show_default=False, rich_help_panel=MODEL),
@@ -139,6 +139,8 @@ def analyze(
         raise typer.BadParameter("--overwrite and --resume exclude each other")
     if prompts is not None and dataset is not None:
         raise typer.BadParameter("--prompts and --dataset exclude each other")
+    if dataset is None and (split is not None or dataset_config is not None):
+        raise typer.BadParameter("--split and --dataset-config belong to --dataset")
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
     settings: dict[str, Any] = {
@@ -165,11 +167,9 @@ def analyze(
     else:
         texts = read_prompts(prompts, column=column)
     texts = texts.limited(limit)
-    if model is None:
-        screen.print("no MODEL given: measuring the bundled checkpoint, a small Llama trained on Python source")
     out = out if out is not None else new_folder(model)
     try:
-        with PromptProgress(screen) as progress:
+        with PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(
                 model, texts, out=out, overwrite=overwrite, resume=resume, revision=revision, dtype=dtype.value,
                 device=device, trust_remote_code=trust_remote_code, blocks=blocks, truncate=truncate,
@@ -187,6 +187,9 @@ def analyze(
         from coupling.cli.tables import print_run
 
         print_run(summary, Console())
+    if model is None:
+        screen.print("no MODEL was given: this is the bundled checkpoint, a small Llama trained on Python source",
+                     soft_wrap=True)  # fmt: skip
     if not quiet:
         screen.print(f"saved in {out}", highlight=False, soft_wrap=True)
 

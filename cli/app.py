@@ -47,6 +47,8 @@ def main() -> None:
         _fail(str(error), 1)
     except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
         usage: Any = error
+        if not usage.format_message():  # the help was asked for by giving nothing
+            sys.exit(usage.exit_code)
         hint = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) is not None else ""
         _fail(usage.format_message().rstrip(".") + hint, usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -57,9 +59,11 @@ def main() -> None:
     except MemoryError:
         _fail("the machine's memory is not enough; try a shorter prompt, a smaller --k, or --dtype bfloat16", 1)
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":
+        if "COUPLING_DEBUG" in os.environ:
             raise
-        _fail("the device's memory is not enough; try --dtype bfloat16, --device cpu or a shorter prompt", 1)
+        if type(error).__name__ == "OutOfMemoryError":
+            _fail("the device's memory is not enough; try --dtype bfloat16, --device cpu or a shorter prompt", 1)
+        _fail(f"unexpected {type(error).__name__}: {error} (COUPLING_DEBUG=1 shows where; please report it)", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

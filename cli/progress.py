@@ -4,13 +4,14 @@ import os
 import warnings
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 class PromptProgress:
     """Called as ``progress(prompt, prompts, done, total)``; a context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, model: str) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -20,9 +21,9 @@ class PromptProgress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=console.quiet,
+            disable=console.quiet or not console.is_terminal,
         )
-        self._task = self._bar.add_task("loading the model", total=None)
+        self._task = self._bar.add_task(f"loading {escape(model)}", total=None)
 
     def __enter__(self) -> "PromptProgress":
         self._bar.start()

@@ -23,7 +23,7 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
         f"[bold]{escape(str(where['model']))}[/] {where['architecture']}, {summary['blocks']} blocks, "
         f"{summary['prompts']} prompts ({escape(str(where.get('prompts', 'given')))}), {where.get('kind', 'depth')}, "
         f"{where['dtype']} on {where['device']}, {where['linearization']}, {where['engine']} SVD",
-        highlight=False,
+        highlight=False, soft_wrap=True,
     )  # fmt: skip
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("K", "p", "score", "± prompts", "chance", "excess"):
@@ -40,13 +40,13 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
     what = "block pairs" if depth else "blocks"
     for label in ("strongest", "weakest"):
         pairs = [f"{_pair(pair, depth)} {number(pair['coupling'])}" for pair in summary[label]]
-        console.print(f"{label:>9} {what} (K = {k}, p = 2):  {',  '.join(pairs)}", highlight=False)
+        console.print(f"{label:>9} {what} (K = {k}, p = 2):  {',  '.join(pairs)}", highlight=False, soft_wrap=True)
     for name, label in (("line_shape_score", "line-shape score"), ("expodistance", "expodistance"),
                         ("residual_growth", "residual growth")):  # fmt: skip
         spread = summary["tokens"][name]
         console.print(
             f"{label:>16}: median {number(spread['median'])}, mean {number(spread['mean'])} "
-            f"± {number(spread['sd'])} over {spread['tokens']} tokens", highlight=False,
+            f"± {number(spread['sd'])} over {spread['tokens']} tokens", highlight=False, soft_wrap=True,
         )  # fmt: skip
     if not summary["singular_values_converged"]:
         console.print(

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from coupling.blocks import find_blocks
@@ -66,7 +67,7 @@ def analyze(
     Raises:
         CouplingError: if the model, the prompts, a setting or the folder is at fault.
     """
-    chosen = Settings(k=(k,) if isinstance(k, int) else tuple(k), **settings)
+    chosen = Settings(k=(k,) if isinstance(k, (int, np.integer)) else tuple(k), **settings)
     texts = prompts if isinstance(prompts, Prompts) else read_prompts(prompts)
     place = Path(out).expanduser() if out is not None else None
     if place is not None:
@@ -139,8 +140,6 @@ def _measure(
                 part = measure_recording(record_blocks(checkpoint.model, modules, prompt), settings, on_block)
             except CouplingError as error:
                 raise CouplingError(f"prompt {index}: {error}") from None
-            except IndexError:
-                raise CouplingError(f"prompt {index} is longer than the model's table of positions") from None
             tokens = checkpoint.tokenizer.convert_ids_to_tokens(prompt["input_ids"][0].tolist())
             part["prompt_text"] = ((), texts.texts[index])
             part["token_text"] = (("token",), [checkpoint.tokenizer.convert_tokens_to_string([t]) for t in tokens])

@@ -29,12 +29,13 @@ class BlockJacobian:
 
     Attributes:
         value: the function at the point; (d,).
+        token_local: whether every token but the ones at hand was frozen; else the full sequence was replayed.
     """
 
     def __init__(
         self, function: Callable[[Tensor], Tensor], point: Float[Tensor, "d"], *, tokens: int = 1
     ) -> None:  # fmt: skip
-        self.dtype, self.device = point.dtype, point.device
+        self.dtype, self.device, self.token_local = point.dtype, point.device, False
         with torch.enable_grad():
             x = point.detach().clone().requires_grad_()
             output = function(x)

@@ -131,6 +131,9 @@ def join_prompts(datasets: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
         axes = {axis: np.arange(longest) for axis in ("token", "other_token") if axis in dataset.dims}
         fill: Any = {name: "" if dataset[name].dtype.kind in "OUT" else np.nan for name in dataset.variables}
         padded.append(dataset.reindex(axes, fill_value=fill))
+    together = {name: "+".join(sorted({part for d in datasets for part in str(d.attrs[name]).split("+")}))
+                for name in ("engine", "linearization") if name in datasets[0].attrs}  # fmt: skip
     joined = xr.concat(padded, dim="prompt", join="exact", combine_attrs="drop_conflicts", coords="minimal",
                        compat="equals", data_vars="all")  # fmt: skip
+    joined.attrs |= together
     return joined.assign_coords(prompt=np.arange(first, first + len(datasets)))

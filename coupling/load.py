@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,13 +19,16 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from coupling.blocks import find_blocks, first_bad_block, trunk
+from coupling.blocks import find_blocks, first_bad_block
 from coupling.errors import CouplingError
 from coupling.prompts import first_line
 
 BUNDLED = "bundled"
+HEADS = ("pooler", "lm_head")
+"""Parts that read the last layer: the trajectory does not depend on them, and checkpoints often lack them."""
 DTYPES = ("auto", "float32", "float64", "bfloat16", "float16")
 WEIGHT_FILES = ("*.safetensors", "*.bin")
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "merges.txt", "spiece*")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ def load(
         CouplingError: if the folder, its files, the hub, the device or the weights are at fault.
     """
     chosen = resolve_device(device)
+    if name is not None and not name.strip():
+        raise CouplingError("the model's name is empty; give a folder or a hub id")
     if dtype not in DTYPES:
         raise CouplingError(f"--dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}")
     if name is None or name == BUNDLED:
@@ -78,6 +84,8 @@ def load(
         path = name
         if is_local(name):
             path = str(Path(name).expanduser())
+            if revision is not None:
+                raise CouplingError(f"{name} is a local folder, which has no revision {revision!r}")
             _check_folder(Path(path), name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _call(name, "configuration", AutoConfig.from_pretrained, path, **options)
@@ -100,13 +108,13 @@ def load(
     loader = AutoModelForCausalLM if trust_remote_code and "AutoModel" not in remote and remote else AutoModel
     model, report = _call(name, "weights", loader.from_pretrained, path, **options)
     model = model.eval().requires_grad_(False)
-    _, modules = find_blocks(model, blocks)
-    _check_weights(name, model, modules, report)
-    try:
-        tokenizer = _call(name, "tokenizer", AutoTokenizer.from_pretrained, path, revision=revision,
-                          trust_remote_code=trust_remote_code)  # fmt: skip
-    except CouplingError as error:
-        raise CouplingError(f"{error} (the model itself loads; give a folder that holds its tokenizer too)") from None
+    if model.main_input_name != "input_ids":
+        raise CouplingError(f"{name} takes {model.main_input_name}, so it is no language model; prompts are text here")
+    list_name, modules = find_blocks(model, blocks)
+    _check_weights(name, model, list_name, modules, report)
+    tokenizer = _call(
+        name, "tokenizer", AutoTokenizer.from_pretrained, path, revision=revision, trust_remote_code=trust_remote_code
+    )
     return Checkpoint(model, tokenizer, name, revision or "")
 
 
@@ -116,6 +124,8 @@ def resolve_device(device: str) -> str:
     Raises:
         CouplingError: if torch does not know the device or cannot use it here.
     """
+    if device == "meta":
+        raise CouplingError("device 'meta' holds no numbers; give cpu, cuda or another")
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return accelerator.type if accelerator is not None else "cpu"
@@ -129,10 +139,20 @@ def resolve_device(device: str) -> str:
 def is_local(name: str) -> bool:
     """Whether a model's name means a folder here: it exists, or cannot be a hub id."""
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)
-    return looks_like_path or Path(name).exists()
+    try:
+        return looks_like_path or Path(name).exists()
+    except OSError:  # a folder that may not be entered: the check of the folder says so
+        return True
 
 
 def _check_folder(folder: Path, name: str) -> None:
+    try:
+        _check_files(folder, name)
+    except OSError as error:
+        raise CouplingError(f"cannot read {name}: {error.strerror or error}") from None
+
+
+def _check_files(folder: Path, name: str) -> None:
     if not folder.exists():
         raise CouplingError(f"there is no folder {name}; give a folder with config.json and weights, or a hub id")
     if not folder.is_dir():
@@ -154,6 +174,8 @@ def _check_folder(folder: Path, name: str) -> None:
                     pass
             except (SafetensorError, OSError) as error:
                 raise CouplingError(f"{file} is truncated or corrupt: {first_line(error)}") from None
+    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
+        raise CouplingError(f"{name} holds no tokenizer ({', '.join(TOKENIZER_FILES)})")
 
 
 def _call(name: str, what: str, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -173,8 +195,10 @@ def _call(name: str, what: str, function: Any, *args: Any, **kwargs: Any) -> Any
                 "the Hugging Face hub cannot be reached and it is not in the local cache "
                 f"(and there is no folder of that name here: {os.getcwd()})"
             )
+        elif what == "configuration" or type(error) is ValueError:
+            reason = message[:300]
         else:
-            reason = message[:300] or type(error).__name__
+            reason = f"a file is missing, truncated or corrupt ({type(error).__name__}: {message[:200]})"
         raise CouplingError(f"cannot load the {what} of {name}: {reason}") from None
 
 
@@ -183,29 +207,32 @@ def _is_unreachable(error: BaseException, message: str) -> bool:
     return any(sign in message.lower() for sign in signs) or "Connection" in type(error).__name__
 
 
-def _check_weights(name: str, model: PreTrainedModel, modules: list[Any], report: dict[str, Any]) -> None:
-    """No weight that the trajectory depends on was made up, and none is NaN or infinite."""
-    used = {id(p) for module in modules for p in module.parameters()}
-    embeddings = model.get_input_embeddings()
-    used |= {id(p) for p in embeddings.parameters()} if embeddings is not None else set()
-    named = dict(model.named_parameters()) | {
-        f"{model.base_model_prefix}.{k}": p for k, p in trunk(model).named_parameters()
-    }
-    missing = sorted(key for key in report.get("missing_keys", ()) if key in named and id(named[key]) in used)
+def _check_weights(
+    name: str, model: PreTrainedModel, list_name: str, modules: list[Any], report: dict[str, Any]
+) -> None:
+    """No weight that the trajectory depends on was made up or left out, and none is NaN or infinite."""
+    missing = sorted(key for key in report.get("missing_keys", ()) if not any(head in key for head in HEADS))
     if missing:
         raise CouplingError(
             f"the weights of {name} lack {len(missing)} parameters that the configuration asks for, among them "
             f"{missing[0]}; they would be random, so nothing is measured"
         )
-    if report.get("mismatched_keys"):
-        raise CouplingError(f"the weights of {name} have other shapes than its configuration says: "
-                            f"{sorted(map(str, report['mismatched_keys']))[0]}")  # fmt: skip
+    numbered = re.compile(rf"(?:^|\.){re.escape(list_name.rsplit('.', 1)[-1])}\.(\d+)\.")
+    for key in sorted(report.get("unexpected_keys", ())):
+        found = numbered.search(key)
+        if found and int(found[1]) >= len(modules):
+            raise CouplingError(
+                f"the weights of {name} hold block {found[1]} ({key}), but its configuration has {len(modules)} blocks"
+            )
+    for key, *shapes in sorted(report.get("mismatched_keys", ()), key=str):
+        there, wanted = (tuple(shape) for shape in shapes)
+        raise CouplingError(f"{key} of {name} has the shape {there}, but its configuration says {wanted}")
     bad = first_bad_block(modules)
     if bad is not None:
         raise CouplingError(f"the weights of block {bad[0]} hold a NaN or an infinity (parameter {bad[1]})")
     for key, parameter in model.named_parameters():
         if parameter.is_floating_point() and not torch.isfinite(parameter).all():
-            raise CouplingError(f"the weights hold a NaN or an infinity (parameter {key})")
+            raise CouplingError(f"the weights of {name} hold a NaN or an infinity (parameter {key})")
 
 
 def tokenize(checkpoint: Checkpoint, texts: list[str], *, truncate: bool = False) -> list[dict[str, Any]]:

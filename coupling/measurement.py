@@ -31,10 +31,13 @@ def measure_recording(recording: Recording, settings: Settings, progress: Progre
     plan = Plan.of(settings, recording)
     total = plan.jacobian_count(settings, recording)
     outcomes: list[tuple[str, bool]] = []
+    ways: set[str] = set()
 
     def factored(block: int, token: int, target: int, compared: int) -> Factored:
         try:
-            result = factor(recording.jacobian(block, token, target), settings, compared=compared)
+            jacobian = recording.jacobian(block, token, target)
+            ways.add("token-local" if jacobian.token_local else "full-sequence")
+            result = factor(jacobian, settings, compared=compared)
         except CouplingError as error:
             raise CouplingError(f"block {block}, token {token}: {error}") from None
         outcomes.append((result.triplets.engine, result.triplets.converged))
@@ -57,7 +60,7 @@ def measure_recording(recording: Recording, settings: Settings, progress: Progre
     dataset = assemble(groups, plan, settings, recording)
     dataset["unconverged"] = ((), sum(not converged for _, converged in outcomes))
     dataset.attrs["engine"] = "+".join(sorted({engine for engine, _ in outcomes}))
-    dataset.attrs["linearization"] = "token-local" if recording.token_local else "full-sequence"
+    dataset.attrs["linearization"] = "+".join(sorted(ways))
     return dataset
 
 
@@ -65,13 +68,19 @@ def split_inputs(inputs: Any) -> list[dict[str, Any]]:
     """Forward-pass arguments of one prompt each, from what a user has at hand.
 
     Args:
-        inputs: token ids, (n,) or (batch, n); a mapping such as a tokenizer returns (rows with an
-            ``attention_mask`` lose their padding); or a sequence of either.
+        inputs: token ids, (n,) or (batch, n), as a tensor, an array or lists; a mapping such as a tokenizer returns
+            (rows with an ``attention_mask`` lose their padding); or a sequence of any of these.
 
     Raises:
-        CouplingError: if there is nothing in it.
+        CouplingError: if there is nothing in it, or it holds texts.
     """
+    if isinstance(inputs, (str, bytes)):
+        raise CouplingError("the inputs are text; tokenize it, or give it to coupling.analyze")
+    if isinstance(inputs, np.ndarray) or (isinstance(inputs, (list, tuple)) and inputs and _is_integer(inputs[0])):
+        inputs = torch.as_tensor(inputs)
     if isinstance(inputs, Tensor):
+        if inputs.numel() == 0:
+            raise CouplingError("a prompt has no tokens")
         return [{"input_ids": row[None]} for row in (inputs if inputs.ndim == 2 else inputs[None])]
     if hasattr(inputs, "keys"):
         mapping = {key: inputs[key] for key in inputs if isinstance(inputs[key], Tensor)}
@@ -92,6 +101,10 @@ def split_inputs(inputs: Any) -> list[dict[str, Any]]:
     if not prompts:
         raise CouplingError("there are no prompts")
     return prompts
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer))
 
 
 def measure_prompts(
@@ -149,11 +162,12 @@ def measure(
     """
     ks = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
     settings = Settings(ks, kind, token, fixed_token, tuple(block_pairs), engine, tol, seed)
+    origin = provenance(model, settings, hash_weights=hash_weights)
     parts = list(
         measure_prompts(model, split_inputs(inputs), settings, blocks=blocks, progress=progress)
     )  # fmt: skip
     run = join_prompts(parts)
-    run.attrs |= provenance(model, settings, hash_weights=hash_weights)
+    run.attrs |= origin
     return run
 
 
@@ -183,5 +197,5 @@ def weights_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

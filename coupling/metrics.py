@@ -64,11 +64,6 @@ def mismatch(
         return np.linalg.norm(difference, axis=(-2, -1)) / _size(values, norm)
 
 
-def coupling(mismatch: Float[np.ndarray, "*a"]) -> Float[np.ndarray, "*a"]:
-    """``1 - m``: 1 where two Jacobians share their top singular vectors."""
-    return 1 - mismatch
-
-
 @dataclass(frozen=True)
 class Spread:
     """What of a Jacobian decides its chance level.

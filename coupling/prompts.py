@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ def read_prompts(source: str | Sequence[str] | None, *, column: str | None = Non
         CouplingError: if a file is missing, unreadable or not UTF-8, a field is missing, or a prompt is empty.
     """
     if source is None:
+        if column is not None:
+            raise CouplingError(f"a column ({column!r}) was named, but no prompts file or data set")
         return bundled_prompts()
     if not isinstance(source, str):
         return Prompts(list(source), "texts")
@@ -72,6 +75,12 @@ def read_prompts(source: str | Sequence[str] | None, *, column: str | None = Non
     if suffix not in SUFFIXES:
         if not source.strip():
             raise CouplingError("the prompt is empty")
+        if len(source) < 256 and "\n" not in source and os.path.exists(source):
+            raise CouplingError(
+                f"{source} is there, but is no {', '.join(SUFFIXES)} file; rename it, or pipe it into -"
+            )
+        if column is not None:
+            raise CouplingError(f"a column ({column!r}) was named, but the prompt is a text")
         return Prompts([source], "text")
     try:
         content = Path(source).expanduser().read_bytes()
@@ -141,12 +150,12 @@ def _decode(content: bytes, source: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in (line.rstrip("\r") for line in text.split("\n")) if line.strip()]
 
 
 def _json_rows(text: str, source: str) -> list[Any]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines, which also cuts at U+2028
         if line.strip():
             try:
                 rows.append(json.loads(line))
@@ -156,6 +165,7 @@ def _json_rows(text: str, source: str) -> list[Any]:
 
 
 def _csv_rows(text: str, source: str) -> list[Any]:
+    csv.field_size_limit(2**31 - 1)
     try:
         return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:

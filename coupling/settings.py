@@ -44,6 +44,9 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", tuple(sorted({int(k) for k in self.k})))
         object.__setattr__(self, "token", _plain_tokens(self.token))
+        object.__setattr__(self, "fixed_token", _plain_tokens(self.fixed_token))
+        if not 0 <= self.seed < 2**63:
+            raise CouplingError(f"seed is {self.seed}, but must be 0 to 2^63 - 1")
         if not self.k:
             raise CouplingError("no K was given")
         if self.k[0] < 1:

@@ -85,7 +85,7 @@ def check_folder(folder: Path, *, overwrite: bool = False, resume: bool = False)
         raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
     if not os.access(place, os.W_OK | os.X_OK):
         raise CouplingError(f"cannot write to the folder {folder}: no permission to write in {place}")
-    ours = bool(entries & {DATA, SUMMARY, STARTED})
+    ours = STARTED in entries or {DATA, SUMMARY} <= entries
     if entries and not ours:
         raise CouplingError(f"the folder {folder} holds other files and no run; choose another")
     if ours and not overwrite and not resume:
@@ -120,11 +120,12 @@ class RunFolder:
             known = started if started is not None else self._json(SUMMARY)
             self._check_identity((known or {}).get("identity"))
         try:
-            (folder / PARTS).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            if started is None and not self.complete:
+                write_atomically(folder / STARTED, _dump({"identity": identity}))  # first: it marks the folder as ours
+            (folder / PARTS).mkdir(exist_ok=True)
         except OSError as error:
             raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
-        if started is None and not self.complete:
-            write_atomically(folder / STARTED, _dump({"identity": identity}))
 
     @property
     def complete(self) -> bool:
@@ -211,10 +212,16 @@ def open_run(folder: str | Path) -> xr.Dataset:
         CouplingError: if it is no run, or an unfinished one.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise CouplingError(f"there is no folder {folder}; a run is a folder that coupling analyze --out made")
-    if not (folder / SUMMARY).exists() or not (folder / DATA).exists():
-        if (folder / STARTED).exists():
+    try:
+        entries = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        raise CouplingError(
+            f"there is no folder {folder}; a run is a folder that coupling analyze --out made"
+        ) from None
+    except OSError as error:
+        raise CouplingError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+    if not {SUMMARY, DATA} <= entries:
+        if STARTED in entries:
             done = len(list((folder / PARTS).glob("prompt-*.nc")))
             raise CouplingError(
                 f"the run in {folder} is unfinished ({done} prompts measured); repeat its command with --resume"

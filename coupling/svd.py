@@ -92,10 +92,10 @@ class _ScipyOperator:
 
 def as_operator(matrix: Any) -> Operator:
     """Anything with a matrix's meaning (tensor, array, SciPy operator, BlockJacobian) as an operator."""
-    if isinstance(matrix, Tensor):
-        return DenseJacobian(matrix)
     if isinstance(matrix, np.ndarray):
-        return DenseJacobian(torch.from_numpy(np.ascontiguousarray(matrix)))
+        matrix = torch.from_numpy(np.ascontiguousarray(matrix))
+    if isinstance(matrix, Tensor):
+        return DenseJacobian(matrix if matrix.is_floating_point() else matrix.double())
     if isinstance(matrix, LinearOperator):
         return _ScipyOperator(matrix)
     return matrix
@@ -156,14 +156,30 @@ def _dense(operator: Operator, k: int, tol: float) -> SingularTriplets:
     _refuse_not_finite(matrix)
     if min(matrix.shape) <= 4 * k:
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-        left, values, right = u[:, :k], s[:k], vh[:k].mT
-    else:
-        # torch's own LAPACK: SciPy's threads, waiting for work, would slow the block's passes between two SVDs
-        leading = torch.linalg.eigh(matrix.mT @ matrix)[1][:, -k:].flip(1)
-        left, values, right = _rayleigh_ritz(matrix, leading)
-    residual = torch.linalg.vector_norm(matrix.mT @ left - right * values, dim=0)
-    other = torch.linalg.vector_norm(matrix @ right - left * values, dim=0)
-    return _triplets(operator, left, values, right, (other, residual), tol, 0, "dense")
+        found = u[:, :k], s[:k], vh[:k].mT
+        return _triplets(operator, *found, _residuals(matrix, *found), tol, 0, "dense")
+    # Eigenvectors of the Gram matrix: in the matrix's own precision first, kept if their residuals in float64 are
+    # below the rounding of the matrix itself. (By torch's LAPACK: SciPy's threads, waiting for work, would slow the
+    # block's passes between two SVDs.)
+    precisions = [torch.float64] if operator.dtype == torch.float64 else [torch.float32, torch.float64]
+    for precision in precisions:
+        scaled = (matrix / matrix.abs().max().clamp_min(1e-300)).to(precision)
+        leading = torch.linalg.eigh(scaled.mT @ scaled)[1][:, -(k + OVERSAMPLING) :].flip(1)
+        basis = torch.linalg.qr(leading.double())[0]
+        left, values, right = (part[..., :k] for part in _rayleigh_ritz(matrix, basis))
+        residuals = _residuals(matrix, left, values, right)
+        if max(float(r.max()) for r in residuals) <= float(_rounding(operator, values[0])):
+            break
+    return _triplets(operator, left, values, right, residuals, tol, 0, "dense")
+
+
+def _residuals(
+    matrix: Float[Tensor, "m n"], left: Float[Tensor, "m k"], values: Float[Tensor, "k"], right: Float[Tensor, "n k"]
+) -> tuple[Float[Tensor, "k"], Float[Tensor, "k"]]:
+    """``||J v - s u||`` and ``||J^T u - s v||`` of each triplet."""
+    forth = torch.linalg.vector_norm(matrix @ right - left * values, dim=0)
+    back = torch.linalg.vector_norm(matrix.mT @ left - right * values, dim=0)
+    return forth, back
 
 
 def _rayleigh_ritz(
@@ -263,4 +279,4 @@ def _triplets(
 
 def _refuse_not_finite(matrix: Tensor) -> None:
     if not torch.isfinite(matrix).all():
-        raise CouplingError("a Jacobian holds a NaN or an infinity; try --dtype float32, or float64")
+        raise CouplingError("the Jacobian holds a NaN or an infinity; try a wider --dtype")

@@ -61,9 +61,14 @@ class Recording:
             output_token: the output token t.
 
         Raises:
-            CouplingError: if the block, replayed, does not give what it gave inside the model.
+            CouplingError: if an index is out of range, or the block, replayed, does not give what it gave inside
+                the model.
         """
         target = token if output_token is None else output_token
+        for what, index, size in (("block", block, self.n_blocks), ("token", token, self.n_tokens),
+                                  ("token", target, self.n_tokens)):  # fmt: skip
+            if not 0 <= index < size:
+                raise CouplingError(f"{what} {index} is out of range: there are {size}, 0 to {size - 1}")
         expected = self.trajectory[block + 1, target]
         if token == target:
             expected = expected - self.trajectory[block, token]
@@ -71,6 +76,7 @@ class Recording:
         for local in paths:
             jacobian = self._jacobian(block, token, target, local=local)
             if _close(jacobian.value, expected, self.trajectory[block + 1, target]):
+                jacobian.token_local = local
                 return jacobian
         raise CouplingError(
             f"block {block}, called alone, does not give the output that it gave inside the model: "
@@ -124,7 +130,7 @@ def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, 
         streams, calls = _run(model, modules, inputs, attention.NAME if local else _own(model))
     bad = next((i for i, stream in enumerate(streams) if not torch.isfinite(stream).all()), None)
     if bad is not None:
-        raise CouplingError(_not_finite(modules, bad))
+        raise CouplingError(_not_finite(modules, bad, streams[bad].dtype))
     local = local and not tape.repeated and all(_attends(call.block, tape) for call in calls)
     return Recording(model, torch.stack(streams), calls, tape, local)
 
@@ -186,6 +192,13 @@ def _run(
     try:
         with torch.no_grad(), attention.implementation(model, name):
             network(**keywords)
+    except IndexError as error:
+        if "out of range in self" not in str(error):  # torch's words for a look-up beyond a table of embeddings
+            raise
+        raise CouplingError(
+            "a token id or a position is beyond the model's table of embeddings: the prompt is too long for the "
+            "model, or was tokenized for another"
+        ) from None
     finally:
         for handle in handles:
             handle.remove()
@@ -212,20 +225,22 @@ def _check_chain(
             )
 
 
-def _not_finite(modules: list[nn.Module], layer: int) -> str:
+def _not_finite(modules: list[nn.Module], layer: int, dtype: torch.dtype) -> str:
     bad = first_bad_block(modules)
     if bad is not None:
         return f"the weights of block {bad[0]} hold a NaN or an infinity (parameter {bad[1]})"
     if layer == 0:
         return "the embeddings hold a NaN or an infinity: what enters block 0 is not finite"
+    wider = "float64" if dtype == torch.float32 else "float32"
     return (
-        f"the output of block {layer - 1} is not finite (its weights are): the activations overflow; "
-        "try --dtype float32"
+        f"the output of block {layer - 1} is not finite (its weights are): the activations overflow {dtype}; "
+        f"try --dtype {wider}".replace("torch.", "")
     )
 
 
 def _close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:
     """Equal to the rounding of the dtype, measured on the residual stream that both were read from."""
-    tolerance = (64 if value.dtype.itemsize > 2 else 16) * torch.finfo(value.dtype).eps
+    precision = max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps)  # softmax is often in float32
+    tolerance = (64 if value.dtype.itemsize > 2 else 16) * precision
     error = torch.linalg.vector_norm((value - expected).double())
     return bool(error <= tolerance * torch.linalg.vector_norm(scale.double()).clamp_min(1e-30))

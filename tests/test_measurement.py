@@ -176,6 +176,30 @@ def test_same_seed_same_bytes():
     assert to_bytes(runs[0]) == to_bytes(runs[1])
 
 
+def test_engines_that_differ_between_prompts_are_both_named(monkeypatch):
+    def few_are_dense(shape, k, extra_columns):
+        return "dense" if extra_columns < 150 else "matrix-free"
+
+    monkeypatch.setattr("coupling.comparison.choose_engine", few_are_dense)
+    run = coupling.measure(make_model("llama"), [make_ids(0, 9), make_ids(1, 20)], k=4, kind="self")
+    assert run.attrs["engine"] == "dense+matrix-free"
+    assert coupling.summarize(run)["provenance"]["engine"] == "dense+matrix-free"
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral", "gemma2", "gpt_oss"])
+def test_float64_stays_token_local(name):
+    """Softmax in float32 inside the models' own attention is no reason to leave the fast way."""
+    run = coupling.measure(make_model(name).double(), make_ids(), k=4)
+    assert run.attrs["linearization"] == "token-local"
+
+
+def test_a_parameter_without_axes_is_hashed():
+    model = make_model("llama")
+    before = coupling.measure(model, make_ids(), k=2).attrs["weights_hash"]
+    model.register_parameter("scale", torch.nn.Parameter(torch.tensor(1.0)))
+    assert coupling.measure(model, make_ids(), k=2).attrs["weights_hash"] != before
+
+
 def test_padding_is_taken_off():
     model, ids = make_model("llama"), make_ids(0, 6)
     padded = {
@@ -190,6 +214,13 @@ def test_inputs_of_every_form():
     assert [p["input_ids"].shape for p in split_inputs(ids[0])] == [(1, TOKENS)]
     assert len(split_inputs(torch.cat([ids, ids]))) == 2
     assert len(split_inputs([{"input_ids": ids}, ids])) == 2
+    assert [p["input_ids"].shape for p in split_inputs([3, 4, 5])] == [(1, 3)]
+    assert [p["input_ids"].shape for p in split_inputs([[3, 4, 5], [3, 4]])] == [(1, 3), (1, 2)]
+    assert [p["input_ids"].shape for p in split_inputs(ids.numpy())] == [(1, TOKENS)]
+    with pytest.raises(coupling.CouplingError, match="are text; tokenize"):
+        split_inputs(["hello"])
+    with pytest.raises(coupling.CouplingError, match="no tokens"):
+        split_inputs(torch.zeros(1, 0, dtype=torch.int64))
     with pytest.raises(coupling.CouplingError, match="no prompts"):
         split_inputs([])
     with pytest.raises(coupling.CouplingError, match="no tensors"):
@@ -219,12 +250,27 @@ def test_tokens_by_name():
         ({"fixed_token": 0}, "a fixed token belongs"),
         ({"engine": "svd"}, "engine is 'svd'"),
         ({"tol": 0}, "tol is 0"),
+        ({"seed": 2**63}, "seed is"),
+        ({"seed": -1}, "seed is -1"),
         ({"blocks": "model.layer"}, "no list of modules named 'model.layer'; this model's lists: layers"),
     ],
 )
 def test_wrong_settings_are_refused(options, message):
     with pytest.raises(coupling.CouplingError, match=message):
         coupling.measure(make_model("llama"), make_ids(), **({"k": 2} | options))
+
+
+def test_what_the_tables_do_not_hold_is_refused():
+    for ids in (torch.tensor([[3, 97]]), make_ids(0, 65)):
+        with pytest.raises(coupling.CouplingError, match="beyond the model's table of embeddings"):
+            coupling.measure(make_model("gpt2"), ids, k=2)
+
+
+@pytest.mark.parametrize("place", [(3, 0, None), (-1, 0, None), (0, TOKENS, None), (0, 0, -1)])
+def test_a_jacobian_that_is_not_there_is_refused(place):
+    recording = coupling.record(make_model("gpt2"), {"input_ids": make_ids()})
+    with pytest.raises(coupling.CouplingError, match="out of range"):
+        recording.jacobian(*place)
 
 
 def test_a_single_block_model_is_refused():
@@ -286,7 +332,7 @@ def test_bad_weights_name_their_block(value):
 def test_overflowing_activations_name_their_block():
     model = make_model("gpt2")
     model.h[2].mlp.c_proj.weight.data.fill_(3e38)
-    with pytest.raises(coupling.CouplingError, match="the output of block 2 is not finite"):
+    with pytest.raises(coupling.CouplingError, match=r"block 2 is not finite .*overflow float32; .*float64"):
         coupling.measure(model, make_ids(), k=2)
 
 

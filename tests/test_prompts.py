@@ -36,6 +36,27 @@ def test_files(tmp_path):
     assert read_prompts(str(tmp_path / "a.csv"), column="question").texts == ["one, or\ntwo", "three"]
 
 
+def test_only_line_feeds_end_a_line(tmp_path):
+    row = json.dumps({"text": "one\u2028still one\x85"}, ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_text(row, encoding="utf-8")
+    assert read_prompts(str(tmp_path / "a.jsonl")).texts == ["one\u2028still one\x85"]
+    (tmp_path / "a.txt").write_text("one\x0cstill one\ntwo", encoding="utf-8")
+    assert read_prompts(str(tmp_path / "a.txt")).texts == ["one\x0cstill one", "two"]
+
+
+def test_a_file_of_another_kind_is_not_taken_for_a_prompt(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    for path in (tmp_path / "a.json", tmp_path):
+        with pytest.raises(CouplingError, match="is there, but is no"):
+            read_prompts(str(path))
+
+
+def test_a_column_of_nothing():
+    for source in (None, "a text"):
+        with pytest.raises(CouplingError, match="column"):
+            read_prompts(source, column="q")
+
+
 def test_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo\n")))
     assert read_prompts("-").texts == ["one", "two"]

@@ -66,7 +66,10 @@ def test_overwrite_spares_what_is_not_ours(tmp_path):
     for options in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(CouplingError):
             RunFolder(tmp_path, {}, **options)
-    (tmp_path / "run.json").write_text("{}")  # a run beside it
+    (tmp_path / "run.json").write_text("{}")  # a file of that name makes no run
+    with pytest.raises(CouplingError, match="no run; choose another"):
+        RunFolder(tmp_path, {}, overwrite=True)
+    (tmp_path / "run.nc").write_text("")  # a run beside it
     RunFolder(tmp_path, {}, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -85,6 +88,17 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(CouplingError, match="No space left on device"):
         write_atomically(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_full_at_the_start_leaves_a_folder_that_can_be_used(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(CouplingError, match="No space left"):
+            RunFolder(tmp_path / "run", {})
+    RunFolder(tmp_path / "run", {})
 
 
 @pytest.mark.parametrize("content", [b"", b"not NetCDF", b"\x89HDF\r\n\x1a\n truncated"])

@@ -74,6 +74,17 @@ def test_block_jacobian_in_single_precision(engine):
     assert np.allclose(svds(jacobian.to_scipy(), k=5, return_singular_vectors=False)[::-1], exact[:5], rtol=1e-5)
 
 
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_a_float32_matrix_is_factored_to_its_own_rounding(spectrum):
+    """Whichever precision the eigenvectors were first sought in, the residuals are below the matrix's rounding."""
+    matrix = with_spectrum(SPECTRA[spectrum]).astype(np.float32)
+    result = top_singular_triplets(matrix, 6, engine="dense")
+    exact = scipy.linalg.svdvals(matrix.astype(np.float64))
+    rounding = np.sqrt(120) * np.finfo(np.float32).eps * exact[0]
+    assert np.abs(result.values.numpy() - exact[:6]).max() <= rounding
+    assert result.error.numpy().max() <= 2.5 * rounding
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_zero_matrix(engine):
     result = top_singular_triplets(np.zeros((40, 30)), 3, engine=engine)

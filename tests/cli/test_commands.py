@@ -43,11 +43,12 @@ def refused(outcome, *parts, code=1):
     status, out, err = outcome
     assert status == code
     assert out == ""
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert sum(line.startswith("error: ") for line in lines) == 1
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
     assert "Traceback" not in err
     for part in parts:
-        assert part in lines[-1]
+        assert part in lines[0]
 
 
 def test_the_bundled_checkpoint_end_to_end(cli, tmp_path):
@@ -229,7 +230,7 @@ def test_damaged_checkpoints(cli, checkpoint, tmp_path):
 def test_a_checkpoint_without_a_tokenizer(cli, checkpoint):
     (checkpoint / "tokenizer.json").unlink()
     (checkpoint / "tokenizer_config.json").unlink()
-    refused(cli("analyze", checkpoint, "--out", "run"), "cannot load the tokenizer")
+    refused(cli("analyze", checkpoint, "--out", "run"), "holds no tokenizer")
 
 
 def test_a_pickled_checkpoint_that_is_truncated(cli, checkpoint):
@@ -260,6 +261,42 @@ def test_weights_that_are_missing_nan_or_of_another_shape(cli, checkpoint):
     refused(cli("analyze", checkpoint, "--out", "run"), "up_proj")
 
 
+def test_weights_beside_the_blocks_that_are_missing(cli, tmp_path):
+    """Position embeddings that would be random."""
+    import transformers
+
+    config = transformers.GPT2Config(vocab_size=1024, n_embd=32, n_head=4, n_layer=2, n_positions=64)
+    transformers.GPT2Model(config).save_pretrained(tmp_path / "gpt2")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path(BUNDLED) / name, tmp_path / "gpt2")
+    assert cli("analyze", "gpt2", "--limit", 1, "--k", 2, "--out", "run", "--quiet")[0] == 0
+    weights = tmp_path / "gpt2" / "model.safetensors"
+    state = load_file(weights)
+    save_file({k: v for k, v in state.items() if "wpe" not in k}, weights, metadata={"format": "pt"})
+    refused(cli("analyze", "gpt2", "--out", "other"), "lack 1 parameters", "wpe.weight")
+
+
+def test_more_blocks_than_configured(cli, checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    refused(cli("analyze", checkpoint, "--out", "run"), "hold block 5", "its configuration has 5 blocks")
+
+
+def test_a_damaged_tokenizer(cli, checkpoint):
+    for content in ("{", "{}", ""):
+        (checkpoint / "tokenizer.json").write_text(content)
+        refused(cli("analyze", checkpoint, "--out", "run"), "cannot load the tokenizer", "truncated or corrupt")
+
+
+def test_a_vision_model(cli, tmp_path):
+    import transformers
+
+    config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+    transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
+    shutil.copy(Path(BUNDLED) / "tokenizer.json", tmp_path / "vit")
+    refused(cli("analyze", "vit", "--out", "run"), "takes pixel_values, so it is no language model")
+
+
 def test_an_encoder_decoder(cli, tmp_path):
     (tmp_path / "t5").mkdir()
     import transformers
@@ -283,6 +320,8 @@ def test_an_encoder_decoder(cli, tmp_path):
         (["--fixed-token", "0"], ["a fixed token belongs to the context kinds"]),
         (["--dataset", "nobody/nothing"], ["cannot load the data set nobody/nothing"]),
         (["--tol", "-1"], ["tol is -1"]),
+        (["--device", "meta"], ["device 'meta'"]),
+        (["--column", "q"], ["a column ('q') was named"]),
     ],
 )
 def test_input_that_cannot_be_measured(cli, arguments, parts):
@@ -295,11 +334,32 @@ def test_input_that_cannot_be_measured(cli, arguments, parts):
         ["analyze", "--k", "0"], ["analyze", "--k", "ten"], ["analyze", "--nonsense"], ["analyze", "--kind", "width"],
         ["analyze", "--limit", "0"], ["analyze", "--overwrite", "--resume"], ["analyze", "--resume"], ["frobnicate"],
         ["analyze", "--tokens", "first"], ["analyze", "--block-pair", "3"], ["analyze", "a", "b"], ["show"],
-        ["analyze", "--prompts", "x", "--dataset", "y"],
+        ["analyze", "--prompts", "x", "--dataset", "y"], ["analyze", "--split", "test"],
+        ["analyze", "--seed", "99999999999999999999"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_exit_2(cli, arguments):
     refused(cli(*arguments), "--help", code=2)
+
+
+def test_no_command_is_help_and_exit_2(cli):
+    code, out, err = cli()
+    assert code == 2
+    assert "analyze" in out + err
+    assert "error" not in err
+
+
+def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("coupling.analysis.record_blocks", broken)
+    monkeypatch.delenv("COUPLING_DEBUG", raising=False)
+    refused(cli("analyze", "--limit", 1, "--out", "run"), "unexpected RuntimeError: two lines", "COUPLING_DEBUG=1")
+    monkeypatch.setenv("COUPLING_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["coupling", "analyze", "--limit", "1", "--out", "other"])
+    with pytest.raises(RuntimeError):
+        app.main()
 
 
 def test_runs_that_are_none(cli, tmp_path):
