@@ -28,7 +28,7 @@ wheel: .venv/installed
 	$(BIN)/python -m build --wheel
 
 benchmark: .venv/installed
-	$(BIN)/python -m coupling.benchmark --tokens 32 --tokens 128 --tokens 512
+	$(BIN)/python -m coupling.benchmark --tokens 32 --tokens 128 --tokens 512 --naive-rows 128
 
 ## Resolve the dependencies again; the lock holds for every platform and Python 3.11 or later.
 lock: .venv/uv

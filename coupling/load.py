@@ -104,6 +104,8 @@ def load(
             f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
             "trajectory; give a decoder-only or an encoder-only model"
         )
+    if is_local(name) and not any(file for pattern in TOKENIZER_FILES for file in Path(path).glob(pattern)):
+        raise CouplingError(f"{name} holds no tokenizer ({', '.join(TOKENIZER_FILES)})")
     remote = getattr(config, "auto_map", None) or {}
     loader = AutoModelForCausalLM if trust_remote_code and "AutoModel" not in remote and remote else AutoModel
     model, report = _call(name, "weights", loader.from_pretrained, path, **options)
@@ -174,8 +176,6 @@ def _check_files(folder: Path, name: str) -> None:
                     pass
             except (SafetensorError, OSError) as error:
                 raise CouplingError(f"{file} is truncated or corrupt: {first_line(error)}") from None
-    if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
-        raise CouplingError(f"{name} holds no tokenizer ({', '.join(TOKENIZER_FILES)})")
 
 
 def _call(name: str, what: str, function: Any, *args: Any, **kwargs: Any) -> Any:
