@@ -12,7 +12,7 @@ as attention itself, and is one small matrix a head: its cost does not depend on
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -174,32 +174,31 @@ AttentionMaskInterface.register(NAME, eager_mask)
 
 
 @contextmanager
-def recording(tape: Tape) -> Iterator[None]:
+def _answering(answer: Callable[..., Tensor]) -> Iterator[None]:
+    token = _answer.set(answer)
+    try:
+        yield
+    finally:
+        _answer.reset(token)
+
+
+def recording(tape: Tape) -> AbstractContextManager[None]:
     """While it lasts, attention writes what it sees to the tape."""
 
     def answer(module, query, key, value, mask, scaling, softcap, sinks):
         seen = Attended(key[0], value[0], mask, scaling, softcap, sinks)
         return tape.record(module, query, key, value, seen)
 
-    token = _answer.set(answer)
-    try:
-        yield
-    finally:
-        _answer.reset(token)
+    return _answering(answer)
 
 
-@contextmanager
-def replaying(tape: Tape, rows: Int[Tensor, "r"]) -> Iterator[None]:
+def replaying(tape: Tape, rows: Int[Tensor, "r"]) -> AbstractContextManager[None]:
     """While it lasts, attention answers for the tokens ``rows``, every other token frozen as on the tape."""
 
     def answer(module, query, key, value, *_):
         return tape.replay(module, query, key, value, rows)
 
-    token = _answer.set(answer)
-    try:
-        yield
-    finally:
-        _answer.reset(token)
+    return _answering(answer)
 
 
 @contextmanager

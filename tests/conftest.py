@@ -3,13 +3,17 @@
 import copy
 import inspect
 import os
+import sys
+from importlib.resources import files
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
 import transformers
+from coupling.cli import app
 
+BUNDLED = str(files("coupling") / "data/checkpoint")
 VOCABULARY, TOKENS = 97, 11
 
 SMALL = {
@@ -111,3 +115,31 @@ def reference_jacobian(model, ids, block: int, source: int, target: int) -> torc
 @pytest.fixture(params=sorted(ARCHITECTURES))
 def architecture(request) -> str:
     return request.param
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch, tmp_path):
+    """Run the command line in this process, in an empty folder; (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["coupling", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            app.main()
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return run
+
+
+def refused(outcome, *parts, code=1):
+    """One clear line on stderr, nothing on stdout."""
+    status, out, err = outcome
+    assert status == code
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in err
+    for part in parts:
+        assert part in lines[0]
