@@ -41,8 +41,8 @@ lock: .venv/uv
 	touch $@
 
 .venv/installed: .venv/uv requirements.lock pyproject.toml
-	$(UV) pip install --quiet --compile-bytecode --require-hashes --requirements requirements.lock
-	$(UV) pip install --quiet --no-deps --editable .
+	$(UV) pip install --python .venv --quiet --compile-bytecode --require-hashes --requirements requirements.lock
+	$(UV) pip install --python .venv --quiet --no-deps --editable .
 	touch $@
 
 clean:

@@ -121,21 +121,27 @@ def load(
 
 
 def resolve_device(device: str) -> str:
-    """A torch device's name; "auto" takes an accelerator if there is one.
+    """A torch device's name; "auto" takes an accelerator if there is one that computes in float64.
 
     Raises:
         CouplingError: if torch does not know the device or cannot use it here.
     """
-    if device == "meta":
-        raise CouplingError("device 'meta' holds no numbers; give cpu, cuda or another")
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator.type if accelerator is not None else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise CouplingError(f"device {device!r} cannot be used here: {first_line(error)}") from None
+        return accelerator.type if accelerator is not None and _problem(accelerator.type) is None else "cpu"
+    problem = _problem(device)
+    if problem is not None:
+        raise CouplingError(f"device {device!r} cannot be used here: {problem}")
     return device
+
+
+def _problem(device: str) -> str | None:
+    """Why a device cannot be used; None if it can."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # NotImplementedError is a RuntimeError
+        return first_line(error)
+    return None
 
 
 def is_local(name: str) -> bool:
@@ -217,9 +223,9 @@ def _check_weights(
             f"the weights of {name} lack {len(missing)} parameters that the configuration asks for, among them "
             f"{missing[0]}; they would be random, so nothing is measured"
         )
-    numbered = re.compile(rf"(?:^|\.){re.escape(list_name.rsplit('.', 1)[-1])}\.(\d+)\.")
+    numbered = re.compile(rf"(?:{re.escape(model.base_model_prefix)}\.)?{re.escape(list_name)}\.(\d+)\.")
     for key in sorted(report.get("unexpected_keys", ())):
-        found = numbered.search(key)
+        found = numbered.match(key)
         if found and int(found[1]) >= len(modules):
             raise CouplingError(
                 f"the weights of {name} hold block {found[1]} ({key}), but its configuration has {len(modules)} blocks"
