@@ -40,8 +40,7 @@ class BlockCall:
                 f"{type(block).__name__} is not called with a residual stream of shape (batch, tokens, hidden); "
                 "name the blocks with --blocks (in Python: blocks=), for example --blocks model.layers"
             )
-        drop = {name: None} if name else {}
-        keywords = {key: _without_cache(value) for key, value in kwargs.items() if key not in drop}
+        keywords = {key: _without_cache(value) for key, value in kwargs.items() if key != name}
         if "use_cache" in keywords:
             keywords["use_cache"] = False
         rest = tuple(_without_cache(value) for value in rest)

@@ -1,7 +1,7 @@
 """Prompts in, a labelled Dataset out: trajectories, Jacobians, singular vectors, metrics."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -107,20 +107,6 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer))
 
 
-def measure_prompts(
-    model: nn.Module,
-    prompts: Iterable[dict[str, Any]],
-    settings: Settings,
-    *,
-    blocks: str | None = None,
-    progress: Progress | None = None,
-) -> Iterable[xr.Dataset]:
-    """Measure prompts one by one, yielding each one's Dataset as soon as it is there."""
-    _, modules = find_blocks(model, blocks)
-    for prompt in prompts:
-        yield measure_recording(record_blocks(model, modules, prompt), settings, progress)
-
-
 def measure(
     model: nn.Module,
     inputs: Any,
@@ -163,9 +149,10 @@ def measure(
     ks = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
     settings = Settings(ks, kind, token, fixed_token, tuple(block_pairs), engine, tol, seed)
     origin = provenance(model, settings, hash_weights=hash_weights)
-    parts = list(
-        measure_prompts(model, split_inputs(inputs), settings, blocks=blocks, progress=progress)
-    )  # fmt: skip
+    _, modules = find_blocks(model, blocks)
+    parts = [
+        measure_recording(record_blocks(model, modules, prompt), settings, progress) for prompt in split_inputs(inputs)
+    ]
     run = join_prompts(parts)
     run.attrs |= origin
     return run

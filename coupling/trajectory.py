@@ -92,7 +92,7 @@ class Recording:
         place = torch.tensor([moving], device=stream.device)
 
         def change(x: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
-            replaced = x[None] if len(kept) == 1 else frozen.index_copy(0, place, x[None])
+            replaced = frozen.index_copy(0, place, x[None])
             output = call.at(replaced[None], rows) if local else call(replaced[None])
             return output[0, read] - x if moving == read else output[0, read]
 
@@ -172,10 +172,10 @@ def _run(
     def before(block, args, kwargs):
         call, stream = BlockCall.of(block, args, kwargs)
         calls.append(call)
-        streams.append(stream.detach())
+        streams.append(stream.detach().clone())  # a block may write into what it was given
 
     def after(block, args, result):
-        outputs.append(output_of(result).detach())
+        outputs.append(output_of(result).detach().clone())
 
     network = trunk(model)
     inside = set(network.modules())

@@ -101,3 +101,21 @@ def test_a_random_block_is_refused(monkeypatch):
     monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, x) + torch.randn_like(x))
     with pytest.raises(coupling.CouplingError, match="it is random"):
         coupling.record(model, {"input_ids": make_ids()}).jacobian(0, 6)
+
+
+def test_a_block_that_writes_into_its_input_is_measured(monkeypatch):
+    """Addition in place, as some models' code does it to save memory."""
+    model, ids = make_model("gpt2"), make_ids()
+    block = block_list(model)[1]
+    expected = reference_jacobian(model, ids, 1, 6, 6)
+    original = type(block).forward
+
+    def forward(hidden_states, *args, **kwargs):
+        output = original(block, hidden_states.clone(), *args, **kwargs)
+        hidden_states += 100
+        return output
+
+    monkeypatch.setattr(block, "forward", forward)
+    recording = coupling.record(model, {"input_ids": ids})
+    dense = recording.jacobian(1, 6).to_dense().double()
+    assert torch.linalg.norm(dense - expected) <= 1e-5 * torch.linalg.norm(expected)
