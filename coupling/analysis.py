@@ -119,7 +119,7 @@ def _measure(
     folder: RunFolder | None,
     progress: Progress | None,
 ) -> tuple[xr.Dataset, list[float | None]]:
-    """Measure what is not measured yet; seconds are None where an earlier session did."""
+    """Measure what is not measured yet; seconds are None where an earlier start of the command did."""
     _, modules = find_blocks(checkpoint.model, blocks)
     parts: list[xr.Dataset] = []
     seconds: list[float | None] = []
