@@ -139,7 +139,7 @@ def _problem(device: str) -> str | None:
     """Why a device cannot be used; None if it can."""
     try:
         torch.zeros(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:  # NotImplementedError is a RuntimeError
+    except (RuntimeError, AssertionError, TypeError) as error:
         return first_line(error)
     return None
 
