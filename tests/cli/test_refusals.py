@@ -13,6 +13,8 @@ from conftest import BUNDLED, refused
 from coupling.cli import app
 from safetensors.torch import load_file, save_file
 
+import coupling
+
 
 def test_an_output_folder_that_exists(cli, tmp_path):
     arguments = ("analyze", "--limit", 1, "--k", 2, "--out", "run", "--quiet")
@@ -211,3 +213,27 @@ def test_runs_that_are_none(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(cli("show", "empty"), "holds no run")
     refused(cli("diff", "empty", "nowhere"), "holds no run")
+
+
+@pytest.mark.parametrize("auto_class", ["AutoModel", "AutoModelForCausalLM"])
+def test_code_that_a_checkpoint_brings_runs_only_when_trusted(cli, checkpoint, auto_class, monkeypatch, tmp_path):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    base = {"AutoModel": "LlamaModel", "AutoModelForCausalLM": "LlamaForCausalLM"}[auto_class]
+    (checkpoint / "brought.py").write_text(
+        f"from transformers import LlamaConfig, {base}\n\n\n"
+        "class BroughtConfig(LlamaConfig):\n    model_type = 'brought'\n\n\n"
+        f"class Brought({base}):\n    config_class = BroughtConfig\n"
+    )
+    config = json.loads((checkpoint / "config.json").read_text())
+    code = {"AutoConfig": "brought.BroughtConfig", auto_class: "brought.Brought"}
+    (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": "brought", "auto_map": code}))
+    refused(cli("analyze", checkpoint, "--out", "run"), "brings its own code", "--trust-remote-code")
+    trusted = cli("analyze", checkpoint, "--trust-remote-code", "--limit", 1, "--k", 3, "--out", "a", "--quiet")
+    assert trusted == (0, "", "")
+    assert cli("analyze", "--limit", 1, "--k", 3, "--out", "b", "--quiet")[0] == 0
+    same = coupling.open_run("a").mismatch.values == coupling.open_run("b").mismatch.values
+    assert same.all()
+
+
+def test_a_revision_of_a_folder(cli, checkpoint):
+    refused(cli("analyze", checkpoint, "--revision", "main", "--out", "run"), "local folder", "no revision 'main'")
