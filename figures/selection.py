@@ -34,6 +34,9 @@ def run_names(runs: Sequence[xr.Dataset]) -> list[str]:
         if is_random(run):
             name += " (random weights)"
         names.append(printable(name, 40))
+    if len({kind(run) for run in runs}) > 1:
+        names = [f"{name} ({kind(run)})" if names.count(name) > 1 else name
+                 for name, run in zip(names, runs, strict=True)]  # fmt: skip
     return [
         f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
         for index, name in enumerate(names)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.linalg import eigh
 
 from coupling.errors import CouplingError
 
@@ -27,12 +28,17 @@ def principal_components(
     if min(points.shape) < count:
         raise CouplingError(f"{points.shape[0]} points of {points.shape[1]} features have no {count} components")
     centred = points - points.mean(axis=0)
-    _, values, right = np.linalg.svd(centred, full_matrices=False)
-    largest = np.argmax(np.abs(right), axis=1)
-    right = right * np.sign(right[np.arange(len(right)), largest])[:, None]
-    total = float((values**2).sum())
-    shares = values[:count] ** 2 / total if total > 0 else np.zeros(count)
-    return (centred @ right[:count].T).reshape(*paths.shape[:-1], count), shares
+    wide = centred.shape[0] < centred.shape[1]
+    gram = centred @ centred.T if wide else centred.T @ centred
+    size = len(gram)
+    variances, vectors = eigh(gram, subset_by_index=(size - count, size - 1))
+    loadings = (centred.T @ vectors if wide else vectors)[:, ::-1]
+    largest = np.argmax(np.abs(loadings), axis=0)
+    signs = np.where(loadings[largest, np.arange(count)] < 0, -1.0, 1.0)
+    scores = (vectors * np.sqrt(np.maximum(variances, 0)) if wide else centred @ vectors)[:, ::-1] * signs
+    total = float(np.trace(gram))
+    shares = np.maximum(variances[::-1], 0) / total if total > 0 else np.zeros(count)
+    return scores.reshape(*paths.shape[:-1], count), shares
 
 
 def paths_of(
