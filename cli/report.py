@@ -31,7 +31,7 @@ def report(
         raise CouplingError(f"{output} must end in .html")
     screen = Console(stderr=True, quiet=quiet)
     with screen.status("drawing"):
-        from coupling.figures.report import report as render
+        from coupling.figures.page import report as render
         from coupling.figures.tables import read_table
 
         from coupling.store import open_run, write_atomically

@@ -1,0 +1,34 @@
+"""Runs that pictures are drawn from: the bundled checkpoint, trained and untrained, and one that compares tokens."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaModel
+
+import coupling
+
+PROMPTS = ["import os\nimport sys", "def main():\n    return 0", "The $cost$ is <b>5</b>"]
+
+
+@pytest.fixture(scope="session")
+def run():
+    return coupling.analyze(prompts=PROMPTS, k=(3, 5))
+
+
+@pytest.fixture(scope="session")
+def untrained():
+    return coupling.analyze(prompts=PROMPTS, k=(3, 5), random_weights=True)
+
+
+@pytest.fixture(scope="session")
+def token_run():
+    return coupling.analyze(prompts=PROMPTS[:1], k=(3,), kind="self")
+
+
+@pytest.fixture(scope="session")
+def deep_run():
+    """32 blocks, K = 50."""
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=32,
+                         num_attention_heads=4, num_key_value_heads=4)  # fmt: skip
+    prompts = [torch.arange(start, start + 12)[None] for start in range(6)]
+    return coupling.measure(LlamaModel(config).eval(), prompts, k=(5, 10, 50))
