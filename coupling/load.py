@@ -115,8 +115,9 @@ def load(
     else:
         with torch.random.fork_rng():
             torch.manual_seed(random_weights)
-            model = _call(name, "configuration", loader.from_config, config, trust_remote_code=trust_remote_code)
-        model, report = model.to(device=chosen, dtype=precision), {}
+            model = _call(name, "configuration", loader.from_config, config, dtype=precision,
+                          trust_remote_code=trust_remote_code)  # fmt: skip
+        model, report = model.to(chosen), {}
     model = model.eval().requires_grad_(False)
     if model.main_input_name != "input_ids":
         raise CouplingError(f"{name} takes {model.main_input_name}, so it is no language model; prompts are text here")

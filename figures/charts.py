@@ -178,7 +178,7 @@ def heatmap_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
     )  # fmt: skip
     ends = base.transform_flatten(["range"]).transform_calculate(coupling=f"datum.range / {SCALE}")
     ends = ends.mark_rect(opacity=0, width=0, height=0, tooltip=None).encode(color=colour)
-    chart = alt.layer(tiles, ends, _note(base)).add_params(*parameters("KPVT" if depth else "KPVTB"))
+    chart = alt.layer(ends, tiles, _note(base)).add_params(*parameters("KPVT" if depth else "KPVTB"))
     background = alt.ViewBackground(fill="#88888844")  # seen where a Jacobian would be compared with itself
     return Drawn(chart.properties(width=SIDE, height=SIDE, view=background), {"rows": rows})
 

@@ -58,8 +58,8 @@ def report(
 ) -> str:  # fmt: skip
     """One self-contained HTML page of one run or several, side by side.
 
-    Prompts whose numbers would make the page larger than ``most_bytes`` are left out, from the last, and the page says
-    so; their mean stays.
+    What all of the runs hold can be chosen: their common K, prompts and blocks. Prompts whose numbers would make the
+    page larger than ``most_bytes`` are left out, from the last, and the page says so; their mean stays.
 
     Args:
         runs: Datasets of ``measure``, ``analyze`` or ``open_run``.
@@ -69,10 +69,15 @@ def report(
         most_bytes: size that the page must not exceed.
 
     Raises:
-        CouplingError: if no run was given, a table lacks a column, or the page cannot be made so small.
+        CouplingError: if no run was given, the runs share no K, a table lacks a column, or the page cannot be made
+            so small.
     """
     chosen = as_runs(runs)
-    prompts = min(MOST_PROMPTS, max(run.sizes["prompt"] for run in chosen))
+    shared = _common([run.k.values.tolist() for run in chosen])
+    if not shared:
+        raise CouplingError(f"the runs share no K: they hold {', '.join(str(run.k.values.tolist()) for run in chosen)}")
+    chosen = [run.sel(k=shared) for run in chosen]
+    prompts = min(MOST_PROMPTS, *(run.sizes["prompt"] for run in chosen))
     tokens = max(run.sizes["token"] for run in chosen)
     while True:
         page = _page(chosen, prompts, tokens, scores, score_label, benchmark_label)
@@ -95,16 +100,16 @@ def _page(
     benchmark_label: str,
 ) -> str:  # fmt: skip
     names = run_names(runs)
-    shown = [[MEAN, *range(min(prompts, run.sizes["prompt"]))] for run in runs]
-    tables = [charts.pair_rows(run, numbers, tokens) for run, numbers in zip(runs, shown, strict=True)]
+    numbers = [MEAN, *range(prompts)]
+    tables = [charts.pair_rows(run, numbers, tokens) for run in runs]
     charts.join_scales(tables)
-    each = list(zip(runs, shown, tables, strict=True))
+    each = list(zip(runs, tables, strict=True))
     drawn: dict[str, list[Any]] = {
-        "heatmap": [charts.heatmap_chart(run, rows) for run, _, rows in each],
-        "circle": [charts.circle_chart(run, rows) if kind(run) == "depth" else None for run, _, rows in each],
-        "spectrum": [charts.spectrum_chart(run, numbers) for run, numbers, _ in each],
-        "trajectory": [charts.trajectory_chart(run, numbers) for run, numbers, _ in each],
-        "linearity": [charts.linearity_chart(run, numbers) for run, numbers, _ in each],
+        "heatmap": [charts.heatmap_chart(run, rows) for run, rows in each],
+        "circle": [charts.circle_chart(run, rows) if kind(run) == "depth" else None for run, rows in each],
+        "spectrum": [charts.spectrum_chart(run, numbers) for run in runs],
+        "trajectory": [charts.trajectory_chart(run, numbers) for run in runs],
+        "linearity": [charts.linearity_chart(run, numbers) for run in runs],
     }
     sections = [_section(name, list(zip(names, made, strict=True))) for name, made in drawn.items()]
     if scores is not None:
@@ -157,26 +162,30 @@ def _number(value: float | None) -> str:
 
 
 def _controls(runs: Sequence[xr.Dataset], prompts: int) -> list[dict[str, Any]]:
-    ks = sorted({k for run in runs for k in run.k.values.tolist()}, reverse=True)
+    ks = reversed(runs[0].k.values.tolist())
     controls: list[dict[str, Any]] = [
         {"name": "k", "label": "K", "options": [(k, k) for k in ks]},
         {"name": "p", "label": "p", "options": [(2, "2 (Frobenius)"), (1, "1 (trace)")]},
         {"name": "variant", "label": "variant", "options": [(name, name) for name in charts.VARIANTS]},
         {"name": "prompt", "label": "prompt", "options": [(MEAN, "mean over prompts"), *_prompt_names(runs, prompts)]},
     ]
-    blocks = sorted({int(block) for run in runs if kind(run) != "depth" for block in run.block.values})
+    blocks = _common([run.block.values.tolist() for run in runs if kind(run) != "depth"])
     if blocks:
         controls.append({"name": "block", "label": "block", "options": [(block, block) for block in blocks],
                          "chosen": blocks[(len(blocks) - 1) // 2]})  # fmt: skip
     return controls
 
 
+def _common(lists: Sequence[list[int]]) -> list[int]:
+    """The numbers that all lists hold, ascending; none for no lists."""
+    return sorted(set(lists[0]).intersection(*lists[1:])) if lists else []
+
+
 def _prompt_names(runs: Sequence[xr.Dataset], prompts: int) -> list[tuple[int, str]]:
     """Each prompt's number, with its text where all runs that have it agree on it."""
     names = []
-    for number in range(min(prompts, max(run.sizes["prompt"] for run in runs))):
-        texts = {str(run.prompt_text.values[number]) for run in runs
-                 if "prompt_text" in run and number < run.sizes["prompt"]}  # fmt: skip
+    for number in range(prompts):
+        texts = {str(run.prompt_text.values[number]) for run in runs if "prompt_text" in run}
         text = f": {printable(texts.pop(), 60)}" if len(texts) == 1 else ""
         names.append((number, f"{number}{text}"))
     return names
@@ -184,10 +193,12 @@ def _prompt_names(runs: Sequence[xr.Dataset], prompts: int) -> list[tuple[int, s
 
 def _notes(runs: Sequence[xr.Dataset], prompts: int, tokens: int) -> list[str]:
     notes = []
-    most = max(run.sizes["prompt"] for run in runs)
-    if prompts < most:
+    counts = {run.sizes["prompt"] for run in runs}
+    if len(counts) > 1:
+        notes.append("The runs differ in how many prompts they have; those that all have can be chosen.")
+    if prompts < min(counts):
         notes.append(
-            f"To keep this page small it holds prompts {span(list(range(prompts)))} of {most}; "
+            f"To keep this page small it holds prompts {span(list(range(prompts)))} of {min(counts)}; "
             "means are over all of them."
         )
     if any(kind(run) != "depth" and run.sizes["token"] > tokens for run in runs):

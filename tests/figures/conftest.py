@@ -21,14 +21,14 @@ def untrained():
 
 @pytest.fixture(scope="session")
 def token_run():
-    return coupling.analyze(prompts=PROMPTS[:1], k=(3,), kind="self")
+    return coupling.analyze(prompts=["for name in names:\n    print(name, file=sys.stderr)\n"], k=(3,), kind="self")
 
 
 @pytest.fixture(scope="session")
 def deep_run():
-    """32 blocks, K = 50."""
+    """32 blocks, K up to 50, 28 prompts (one was measured)."""
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=32,
                          num_attention_heads=4, num_key_value_heads=4)  # fmt: skip
-    prompts = [torch.arange(start, start + 12)[None] for start in range(6)]
-    return coupling.measure(LlamaModel(config).eval(), prompts, k=(5, 10, 50))
+    measured = coupling.measure(LlamaModel(config).eval(), torch.arange(12)[None], k=(10, 50))
+    return measured.isel(prompt=[0] * 28).assign_coords(prompt=range(28))
