@@ -238,7 +238,14 @@ def circle_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
     names = nodes.transform_filter(f"datum.block % {step} == 0").mark_text().encode(
         x=alt.X("tx:Q", axis=None), y=alt.Y("ty:Q", axis=None), text="block:Q"
     )  # fmt: skip
-    chart = alt.layer(chords, marks, names).add_params(*parameters("KPVT"))
+    note = (
+        alt.Chart(alt.NamedData("rows"))
+        .transform_filter(chosen("K", "P", "V", "T"))
+        .transform_calculate(note=f"'widest chord: excess over chance ' + format(datum.strongest / {SCALE}, '.1%')")
+        .mark_text(align="left", baseline="bottom", fontSize=12)
+        .encode(x=alt.value(0), y=alt.value(-6), text="note:N")
+    )
+    chart = alt.layer(chords, marks, names, note).add_params(*parameters("KPVT"))
     kept = [{key: row[key] for key in ("k", "p", "v", "t", "e", "strongest")} for row in rows]
     return Drawn(chart.properties(width=SIDE, height=SIDE), {"rows": kept, "places": places})
 

@@ -13,7 +13,7 @@ from coupling.figures.selection import (
     run_names,
     token_texts,
 )
-from coupling.figures.style import MAGNITUDE, squares, styled
+from coupling.figures.style import MAGNITUDE, PIXELS_AN_INCH, squares, styled
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,7 +50,8 @@ def grid(
     if highest is None:
         highest = _robust_highest(pictures, largest)
     with styled():
-        figure = squares(len(pictures))
+        cells = max(len(image) for image, *_ in pictures)
+        figure = squares(len(pictures), cells / PIXELS_AN_INCH)
         all_axes = figure.subplots(1, len(pictures), squeeze=False)[0]
         for axes, (image, side, labels, what), name in zip(all_axes, pictures, run_names(chosen), strict=True):
             mappable = axes.imshow(image, cmap=MAGNITUDE, vmin=0, vmax=highest)

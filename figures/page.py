@@ -149,7 +149,7 @@ def _summary(run: xr.Dataset, name: str) -> dict[str, Any]:
     summary = summarize(run)
     scores = [
         {"k": row["k"], "norm": row["norm"], "score": _number(row["score"]), "sd": _number(row["sd_over_prompts"]),
-         "chance": _number(row["chance"]), "excess": "–" if row["excess"] is None else f"{100 * row['excess']:.1f} %"}
+         "chance": _number(row["chance"]), "excess": "–" if row["excess"] is None else f"{100 * row['excess']:z.1f} %"}
         for row in summary["scores"] if row["variant"] == "absolute"
     ]  # fmt: skip
     provenance = [(key, value) for key, value in summary["provenance"].items() if value != ""]
@@ -158,7 +158,7 @@ def _summary(run: xr.Dataset, name: str) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:z.3f}"
 
 
 def _controls(runs: Sequence[xr.Dataset], prompts: int) -> list[dict[str, Any]]:

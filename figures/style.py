@@ -23,6 +23,7 @@ WIDTH = 5.6
 """Inches; text stays readable when the picture is printed at half of it."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, apart for every common form of colour blindness."""
+PIXELS_AN_INCH = 200
 GREY = "#6b6b6b"
 MAGNITUDE = mpl.colormaps["YlGnBu"]
 """For magnitudes: light is little, dark is much, on screen and on paper."""
@@ -45,7 +46,7 @@ _STYLE: Any = {
     "ytick.labelsize": 9,
     "lines.linewidth": 1.6,
     "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "savefig.dpi": PIXELS_AN_INCH,
     "svg.fonttype": "none",
     "svg.hashsalt": "coupling",
     "pdf.fonttype": 42,
@@ -108,11 +109,13 @@ def check_suffix(path: Path) -> None:
         raise CouplingError(f"{path} must end in {', '.join(SUFFIXES)}: its suffix decides the picture's format")
 
 
-def squares(count: int, side: float = 2.35) -> Figure:
-    """A figure for so many square pictures in a row and one colour bar; one alone is larger."""
-    if count == 1:
-        return new_figure(0.8 * WIDTH)
-    return new_figure(side + 0.95, side * count + 1.25)
+def squares(count: int, side: float = 0) -> Figure:
+    """A figure for so many square pictures in a row and one colour bar; one alone is larger.
+
+    ``side``, in inches, is what a picture needs to show each of its cells; 12 at most are given.
+    """
+    side = min(12.0, max(side, 0.6 * WIDTH if count == 1 else 2.35))
+    return new_figure(side + 1.1, max(WIDTH, side * count + 1.25))
 
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
