@@ -115,7 +115,7 @@ def squares(count: int, side: float = 0) -> Figure:
     ``side``, in inches, is what a picture needs to show each of its cells; 12 at most are given.
     """
     side = min(12.0, max(side, 0.6 * WIDTH if count == 1 else 2.35))
-    return new_figure(side + 1.1, max(WIDTH, side * count + 1.25))
+    return new_figure(side + (0.75 if count == 1 else 1.05), max(WIDTH, side * count + 1.25))
 
 
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
