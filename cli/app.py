@@ -5,7 +5,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from coupling.cli import analyze, diff, plot, report, show
+from coupling.cli import analyze, diff, plot, report, rl, show
 
 from coupling.errors import CouplingError
 
@@ -22,6 +22,7 @@ app.command(name="show")(show.show)
 app.command(name="diff")(diff.diff)
 app.command(name="plot")(plot.plot)
 app.command(name="report")(report.report)
+app.command(name="rl")(rl.rl)
 
 
 def _print_version(asked: bool) -> None:

@@ -1,7 +1,9 @@
-"""A progress bar over prompts and blocks with the time left, on stderr."""
+"""Progress bars with the time left, on stderr: over prompts and blocks, over steps of RL."""
 
 import os
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,17 +14,7 @@ class PromptProgress:
     """Called as ``progress(prompt, prompts, done, total)``; a context manager."""
 
     def __init__(self, console: Console, model: str) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=console.quiet or not console.is_terminal,
-        )
+        self._bar = _bar(console)
         self._task = self._bar.add_task(f"loading {escape(model)}", total=None)
 
     def __enter__(self) -> "PromptProgress":
@@ -40,6 +32,51 @@ class PromptProgress:
             completed=prompt + done / total,
             total=prompts,
         )
+
+
+class StepProgress:
+    """Steps of RL over seeds, or checkpoints of a run; a context manager."""
+
+    def __init__(self, console: Console, doing: str) -> None:
+        self._bar = _bar(console)
+        self._task = self._bar.add_task(escape(doing), total=None)
+
+    def __enter__(self) -> "StepProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def of(self, seeds: int, first: int) -> Callable[[int, int, int, Mapping[str, Any]], None]:
+        """To be called with (seed, steps done, steps in all, the row of the step)."""
+
+        def move(seed: int, done: int, total: int, row: Mapping[str, Any]) -> None:
+            which = f"seed {seed}, " if seeds > 1 else ""
+            reward = row.get("reward")
+            text = f", reward {reward:.3f}" if isinstance(reward, (int, float)) else ""
+            self._bar.update(self._task, description=f"{which}step {done}/{total}{text}",
+                             completed=(seed - first) * total + done, total=seeds * total)  # fmt: skip
+
+        return move
+
+    def checkpoint(self, done: int, total: int, name: str) -> None:
+        """Move the bar to a checkpoint."""
+        self._bar.update(self._task, description=escape(name), completed=done, total=total)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=console.quiet or not console.is_terminal,
+    )
 
 
 def quiet_libraries() -> None:

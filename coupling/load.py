@@ -59,6 +59,7 @@ def load(
     trust_remote_code: bool = False,
     blocks: str | None = None,
     random_weights: int | None = None,
+    tokenizer: str | None = None,
 ) -> Checkpoint:
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
@@ -71,6 +72,7 @@ def load(
         trust_remote_code: run model code that the repository brings along.
         blocks: name of the list of residual blocks, checked here so that a wrong one fails early.
         random_weights: a seed: take only the configuration and the tokenizer, and initialize the weights from it.
+        tokenizer: the folder that holds it, where it is not the checkpoint's own.
 
     Raises:
         CouplingError: if the folder, its files, the hub, the device or the weights are at fault.
@@ -106,7 +108,8 @@ def load(
             f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
             "trajectory; give a decoder-only or an encoder-only model"
         )
-    if is_local(name) and not any(file for pattern in TOKENIZER_FILES for file in Path(path).glob(pattern)):
+    place = path if tokenizer is None else tokenizer
+    if is_local(name) and not any(file for pattern in TOKENIZER_FILES for file in Path(place).glob(pattern)):
         raise CouplingError(f"{name} holds no tokenizer ({', '.join(TOKENIZER_FILES)})")
     remote = getattr(config, "auto_map", None) or {}
     loader = AutoModelForCausalLM if trust_remote_code and "AutoModel" not in remote and remote else AutoModel
@@ -123,10 +126,10 @@ def load(
         raise CouplingError(f"{name} takes {model.main_input_name}, so it is no language model; prompts are text here")
     list_name, modules = find_blocks(model, blocks)
     _check_weights(name, model, list_name, modules, report)
-    tokenizer = _call(
-        name, "tokenizer", AutoTokenizer.from_pretrained, path, revision=revision, trust_remote_code=trust_remote_code
+    loaded = _call(
+        name, "tokenizer", AutoTokenizer.from_pretrained, place, revision=revision, trust_remote_code=trust_remote_code
     )
-    return Checkpoint(model, tokenizer, name, revision or "")
+    return Checkpoint(model, loaded, name, revision or "")
 
 
 def resolve_device(device: str) -> str:

@@ -1,0 +1,80 @@
+"""Prompts for RL as rows that TRL takes: from a built-in task, a file or a data set."""
+
+from pathlib import Path
+from typing import Any
+
+from coupling.analyses.rl_config import DataConfig
+from coupling.analyses.rl_tasks import task
+
+from coupling.errors import CouplingError
+from coupling.prompts import first_line
+
+TASK_ROWS = 4096
+
+
+def read_rows(config: DataConfig, seed: int = 0) -> Any:
+    """The data as a ``datasets.Dataset`` with the columns ``prompt``, ``answer`` (if any) and all others.
+
+    Args:
+        config: what was asked for.
+        seed: of a task's examples.
+
+    Raises:
+        CouplingError: if the data, a column or a prompt is not there.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    if config.task is not None:
+        examples = task(config.task).examples(config.limit or TASK_ROWS, seed)
+        rows = datasets.Dataset.from_list([{"prompt": row.prompt, "answer": row.answer} for row in examples])
+        return _chat(rows, config) if config.chat else rows
+    name, rows = _load(config)
+    if config.limit is not None:
+        rows = rows.select(range(min(config.limit, len(rows))))
+    if len(rows) == 0:
+        raise CouplingError(f"there are no rows in {name}")
+    for key, column in (("prompt", config.prompt), ("answer", config.answer)):
+        if column is None:
+            continue
+        if column not in rows.column_names:
+            raise CouplingError(
+                f"{name} has no column {column!r}, which data.{key} names; it has {', '.join(rows.column_names)}"
+            )
+        if column != key:
+            if key in rows.column_names:
+                rows = rows.remove_columns(key)
+            rows = rows.rename_column(column, key)
+    for index, prompt in enumerate(rows["prompt"]):
+        if not prompt or (isinstance(prompt, str) and not prompt.strip()):
+            raise CouplingError(f"row {index} of {name} has an empty prompt")
+        if config.chat and not isinstance(prompt, str):
+            raise CouplingError(f"row {index} of {name} holds messages already, so data.chat does not apply")
+    return _chat(rows, config) if config.chat else rows
+
+
+def _load(config: DataConfig) -> tuple[str, Any]:
+    import datasets
+
+    source: tuple[str | None, str | None]
+    options: dict[str, Any]
+    if config.file is not None:
+        path = Path(config.file).expanduser()
+        kind = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix.lower())
+        if kind is None:
+            raise CouplingError(f"data.file is {config.file}, but must be a .jsonl, .csv or .parquet file")
+        if not path.is_file():
+            raise CouplingError(f"there is no file {config.file}, which data.file names")
+        name, source, options = config.file, (kind, None), {"data_files": str(path), "split": "train"}
+    else:
+        name, source, options = f"the data set {config.dataset}", (config.dataset, config.config), {}
+        options["split"] = config.split
+    try:
+        return name, datasets.load_dataset(*source, **options)
+    except Exception as error:  # whatever a loader raises, the user is told which data it was
+        raise CouplingError(f"cannot load {name}: {first_line(error)}") from None
+
+
+def _chat(rows: Any, config: DataConfig) -> Any:
+    system = [{"role": "system", "content": config.system}] if config.system is not None else []
+    return rows.map(lambda row: {"prompt": [*system, {"role": "user", "content": row["prompt"]}]})

@@ -1,0 +1,198 @@
+"""Post-train a model by RL with TRL, coupling tracked through it: what ``coupling rl`` calls."""
+
+import importlib.util
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, trainer_settings
+from coupling.analyses.rl_table import MODEL, SUMMARY, TABLE, TRAINER, Recorder, Row, RunTable, diverged, prepare_folder
+
+from coupling.errors import CouplingError
+from coupling.load import is_local
+from coupling.prompts import first_line, read_prompts
+from coupling.store import write_atomically
+from coupling.version import __version__
+
+Progress = Callable[[int, int, int, Mapping[str, Any]], None]
+"""Called with (seed, steps done, steps in all, the row of the step)."""
+
+
+def run(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    seeds: Sequence[int] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Post-train, one seed after the other, and save a table with one row a seed and step.
+
+    The folder ``out`` holds ``table.csv`` (there after each step, so up to the step at which anything failed),
+    ``run.json`` (configuration, versions, how it ended), ``trainer`` (what TRL saves) and, if asked for, ``model``.
+
+    Args:
+        config: what is run.
+        out: folder to write to.
+        seeds: default: the configuration's own.
+        overwrite: replace a run that is there.
+        progress: see ``Progress``.
+
+    Returns:
+        The table's rows.
+
+    Raises:
+        CouplingError: if something asked for is not there, a reward is not a finite number, all completions of a
+            step are empty, or the model diverges; the message names the step, and the table holds those before it.
+    """
+    for package in ("trl", "datasets"):
+        if importlib.util.find_spec(package) is None:
+            raise CouplingError(MISSING)
+    out = Path(out).expanduser()
+    first = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
+    from coupling.analyses.rl_rewards import find_reward, watched
+
+    rewards = [watched(name, find_reward(name), alone=len(config.reward) == 1) for name in config.reward]
+    config_class, trainer_class = _classes(config.objective)
+    settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
+    if first:
+        prepare_folder(out, overwrite=overwrite)
+    chosen = (config.seed,) if seeds is None else tuple(seeds)
+    table = RunTable(out / TABLE if first else None, config.run_name)
+    started = time.perf_counter()
+    ending: dict[str, Any] = {"finished": False, "error": "interrupted"}
+    _summarize(out, config, chosen, {"finished": False}, first)
+    try:
+        for seed in chosen:
+            place = f"seed-{seed}" if len(chosen) > 1 else ""
+            arguments = settings | {"seed": seed, "output_dir": str(out / TRAINER / place)}
+            trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments)
+            _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)))
+            if config.save:
+                trainer.save_model(str(out / MODEL / place))
+        ending = {"finished": True}
+    except Exception as error:
+        ending["error"] = str(error)
+        saved = f"; the steps before it are in {out / TABLE}" if (out / TABLE).exists() else ""
+        if isinstance(error, CouplingError):
+            raise CouplingError(f"{error}{saved}") from error.__cause__
+        raise
+    finally:
+        _summarize(out, config, chosen, ending | {"seconds": round(time.perf_counter() - started, 1)}, first)
+    return table.rows()
+
+
+def _for_seed(progress: Progress | None, seed: int) -> Callable[[int, int, Mapping[str, Any]], None] | None:
+    return None if progress is None else lambda done, total, row: progress(seed, done, total, row)
+
+
+def _classes(objective: str) -> tuple[type, type]:
+    """The config and trainer classes of an objective; the one place that knows where they live."""
+    try:
+        if objective == "p3o":
+            from coupling.rl import P3OConfig, P3OTrainer
+
+            return P3OConfig, P3OTrainer
+        from trl import GRPOConfig, GRPOTrainer
+
+        return GRPOConfig, GRPOTrainer
+    except ImportError as error:
+        raise CouplingError(f"{MISSING} ({first_line(error)})") from None
+
+
+def _trainer(
+    config: RunConfig, seed: int, rewards: list[Any], config_class: type, trainer_class: type,
+    arguments: dict[str, Any],
+) -> Any:  # fmt: skip
+    from coupling.analyses.rl_data import read_rows
+    from transformers import PrinterCallback
+
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    rows = read_rows(config.data, seed)
+    model = _model_name(config)
+    if config.objective != "p3o":
+        arguments = arguments | {"loss_type": config.objective}
+    try:
+        settings = config_class(**arguments)
+    except CouplingError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise CouplingError(f"the trainer settings do not go together: {' '.join(str(error).split())}") from None
+    try:
+        trainer = trainer_class(model=model, reward_funcs=rewards, args=settings, train_dataset=rows)
+    except CouplingError:
+        raise
+    except (OSError, ValueError, TypeError) as error:
+        raise CouplingError(f"cannot set up RL of {model}: {' '.join(str(error).split())[:300]}") from None
+    trainer.remove_callback(PrinterCallback)
+    if config.probe.every:
+        _probe(config, rows).attach(trainer)
+    return trainer
+
+
+def _model_name(config: RunConfig) -> str:
+    """A folder or hub id; the small model of a task is trained first if it was not kept."""
+    if config.model == TASK_MODEL:
+        from coupling.analyses.rl_warm_start import warm_start
+
+        return str(warm_start(str(config.data.task)))
+    if is_local(config.model):
+        folder = Path(config.model).expanduser()
+        if not (folder / "config.json").exists():
+            raise CouplingError(f"there is no checkpoint in {config.model} (no config.json); give a folder or a hub id")
+        return str(folder)
+    return config.model
+
+
+def _probe(config: RunConfig, rows: Any) -> Any:
+    """The callback that measures coupling through the run."""
+    from coupling.rl import CouplingCallback
+
+    prompts = config.probe.prompts
+    if prompts is None:
+        chosen: list[Any] = list(rows["prompt"][: config.probe.count])
+        if not isinstance(chosen[0], str):
+            chosen = [str(messages[-1]["content"]) for messages in chosen]
+    else:
+        chosen = read_prompts(prompts).texts[: config.probe.count]
+    return CouplingCallback(chosen, every=config.probe.every, k=config.probe.k)
+
+
+def _train(trainer: Any, recorder: Recorder) -> None:
+    trainer.add_callback(recorder)
+    try:
+        trainer.train()
+    except CouplingError:
+        raise
+    except Exception as error:
+        step = trainer.state.global_step + 1
+        bad = [name for name, weight in trainer.model.named_parameters()
+               if weight.is_floating_point() and not torch.isfinite(weight).all()]  # fmt: skip
+        if bad:
+            raise diverged(step, f"{len(bad)} parameters hold a NaN or an infinity, among them {bad[0]}") from error
+        if "probability tensor contains" in str(error):
+            raise diverged(step, "its next-token probabilities are not finite") from error
+        raise
+    recorder.table.write()
+
+
+def _summarize(out: Path, config: RunConfig, seeds: tuple[int, ...], ending: dict[str, Any], first: bool) -> None:
+    if not first:
+        return
+    summary = {
+        "config": config.as_dict(),
+        "seeds": list(seeds),
+        **ending,
+        "environment": {
+            "python": platform.python_version(), "platform": platform.platform(), "block-coupling": __version__,
+            **{name: version(name) for name in ("torch", "transformers", "trl", "datasets")},
+        },
+    }  # fmt: skip
+    write_atomically(out / SUMMARY, (json.dumps(summary, indent=2, default=str) + "\n").encode())

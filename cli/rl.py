@@ -1,0 +1,143 @@
+"""``coupling rl RUN.yaml``: post-train by RL, coupling tracked through it; or measure the checkpoints of a run."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from coupling.cli.options import Json, print_json
+
+from coupling.errors import CouplingError
+
+
+class Objective(StrEnum):
+    """What the policy's update maximizes."""
+
+    p3o = "p3o"
+    grpo = "grpo"
+    dapo = "dapo"
+    cispo = "cispo"
+
+
+RUN, CHECKPOINTS, OUTPUT = "Run", "Checkpoints of another run", "Output"
+
+
+def rl(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN.yaml]", help="What to run: model, objective, data, reward, probe, trainer, seed.",
+                       show_default=False),
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="A small model that closes brackets, on the CPU in minutes.",
+                           rich_help_panel=RUN)
+    ] = False,
+    objective: Annotated[
+        Objective | None,
+        typer.Option(help="Replaces the objective of RUN.yaml or of the demo.", show_default=False,
+                     rich_help_panel=RUN),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Of every random draw. Default: that of RUN.yaml, or 0.",
+                     show_default=False, rich_help_panel=RUN),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Run so many seeds, from --seed on, into one table. Default: 1, for the demo 3.",
+                     show_default=False, rich_help_panel=RUN),
+    ] = None,
+    from_checkpoints: Annotated[
+        Path | None,
+        typer.Option(help="Measure the checkpoints that TRL (checkpoint-100) or FeynRL (iter000001_v000001) left in "
+                     "this folder.", show_default=False, rich_help_panel=CHECKPOINTS),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="What they are measured on: a text, a file (.txt, .jsonl, .csv), or - for standard input. "
+                     "Default: the bundled set.", show_default=False, rich_help_panel=CHECKPOINTS),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="The column that holds the prompt.", show_default=False, rich_help_panel=CHECKPOINTS),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only the first N prompts.", show_default=False, rich_help_panel=CHECKPOINTS),
+    ] = None,
+    k: Annotated[
+        list[int] | None,
+        typer.Option("--k", min=1, help="Number of top singular vectors; may be repeated. Default: 10.",
+                     show_default=False, rich_help_panel=CHECKPOINTS),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the table. Default: a new one under runs/.", show_default=False,
+                     rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is there.", rich_help_panel=OUTPUT)
+    ] = False,
+    json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:  # fmt: skip
+    """Post-train a model by RL with block coupling tracked through it, or measure the checkpoints of a run."""
+    if sum((config is not None, demo, from_checkpoints is not None)) != 1:
+        raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
+    if from_checkpoints is None and any(value is not None for value in (prompts, column, limit, k)):
+        raise typer.BadParameter(
+            "--prompts, --column, --limit and --k belong to --from-checkpoints; RUN.yaml has probe"
+        )
+    if from_checkpoints is not None and (objective is not None or seeds is not None):
+        raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
+    from coupling.cli.analyze import new_folder
+    from coupling.cli.progress import StepProgress, quiet_libraries
+    from coupling.cli.rl_table import print_rows, summarize_rows
+    from rich.console import Console
+
+    screen = Console(stderr=True, quiet=quiet)
+    quiet_libraries()
+    place: Path
+    skipped: list[dict[str, str]] = []
+    if from_checkpoints is not None:
+        place = out or new_folder(f"rl-{from_checkpoints.name}")
+        with screen.status("loading libraries"):
+            from coupling.analyses.rl_checkpoints import measure_checkpoints
+
+            from coupling.prompts import read_prompts
+        with StepProgress(screen, f"looking at {from_checkpoints}") as progress:
+            rows, left = measure_checkpoints(
+                from_checkpoints, read_prompts(prompts, column=column).limited(limit), k=tuple(k or (10,)),
+                seed=seed or 0, out=place, overwrite=overwrite, progress=progress.checkpoint,
+            )  # fmt: skip
+        skipped = [{"folder": item.folder.name, "reason": item.reason} for item in left]
+        for item in skipped:
+            screen.print(f"not measured: {item['folder']}: {item['reason']}", highlight=False, soft_wrap=True,
+                         markup=False)  # fmt: skip
+    else:
+        with screen.status("loading libraries"):
+            from coupling.analyses.rl_config import read_config
+            from coupling.analyses.rl_demo import SEEDS, demo_config
+        from dataclasses import replace
+
+        chosen = demo_config(seed=seed or 0) if config is None else read_config(config)
+        changes: dict[str, Any] = {"objective": objective.value} if objective is not None else {}
+        chosen = replace(chosen, **changes | ({"seed": seed} if seed is not None else {}))
+        count = seeds if seeds is not None else SEEDS if demo else 1
+        place = out or new_folder(f"rl-{chosen.run_name}")
+        with screen.status("loading libraries"):
+            from coupling.analyses.rl_run import run
+        with StepProgress(screen, "loading the model") as progress:
+            rows = run(chosen, place, seeds=range(chosen.seed, chosen.seed + count), overwrite=overwrite,
+                       progress=progress.of(count, chosen.seed))  # fmt: skip
+    if not rows:
+        raise CouplingError(f"the run made no steps; see {place}")
+    if json:
+        print_json({"out": str(place), "table": str(place / "table.csv"), "skipped": skipped, **summarize_rows(rows)})
+    elif not quiet:
+        print_rows(rows, Console())
+    screen.print(f"table: {place / 'table.csv'}", highlight=False, soft_wrap=True, markup=False)
+    screen.print(f"draw it: coupling plot {place / 'table.csv'} --kind rl -o rl.png", highlight=False, soft_wrap=True,
+                 markup=False)  # fmt: skip
