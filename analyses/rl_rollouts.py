@@ -75,3 +75,16 @@ class BehaviourPolicy:
             self._copy.eval().requires_grad_(False)
         self._copy.load_state_dict(self._states[0])
         return self._copy if self.bits is None else round_weights(self._copy, self.bits)
+
+
+class RatioToBehaviour:
+    """Mix-in for TRL's GRPO trainers: ratios to the policy that sampled, where the rollouts say how it scored them.
+
+    TRL's own loss takes rollouts of a ``rollout_func`` to be the policy's own, at whatever age.
+    """
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        sampled = inputs.get("sampling_per_token_logps")
+        if sampled is not None:
+            inputs = inputs | {"old_per_token_logps": sampled}
+        return super()._compute_loss(model, inputs)  # type: ignore[misc]
