@@ -13,7 +13,7 @@ from coupling.analyses.scores_table import read_scores
 
 from coupling.errors import CouplingError
 
-MEASURE_RESAMPLES = 1999
+MEASURE_RESAMPLES = 999
 """Of permutations and bootstrap in the table of measures, which has many rows."""
 
 Progress = Callable[[str], None]
@@ -22,7 +22,7 @@ Progress = Callable[[str], None]
 
 def correlate_runs(
     folders: Sequence[str | Path], scores: str, *, aliases: Sequence[str] = (), benchmarks: Sequence[str] = (),
-    measure: str | None = None, seed: int = 0, progress: Progress | None = None,
+    measure: str | None = None, seed: int = 0, resamples: int = statistics.RESAMPLES, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Correlate saved runs with benchmark scores.
 
@@ -33,6 +33,7 @@ def correlate_runs(
         benchmarks: only these; default: all that the scores have.
         measure: the score that stands for coupling; default: see ``default_measure``.
         seed: of permutations and bootstrap.
+        resamples: how many of each.
         progress: see ``Progress``.
 
     Returns:
@@ -42,7 +43,7 @@ def correlate_runs(
         CouplingError: if a run, the scores or an alias is at fault, or there is nothing to correlate.
     """
     table = join_table(folders, read_scores(scores), parse_aliases(aliases))
-    return correlate(table, benchmarks=benchmarks, measure=measure, seed=seed, progress=progress)
+    return correlate(table, benchmarks=benchmarks, measure=measure, seed=seed, resamples=resamples, progress=progress)
 
 
 def correlate(

@@ -1,10 +1,11 @@
 """Does coupling go with quality in models of our own? Train a family, score it, measure it, correlate.
 
 Run it as ``python -m coupling.analyses.family --out FOLDER``: 24 small Llamas on the Python standard library's
-source, eight shapes with three trainings each, which differ in steps, weight decay and the share of the data (an
-orthogonal array, so that no two of the three go together). Every member is scored on modules it was not trained on
-and on the benchmark of ``code_benchmark``; coupling is measured on the bundled prompts. Stopped, it goes on where it
-was: a finished member is kept. Deterministic for one version of Python, torch and the processor's instruction set.
+source, eight shapes with three trainings each, which differ in steps, weight decay and the share of the data (nearly
+an orthogonal array, so that no two of the three go together). Every member is scored on modules it was not trained
+on and on the benchmark of ``code_benchmark``; coupling is measured on the bundled prompts; then ``correlate`` runs.
+Stopped, it goes on where it was: a finished member is kept. Deterministic for one version of Python, torch and the
+processor's instruction set.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.analyses.corpus import Module, standard_library
+from coupling.analyses.family_table import MEMBER, RESULT, TABLE, collect
 
 from coupling.errors import CouplingError
 
@@ -30,7 +32,6 @@ SHAPES = ((2, 64), (4, 32), (4, 64), (4, 96), (6, 48), (6, 96), (8, 64), (12, 48
 STEPS, WEIGHT_DECAYS, DATA_SHARES = (300, 800, 2000), (0.0, 0.1, 1.0), (1.0, 0.25, 0.05)
 CONTEXT, BATCH, LEARNING_RATE, VOCABULARY, HEAD_DIM = 128, 8, 3e-3, 1024, 16
 K = (5, 10)
-TABLE = "family.csv"
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ def make_member(member: Member, out: Path, device: str = "cpu") -> dict[str, Any
         device: "cpu", or "auto" for an accelerator if there is one.
 
     Returns:
-        The member's ``member.json``: its settings, benchmark scores and seconds. The run is beside it in ``run``.
+        What ``member.json`` holds: the member's settings, benchmark scores and seconds. The run is beside it.
 
     Raises:
         CouplingError: if the folder holds a member of the same name that was trained in another way.
     """
     folder = out / member.name
-    record = folder / "member.json"
+    record = folder / MEMBER
     if record.exists():
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if known["member"] != asdict(member):
@@ -139,7 +140,7 @@ def make_member(member: Member, out: Path, device: str = "cpu") -> dict[str, Any
     loss, accuracy = training.held_out(saved, evaluation)
     tasks = score_items(saved, tokenizer, make_items(held_out))
     scored = time.perf_counter()
-    run = coupling.analyze(str(checkpoint), k=K, out=folder / "run", resume=True, device=device)
+    coupling.analyze(str(checkpoint), k=K, out=folder / "run", resume=True, device=device)
     known = {
         "member": asdict(member),
         "parameters": sum(p.numel() for p in saved.parameters()),
@@ -149,7 +150,6 @@ def make_member(member: Member, out: Path, device: str = "cpu") -> dict[str, Any
             **tasks,
             "exact match": sum(tasks.values()) / len(tasks),
         },
-        "excess": float(1 - run.mismatch.sel(k=K[-1], norm=2).mean() / run.chance.sel(k=K[-1], norm=2).mean()),
         "seconds": {
             "train": round(trained - started, 1), "score": round(scored - trained, 1),
             "measure": round(time.perf_counter() - scored, 1),
@@ -174,7 +174,7 @@ def make_family(family: list[Member], out: Path, workers: int = 2, device: str =
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
                    "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # fmt: skip
     started, all_cost = time.perf_counter(), sum(member.cost for member in family)
-    before = sum(member.cost for member in family if (out / member.name / "member.json").exists())
+    before = sum(member.cost for member in family if (out / member.name / MEMBER).exists())
     done_cost = 0.0
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(make_member, member, out, device): member for member in family}
@@ -186,7 +186,7 @@ def make_family(family: list[Member], out: Path, workers: int = 2, device: str =
                 left = (time.perf_counter() - started) * (all_cost - before - new) / new if new else None
                 print(
                     f"[{count:2d}/{len(family)}] {member.name:<13} {known['scores']['bits per byte']:.3f} bits a byte, "
-                    f"exact match {known['scores']['exact match']:.1%}, excess {known['excess']:.1%}, "
+                    f"exact match {known['scores']['exact match']:.1%}, "
                     f"{sum(known['seconds'].values()):.0f} s"
                     + ("" if left is None else f"; about {left / 60:.0f} min left"),
                     file=sys.stderr, flush=True,
@@ -197,14 +197,17 @@ def make_family(family: list[Member], out: Path, workers: int = 2, device: str =
 
 
 def main() -> None:
-    """Train what is not trained yet."""
+    """Make the members that are not made yet; then the table, and what correlates in it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for models, runs and the table")
     parser.add_argument("--workers", type=int, default=2, help="models trained side by side")
     parser.add_argument("--device", choices=("cpu", "auto"), default="cpu")
     parser.add_argument("--step-share", type=float, default=1.0, help="shorten every training, for a quick look")
     arguments = parser.parse_args()
-    make_family(members(arguments.step_share), arguments.out, arguments.workers, arguments.device)
+    family = members(arguments.step_share)
+    make_family(family, arguments.out, arguments.workers, arguments.device)
+    collect([member.name for member in family], arguments.out)
+    print(f"{arguments.out / TABLE} holds the table, {arguments.out / RESULT} what correlates in it")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from coupling.analyses.correlate import Progress, correlate, headline
 from coupling.analyses.joins import parse_aliases
 from coupling.analyses.run_table import join_table, measure_name, published_table
 from coupling.analyses.scores_table import LEADERBOARD, read_scores
+from coupling.analyses.statistics import RESAMPLES
 
 from coupling.errors import CouplingError
 
@@ -17,7 +18,7 @@ NORM = 1
 
 def correlate_published(
     folders: Sequence[str | Path] = (), scores: str | None = None, *, aliases: Sequence[str] = (),
-    benchmark: str | None = None, seed: int = 0, progress: Progress | None = None,
+    benchmark: str | None = None, seed: int = 0, resamples: int = RESAMPLES, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Correlate the published points; place runs among them.
 
@@ -29,6 +30,7 @@ def correlate_published(
         aliases: see ``correlate_runs``.
         benchmark: the column of the scores that stands for the leaderboard's average; default: see ``headline``.
         seed: of permutations and bootstrap.
+        resamples: how many of each.
         progress: see ``Progress``.
 
     Returns:
@@ -38,7 +40,7 @@ def correlate_published(
     Raises:
         CouplingError: if a run or the scores are at fault; see ``correlate`` and ``join_table``.
     """
-    result = correlate(published_table(), seed=seed, progress=progress)
+    result = correlate(published_table(), seed=seed, resamples=resamples, progress=progress)
     if not folders:
         return result
     table = join_table(folders, read_scores(scores or LEADERBOARD), parse_aliases(aliases))

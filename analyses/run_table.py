@@ -14,13 +14,11 @@ from coupling.analyses.joins import fold, join
 from coupling.analyses.scores_table import Scores, scores_from
 
 from coupling.errors import CouplingError
+from coupling.scores import per_prompt, variable_name
 from coupling.store import open_run
-from coupling.summary import summarize
+from coupling.summary import VARIANTS
 
 SIZES = ("parameters", "depth", "width")
-DESCRIBING = ("kind", "prompts", "prompts_hash", "dtype", "package_version")
-"""Attributes in which runs may differ so that their scores compare less well; kind, so that they do not compare."""
-
 PUBLISHED_FAMILIES = {
     "Llama-2": "Llama-2", "Orca-2": "Llama-2", "vicuna": "Llama-2", "Meta-Llama-3": "Llama-3", "Mistral": "Mistral",
     "OLMo": "OLMo", "falcon2": "Falcon2", "gemma": "Gemma", "gpt2": "GPT-2", "phi": "Phi", "pythia": "Pythia",
@@ -69,15 +67,23 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
     """
-    summary = summarize(run)
-    found: dict[str, float] = {}
-    for quantity, key in (("excess", "excess"), ("coupling", "score")):
-        for row in summary["scores"]:
-            found[measure_name(quantity, row["k"], row["norm"], row["variant"])] = _number(row[key])
-    for name in ("line_shape_score", "expodistance", "residual_growth"):
-        label = "line-shape score" if name == "line_shape_score" else name.replace("_", " ")
-        found[label] = _number(summary["tokens"][name]["median"])
-    return found
+    names = [str(name) for name in run if str(name).startswith(("mismatch", "chance"))]
+    means = {name: per_prompt(run, name).mean("prompt") for name in names}
+    held = [(k, norm) for k in run.k.values.tolist() for norm in run.norm.values.tolist()]
+    excess, coupling = {}, {}
+    for k, norm in held:
+        for variant, flags in VARIANTS:
+            mismatch = float(means[variable_name("mismatch", **flags)].sel(k=k, norm=norm))
+            chance = float(means[variable_name("chance", signed=flags.get("signed", False))].sel(k=k, norm=norm))
+            excess[measure_name("excess", k, norm, variant)] = (chance - mismatch) / chance
+            coupling[measure_name("coupling", k, norm, variant)] = 1 - mismatch
+    growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
+    medians = {
+        "line-shape score": float(run.line_shape_score.median()),
+        "expodistance": float(run.expodistance.median()),
+        "residual growth": float(growth.median()),
+    }
+    return excess | coupling | medians
 
 
 def read_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], list[dict[str, Any]], list[str]]:
@@ -92,34 +98,33 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], l
     Raises:
         CouplingError: if a folder holds no run, or the runs are of different kinds.
     """
-    rows: list[dict[str, Any]] = []
-    described: list[dict[str, Any]] = []
-    for folder in folders:
-        run = open_run(folder)
-        size: dict[str, Any] = {
-            "parameters": _number(run.attrs.get("parameters")),
-            "depth": float(run.sizes["layer"] - 1),
-            "width": _number(run.attrs.get("width")),
-        }
-        rows.append({"folder": str(folder), "model": str(run.attrs.get("model", folder))} | size | measures_of(run))
-        described.append({
-            "folder": str(folder), "model": str(run.attrs.get("model", folder)), "k": run.k.values.tolist(),
-            "token": str(run.attrs.get("token", "")), "architecture": str(run.attrs.get("architecture", "")),
-            **{key: str(run.attrs.get(key, "")) for key in DESCRIBING},
-        })  # fmt: skip
-    kinds = sorted({run["kind"] for run in described})
+    runs = [open_run(folder) for folder in folders]
+    described = [describe(run, str(folder)) for run, folder in zip(runs, folders, strict=True)]
+    kinds = sorted({one["kind"] for one in described})
     if len(kinds) > 1:
         raise CouplingError(f"the runs are of different kinds ({', '.join(kinds)}), so their scores do not compare")
+    rows: list[dict[str, Any]] = []
+    for run, one in zip(runs, described, strict=True):
+        row: dict[str, Any] = {"folder": one["folder"], "model": one["model"]}
+        row |= {"parameters": _number(run.attrs.get("parameters")), "depth": float(run.sizes["layer"] - 1),
+                "width": _number(run.attrs.get("width"))}  # fmt: skip
+        rows.append(row | measures_of(run))
     frame = pd.DataFrame(rows)
     notes = []
     for key, what in (("prompts_hash", "prompts"), ("dtype", "precision"), ("k", "K")):
-        values = {str(run[key]) for run in described}
+        values = {str(one[key]) for one in described}
         if len(values) > 1:
             notes.append(f"the runs were not all measured with the same {what}")
     if frame["width"].isna().any():
         notes.append(f"{int(frame['width'].isna().sum())} of {len(frame)} runs do not say their width")
     measures = [name for name in frame.columns if name not in ("folder", "model", *SIZES)]
     return frame, measures, described, notes
+
+
+def describe(run: xr.Dataset, folder: str) -> dict[str, Any]:
+    """What a run says of itself, as far as it matters to a comparison."""
+    said = {key: str(run.attrs.get(key, "")) for key in ("architecture", "kind", "prompts", "prompts_hash", "dtype")}
+    return {"folder": folder, "model": str(run.attrs.get("model", folder)), "k": run.k.values.tolist()} | said
 
 
 def join_table(

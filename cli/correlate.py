@@ -1,6 +1,7 @@
 """``coupling correlate RUN... --scores SCORES``: does coupling go with benchmark scores, and beyond size?"""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,11 @@ def correlate(
     published: Annotated[
         bool,
         typer.Option("--published", help="The 28 points of the paper's Figure 1(a); with runs, these among them.",
+                     rich_help_panel=INPUT),
+    ] = False,
+    family: Annotated[
+        bool,
+        typer.Option("--family", help="The small models that this project trained (coupling.analyses.family).",
                      rich_help_panel=INPUT),
     ] = False,
     alias: Annotated[
@@ -58,21 +64,14 @@ def correlate(
 ) -> None:  # fmt: skip
     """Correlate coupling with benchmark scores, and compare it with size."""
     folders = runs or []
-    if not published and not folders:
-        raise typer.BadParameter("give runs, or --published")
-    if not published and scores is None:
-        raise typer.BadParameter("runs need --scores, their benchmark scores")
-    if published and not folders and (scores is not None or alias or benchmark):
-        raise typer.BadParameter("--scores, --alias and --benchmark belong to runs, and none was given")
-    if published and measure is not None:
-        raise typer.BadParameter("--measure belongs to --scores alone: the published points have one measure")
-    if published and len(benchmark or ()) > 1:
-        raise typer.BadParameter("--published places runs by one --benchmark")
+    check_usage(bool(folders), scores is not None, published, family, measure, benchmark or (), alias or ())
     from rich.console import Console
 
     screen = Console(stderr=True)
     with screen.status("loading libraries") as status:
+        from coupling.analyses.correlate import correlate as correlate_table
         from coupling.analyses.correlate import correlate_runs, scatter_table
+        from coupling.analyses.family_table import family_table
         from coupling.analyses.published import correlate_published
 
         def progress(name: str) -> None:
@@ -84,8 +83,12 @@ def correlate(
                 folders, scores, aliases=alias or (), benchmark=benchmark[0] if benchmark else None, seed=seed,
                 progress=progress,
             )  # fmt: skip
+        elif family:
+            result = correlate_table(
+                family_table(), benchmarks=benchmark or (), measure=measure, seed=seed, progress=progress
+            )
         else:
-            assert scores is not None
+            assert scores is not None  # checked above
             result = correlate_runs(
                 folders, scores, aliases=alias or (), benchmarks=benchmark or (), measure=measure, seed=seed,
                 progress=progress,
@@ -106,6 +109,25 @@ def correlate(
     for path in (save_table, figure):
         if path is not None:
             print(f"saved in {path}", file=sys.stderr)
+
+
+def check_usage(
+    runs: bool, scores: bool, published: bool, family: bool, measure: str | None, benchmarks: Sequence[str],
+    aliases: Sequence[str],
+) -> None:  # fmt: skip
+    """Refuse combinations that mean nothing."""
+    if family and (published or runs or scores or aliases):
+        raise typer.BadParameter("--family stands alone: its models have their own runs and scores")
+    if not published and not family and not runs:
+        raise typer.BadParameter("give runs, --published or --family")
+    if runs and not published and not scores:
+        raise typer.BadParameter("runs need --scores, their benchmark scores")
+    if published and not runs and (scores or aliases or benchmarks):
+        raise typer.BadParameter("--scores, --alias and --benchmark belong to runs, and none was given")
+    if published and measure is not None:
+        raise typer.BadParameter("--published has one measure, so --measure has no place beside it")
+    if published and len(benchmarks) > 1:
+        raise typer.BadParameter("--published places runs by one --benchmark")
 
 
 def draw(table: Any, result: dict[str, Any], path: Path) -> None:

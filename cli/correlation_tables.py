@@ -70,7 +70,9 @@ def _verdict(one: dict[str, Any], measure: str) -> str:
     if sizes:
         best = max(sizes, key=lambda row: row["r2"])
         said += f", {best['name']} {percent(best['r2'])}"
-    pair = next((joint for joint in one["joint"] if joint["predictors"] == [measure, "log parameters"]), {})
+    pair: dict[str, Any] = next(
+        (joint for joint in one["joint"] if joint["predictors"] == [measure, "log parameters"]), {}
+    )
     if "terms" in pair:
         own, size = pair["terms"]
         said += (
