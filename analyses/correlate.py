@@ -62,8 +62,9 @@ def correlate(
 
     Returns:
         ``measure``, ``models``, ``results`` (one for each benchmark: ``predictors``, ``joint`` regressions,
-        ``leave_one_model_out``, ``leave_one_family_out``, ``between_families``), ``measures`` (a row for each measure
-        and benchmark), ``skipped`` benchmarks, ``left_out`` runs and scores, ``notes``, ``warnings`` and ``points``.
+        ``leave_one_model_out``, ``leave_one_family_out``, ``between_families``, ``within``), ``measures`` (a row for
+        each measure and benchmark), ``skipped`` benchmarks, ``left_out`` runs and scores, ``notes``, ``warnings`` and
+        ``points``.
 
     Raises:
         CouplingError: if the measure or a benchmark is not there; if coupling is constant or known for fewer than 3
@@ -82,7 +83,7 @@ def correlate(
         if progress is not None:
             progress(name)
         try:
-            results.append(_one_benchmark(table.frame, measure, name, seed, resamples))
+            results.append(_one_benchmark(table, measure, name, seed, resamples))
         except CouplingError as error:
             skipped.append({"benchmark": name, "reason": str(error)})
             continue
@@ -116,23 +117,27 @@ def _complete(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return frame.dropna(subset=list(dict.fromkeys(columns)))
 
 
-def predictors_of(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+def predictors_of(frame: pd.DataFrame, measure: str, sizes: Sequence[str] = SIZES) -> pd.DataFrame:
     """The measure, then each size raw and in logarithm: a column each; sizes that no model tells are left out."""
     columns = {measure: frame[measure]}
-    for size in SIZES:
+    for size in sizes:
         if size in frame and frame[size].notna().any():
             columns[size] = frame[size]
             columns[f"log {size}"] = np.log(frame[size].where(frame[size] > 0))
     return pd.DataFrame(columns, dtype=float)
 
 
-def _one_benchmark(frame: pd.DataFrame, measure: str, benchmark: str, seed: int, resamples: int) -> dict[str, Any]:
-    rows = _complete(frame, [measure, benchmark])
-    dropped = [str(name) for name in frame.index.difference(rows.index, sort=False)]
+def _one_benchmark(table: Table, measure: str, benchmark: str, seed: int, resamples: int) -> dict[str, Any]:
+    rows = _complete(table.frame, [measure, benchmark])
+    dropped = [str(name) for name in table.frame.index.difference(rows.index, sort=False)]
     x, y = (rows[name].to_numpy(dtype=float) for name in (measure, benchmark))
     statistics.check_pair(x, y, (measure, benchmark))
-    columns = predictors_of(rows, measure)
-    predictors, absent = [], []
+    sizes = [*SIZES, *table.controls]
+    columns = predictors_of(rows, measure, sizes)
+    predictors, absent = (
+        [],
+        [{"predictor": size, "reason": "no model tells it"} for size in sizes if size not in columns],
+    )
     for name in columns:
         held = columns[name].notna().to_numpy()
         try:
@@ -142,7 +147,6 @@ def _one_benchmark(frame: pd.DataFrame, measure: str, benchmark: str, seed: int,
             continue
         found = statistics.association(columns[name].to_numpy()[held], y[held], seed=seed, resamples=resamples)
         predictors.append({"name": name} | found)
-    absent += [{"predictor": size, "reason": "no model tells it"} for size in SIZES if size not in columns]
     families = rows["family"].astype(str).to_list()
     return {
         "benchmark": benchmark,
@@ -150,18 +154,33 @@ def _one_benchmark(frame: pd.DataFrame, measure: str, benchmark: str, seed: int,
         "dropped": dropped,
         "predictors": predictors,
         "absent": absent,
-        "joint": _joint(columns, y, measure),
+        "joint": _joint(columns, y, measure, table.controls),
         "leave_one_model_out": statistics.leave_out(x, y, [str(name) for name in rows.index]),
         "leave_one_family_out": statistics.leave_out(x, y, families) if len(set(families)) > 1 else None,
         "between_families": statistics.between_groups(x, y, families),
         "families": len(set(families)),
+        "within": _within(rows, x, y, table.within, seed, resamples),
     }
 
 
-def _joint(columns: pd.DataFrame, y: np.ndarray, measure: str) -> list[dict[str, Any]]:
-    """The measure with log parameters, with all sizes in logarithm, and with all sizes as they are."""
+def _within(
+    rows: pd.DataFrame, x: np.ndarray, y: np.ndarray, column: str | None, seed: int, resamples: int
+) -> list[dict[str, Any]]:
+    """The association among models that share a value of a column; values of too few models are left out."""
+    found = []
+    for value in sorted(set(rows[column])) if column is not None else []:
+        kept = (rows[column] == value).to_numpy()
+        if kept.sum() >= statistics.FEWEST and not any(map(statistics.is_constant, (x[kept], y[kept]))):
+            row = statistics.association(x[kept], y[kept], seed=seed, resamples=resamples)
+            found.append({"column": column, "value": float(value)} | row)
+    return found
+
+
+def _joint(columns: pd.DataFrame, y: np.ndarray, measure: str, controls: Sequence[str]) -> list[dict[str, Any]]:
+    """The measure with log parameters, with controls too, with all sizes in logarithm, with all sizes as they are."""
     sets = [
         [measure, "log parameters"],
+        [measure, "log parameters", *(f"log {control}" for control in controls)],
         [measure, *(f"log {size}" for size in SIZES)],
         [measure, *SIZES],
     ]

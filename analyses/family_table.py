@@ -79,4 +79,4 @@ def family_table(path: Path | None = None) -> Table:
     return Table(frame, measures, [name for name in BENCHMARKS if name in frame], default_measure(measures), notes=[
         "small Llamas trained on the standard library's source by python -m coupling.analyses.family; families are "
         "shapes, three trainings each; fewer bits per byte are better",
-    ])  # fmt: skip
+    ], controls=("steps",), within="steps")  # fmt: skip

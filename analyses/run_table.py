@@ -42,6 +42,8 @@ class Table:
         left_out: (name, reason) of every run and every score without its counterpart.
         notes: what the reader should know of where the numbers come from.
         runs: what the runs say of themselves, a dictionary a run.
+        controls: further columns that may explain a benchmark, treated as the sizes are.
+        within: a column by whose values the models are also looked at apart, such as training steps.
     """
 
     frame: pd.DataFrame
@@ -51,6 +53,8 @@ class Table:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    controls: tuple[str, ...] = ()
+    within: str | None = None
 
 
 def measure_name(quantity: str, k: int, norm: int, variant: str = "absolute") -> str:

@@ -4,6 +4,7 @@ SciPy and statsmodels compute; this module chooses, names and guards. Rows that 
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -112,7 +113,8 @@ def bca(statistic: Callable[..., Any], x: Vector, y: Vector, seed: int, resample
     """A bias-corrected and accelerated bootstrap interval over pairs; None where it is not defined."""
     if len(x) < FEWEST_BOOTSTRAP:
         return None
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # said by the missing interval
         found = stats.bootstrap(
             (x, y), statistic, paired=True, vectorized=True, n_resamples=resamples, confidence_level=LEVEL,
             method="BCa", rng=np.random.default_rng(seed),

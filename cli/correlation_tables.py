@@ -55,6 +55,14 @@ def _print_benchmark(one: dict[str, Any], measure: str, several: bool, console: 
                 f"{escape(left['without_lowest'])}) to {number(left['highest'])} (without "
                 f"{escape(left['without_highest'])})", highlight=False, soft_wrap=True,
             )  # fmt: skip
+    if one["within"]:
+        column = one["within"][0]["column"]
+        apart = [
+            f"{row['value']:g} ({row['n']} models) {number(row['pearson'], sign=True)}, p {p_value(row['pearson_p'])}"
+            for row in one["within"]
+        ]
+        console.print(f"Pearson of {escape(measure)} at equal {column}: {'; '.join(apart)}",
+                      highlight=False, soft_wrap=True)  # fmt: skip
     between = one["between_families"]
     if between is not None and between["n"] < one["n"]:
         console.print(f"R² of the means of {between['n']} families: {number(between['r2'])}, p {p_value(between['p'])}",
@@ -93,7 +101,7 @@ def _print_joint(joint: dict[str, Any], console: Console) -> None:
     )  # fmt: skip
     for term in joint["terms"]:
         table.add_row(
-            escape(term["name"]), number(term["coefficient"], sign=True), interval(term["interval"]),
+            escape(term["name"]), number(term["coefficient"], sign=True), interval(term["interval"], hundredths),
             p_value(term["p"]), number(term["partial"], sign=True), number(term["vif"], 1),
         )  # fmt: skip
     console.print(table)
@@ -171,6 +179,11 @@ def _table(first: str, columns: Sequence[str], title: str | None = None) -> Tabl
 def interval(bounds: list[float] | None, shown: Callable[[float], str] = number) -> str:
     """Two bounds, or a dash."""
     return "-" if bounds is None else f"{shown(bounds[0])} to {shown(bounds[1])}"
+
+
+def hundredths(value: float) -> str:
+    """A number to two digits after the point."""
+    return number(value, 2)
 
 
 def figures(value: float | None) -> str:

@@ -193,6 +193,12 @@ def test_no_bootstrap_of_a_handful():
     assert statistics.association(x, y, resamples=999)["r2_interval"] is not None
 
 
+def test_a_degenerate_bootstrap_has_no_interval_and_no_warning(recwarn):
+    x, y = np.arange(9.0), np.array([0.0] * 8 + [1.0])
+    assert statistics.association(x, y, resamples=199)["r2_interval"] is None
+    assert not recwarn.list
+
+
 finite = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)
 
 
