@@ -21,7 +21,7 @@ TRAINING = ("steps", "weight_decay", "data_share")
 """Columns that say how a member was trained; neither measure nor benchmark."""
 
 BENCHMARKS = ("bits per byte", "next-token accuracy", "bracket", "indentation", "keyword argument", "exact match")
-MEASURE = re.compile(r"(?:coupling|excess) K=\d+ p=[12]( \w+)*|line-shape score|expodistance|residual growth")
+MEASURE = re.compile(r"(?:coupling|excess|chance) K=\d+ p=[12]( \w+)*|line-shape score|expodistance|residual growth")
 
 
 def collect(names: Sequence[str], out: Path) -> dict[str, Any]:

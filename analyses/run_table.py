@@ -66,7 +66,8 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     """Every score that a run holds, by name.
 
     For each K, p and variant: coupling (the mean over pairs and prompts), and excess, the share of chance's mismatch
-    that is gone. Then the medians over tokens of line-shape score, expodistance and growth of the residual norm.
+    that is gone. For each K and p the chance level, which a score that merely reflects the spectrum goes with. Then the
+    medians over tokens of line-shape score, expodistance and growth of the residual norm.
 
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
@@ -74,8 +75,9 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     names = [str(name) for name in run if str(name).startswith(("mismatch", "chance"))]
     means = {name: per_prompt(run, name).mean("prompt") for name in names}
     held = [(k, norm) for k in run.k.values.tolist() for norm in run.norm.values.tolist()]
-    excess, coupling = {}, {}
+    excess, coupling, chances = {}, {}, {}
     for k, norm in held:
+        chances[measure_name("chance", k, norm)] = 1 - float(means["chance"].sel(k=k, norm=norm))
         for variant, flags in VARIANTS:
             mismatch = float(means[variable_name("mismatch", **flags)].sel(k=k, norm=norm))
             chance = float(means[variable_name("chance", signed=flags.get("signed", False))].sel(k=k, norm=norm))
@@ -87,7 +89,7 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
         "expodistance": float(run.expodistance.median()),
         "residual growth": float(growth.median()),
     }
-    return excess | coupling | medians
+    return excess | coupling | chances | medians
 
 
 def read_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], list[dict[str, Any]], list[str]]:

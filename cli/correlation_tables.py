@@ -33,9 +33,9 @@ def _print_benchmark(one: dict[str, Any], measure: str, several: bool, console: 
     console.print(_verdict(one, measure), highlight=False, soft_wrap=True)
     line = _table("predictor", ("R²", "95 %", "slope", "95 %"))
     ranks = _table("predictor", ("Pearson", "p", "permuted", "Spearman", "p", "Kendall", "p",
-                                 *(["p, Holm"] if several else [])))  # fmt: skip
+                                 *(["Holm"] if several else [])))  # fmt: skip
     for row in one["predictors"]:
-        line.add_row(escape(row["name"]), number(row["r2"]), interval(row["r2_interval"]), figures(row["slope"]),
+        line.add_row(escape(row["name"]), number(row["r2"]), short(row["r2_interval"]), figures(row["slope"]),
                      interval(row["slope_interval"], figures))  # fmt: skip
         cells = [row["name"], number(row["pearson"], sign=True), p_value(row["pearson_p"]),
                  p_value(row["permutation_p"]), number(row["spearman"], sign=True), p_value(row["spearman_p"]),
@@ -111,12 +111,12 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
     """Coupling and excess as they are; the signed and swapped variants are many, and in the JSON."""
     if len(rows) < 2:
         return
-    table = _table("measure", ("R²", "95 %", "Pearson", "p", "p, Holm", "given size", "p"), "which measure predicts?")
+    table = _table("measure", ("R²", "95 %", "Pearson", "p", "Holm", "partial", "p"), "which measure predicts?")
     plain = [row for row in rows if not row["measure"].endswith(("signed", "swapped"))]
     for row in plain:
         if "omitted" not in row:
             table.add_row(
-                escape(row["measure"]), number(row["r2"]), interval(row["r2_interval"]),
+                escape(row["measure"]), number(row["r2"]), short(row["r2_interval"]),
                 number(row["pearson"], sign=True), p_value(row["pearson_p"]), p_value(row["p_holm"]),
                 number(row["partial_given_log_parameters"], sign=True), p_value(row["partial_p"]),
             )  # fmt: skip
@@ -124,9 +124,9 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
     for row in plain:
         if "omitted" in row:
             console.print(escape(row["omitted"]), highlight=False, soft_wrap=True)
-    variants = f", and {len(rows) - len(plain)} signed and swapped variants" if len(rows) > len(plain) else ""
-    console.print(f"p, Holm: corrected for {len(rows)} measures{variants and ' (' + variants.removeprefix(', and ')}"
-                  f"{' are in --json)' if variants else ''}; given size: the partial correlation given log parameters",
+    hidden = len(rows) - len(plain)
+    variants = f" ({hidden} signed and swapped ones are in --json)" if hidden else ""
+    console.print(f"Holm: p corrected for {len(rows)} measures{variants}; partial: given log parameters",
                   highlight=False, soft_wrap=True)  # fmt: skip
 
 
@@ -169,8 +169,9 @@ def _names(names: list[str]) -> str:
 
 def _table(first: str, columns: Sequence[str], title: str | None = None) -> Table:
     """A table whose first column is text and whose others are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="")
-    table.add_column(first)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", collapse_padding=True,
+                  pad_edge=False)  # fmt: skip
+    table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(escape(column), justify="right")
     return table
@@ -179,6 +180,11 @@ def _table(first: str, columns: Sequence[str], title: str | None = None) -> Tabl
 def interval(bounds: list[float] | None, shown: Callable[[float], str] = number) -> str:
     """Two bounds, or a dash."""
     return "-" if bounds is None else f"{shown(bounds[0])} to {shown(bounds[1])}"
+
+
+def short(bounds: list[float] | None) -> str:
+    """Two bounds between 0 and 1, in little room."""
+    return "-" if bounds is None else f"{bounds[0]:.2f}–{bounds[1]:.2f}"
 
 
 def hundredths(value: float) -> str:

@@ -52,6 +52,7 @@ def test_families_of_the_published_points(published):
 def test_every_score_of_a_run_is_a_measure(measured):
     measures = measures_of(measured)
     assert measures["coupling K=3 p=1"] == pytest.approx(coupling.score(measured, 3, 1))
+    assert measures["chance K=3 p=1"] == pytest.approx(coupling.chance_score(measured, 3, 1))
     score, chance = coupling.score(measured, 2, 2), coupling.chance_score(measured, 2, 2)
     assert measures["excess K=2 p=2"] == pytest.approx((score - chance) / (1 - chance))
     assert measures["coupling K=2 p=2 swapped signed"] == pytest.approx(
@@ -60,7 +61,7 @@ def test_every_score_of_a_run_is_a_measure(measured):
     lss = measured.line_shape_score.values
     assert measures["line-shape score"] == pytest.approx(np.median(lss[np.isfinite(lss)]))
     assert {"expodistance", "residual growth"} <= set(measures)
-    assert len(measures) == 2 * 2 * 2 * 4 + 3
+    assert len(measures) == 2 * 2 * (2 * 4 + 1) + 3
 
 
 def test_runs_and_scores(six):
@@ -81,10 +82,11 @@ def test_runs_and_scores(six):
     assert "width is the same for all 6 models" in absent["width"]
     assert first["p_holm"] == pytest.approx(2 * first["pearson_p"])
     measures = [row for row in result["measures"] if row["benchmark"] == "mmlu"]
-    assert len(measures) == 35
+    assert len(measures) == 39
     assert measures[0]["r2"] == pytest.approx(1, abs=1e-6)
     omitted = {row["measure"] for row in measures if "omitted" in row}
-    assert omitted == {"line-shape score", "expodistance", "residual growth"}  # the same in all of these runs
+    chances = {f"chance K={k} p={norm}" for k in (2, 3) for norm in (1, 2)}
+    assert omitted == {"line-shape score", "expodistance", "residual growth"} | chances  # the same in all these runs
     assert correlate_runs(folders, scores) == result
     assert any("Model_0 of the scores (by folded)" in note for note in result["notes"])
     json.dumps(result, allow_nan=False)
