@@ -12,6 +12,12 @@ from rich.table import Table
 MOST_LEFT_OUT = 10
 
 
+LEGEND = (
+    "95 %: of R² by BCa bootstrap, of the slope by Student's t; r Pearson, ρ Spearman, τ Kendall; perm. p: of r, by "
+    "permutation; partial r: given the others; VIF: variance inflation factor"
+)
+
+
 def print_correlation(result: dict[str, Any], console: Console) -> None:
     """What goes with what, for each benchmark; then which measure does best, and what was left out."""
     for warning in result["warnings"]:
@@ -32,8 +38,7 @@ def _print_benchmark(one: dict[str, Any], measure: str, several: bool, console: 
                       highlight=False, soft_wrap=True)  # fmt: skip
     console.print(_verdict(one, measure), highlight=False, soft_wrap=True)
     line = _table("predictor", ("R²", "95 %", "slope", "95 %"))
-    ranks = _table("predictor", ("Pearson", "p", "permuted", "Spearman", "p", "Kendall", "p",
-                                 *(["Holm"] if several else [])))  # fmt: skip
+    ranks = _table("predictor", ("r", "p", "perm. p", "ρ", "p", "τ", "p", *(["Holm"] if several else [])))
     for row in one["predictors"]:
         line.add_row(escape(row["name"]), number(row["r2"]), short(row["r2_interval"]), figures(row["slope"]),
                      interval(row["slope_interval"], figures))  # fmt: skip
@@ -111,7 +116,7 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
     """Coupling and excess as they are; the signed and swapped variants are many, and in the JSON."""
     if len(rows) < 2:
         return
-    table = _table("measure", ("R²", "95 %", "Pearson", "p", "Holm", "partial", "p"), "which measure predicts?")
+    table = _table("measure", ("R²", "95 %", "r", "p", "Holm", "partial r", "p"), "which measure predicts?")
     plain = [row for row in rows if not row["measure"].endswith(("signed", "swapped"))]
     for row in plain:
         if "omitted" not in row:
@@ -126,7 +131,7 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
             console.print(escape(row["omitted"]), highlight=False, soft_wrap=True)
     hidden = len(rows) - len(plain)
     variants = f" ({hidden} signed and swapped ones are in --json)" if hidden else ""
-    console.print(f"Holm: p corrected for {len(rows)} measures{variants}; partial: given log parameters",
+    console.print(f"Holm: p corrected for {len(rows)} measures{variants}; partial r: given log parameters",
                   highlight=False, soft_wrap=True)  # fmt: skip
 
 
@@ -143,13 +148,18 @@ def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:
     console.print(table)
     reasons = {reason: None for run in measured for reason in run["differs"]}
     if reasons:
-        console.print("[yellow]Not measured in the same way, so these cannot be compared with the published points:[/]")
+        console.print("[yellow]Not measured in the same way, so these cannot be compared with the published points:[/]",
+                      soft_wrap=True)  # fmt: skip
         for reason in reasons:
             console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
     console.print()
 
 
 def _print_left_out(result: dict[str, Any], console: Console) -> None:
+    corrected = (
+        f"; Holm: p of r, corrected for {len(result['results'])} benchmarks" if len(result["results"]) > 1 else ""
+    )
+    console.print(f"{LEGEND}{corrected}\n", highlight=False, soft_wrap=True)
     for skip in result["skipped"]:
         console.print(f"skipped {escape(skip['benchmark'])}: {escape(skip['reason'])}", highlight=False, soft_wrap=True)
     for note in result["notes"]:

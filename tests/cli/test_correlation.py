@@ -48,10 +48,9 @@ def test_runs_and_scores(cli, six):
     table = pd.read_csv("points.csv")
     assert table.columns.to_list() == ["model", "score", "benchmark", "group"]
     assert len(table) == 6
-    result = json.loads(cli("correlate", *folders, "--scores", scores, "--json")[1])
+    result = json.loads(cli("correlate", *folders, "--scores", scores, "--measure", "coupling K=2 p=1", "--json")[1])
     assert {one["benchmark"] for one in result["results"]} == {"mmlu", "noise"}
-    measure = cli("correlate", *folders, "--scores", scores, "--measure", "coupling K=2 p=1", "--json")[1]
-    assert json.loads(measure)["measure"] == "coupling K=2 p=1"
+    assert result["measure"] == "coupling K=2 p=1"
 
 
 def test_what_is_left_out_is_listed(cli, six, make_run):
