@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 export UV_LINK_MODE ?= copy
 
-.PHONY: demo test test-all lint wheel lock benchmark clean
+.PHONY: demo test test-all lint wheel lock gallery benchmark clean
 
 ## The main job on the bundled checkpoint: measures, prints, saves under runs/.
 demo: .venv/installed
@@ -14,7 +14,7 @@ demo: .venv/installed
 test: .venv/installed lint
 	$(BIN)/python -m pytest
 
-## Every test that needs no accelerator, the slow ones too.
+## Every test that needs no accelerator: the slow ones too, and those in a browser (apt-get install chromium).
 test-all: .venv/installed lint
 	$(BIN)/python -m pytest -m "not gpu"
 
@@ -26,6 +26,10 @@ lint: .venv/installed
 wheel: .venv/installed
 	rm -rf dist build
 	$(BIN)/python -m build --wheel
+
+## The pictures of the README, from the bundled checkpoint.
+gallery: .venv/installed
+	$(BIN)/python -m coupling.figures.gallery
 
 benchmark: .venv/installed
 	$(BIN)/python -m coupling.benchmark --tokens 32 --tokens 128 --tokens 512 --naive-rows 128

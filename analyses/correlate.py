@@ -281,7 +281,7 @@ def headline(benchmarks: Sequence[str]) -> str:
 
 
 def scatter_table(result: dict[str, Any], benchmark: str | None = None) -> pd.DataFrame:
-    """What a scatter figure draws: columns ``model``, ``score``, ``benchmark`` and ``group``.
+    """What a scatter figure draws: columns ``model``, ``score``, ``benchmark``, and ``group`` where there are two.
 
     Args:
         result: what ``correlate`` returned; its ``measured`` runs, if any, are the group "measured" among the
@@ -289,13 +289,12 @@ def scatter_table(result: dict[str, Any], benchmark: str | None = None) -> pd.Da
         benchmark: default: see ``headline``.
     """
     chosen = benchmark or headline([one["benchmark"] for one in result["results"]])
-    group = "published" if "measured" in result else "models"
     rows = [
-        {"model": point["model"], "score": point["score"], "benchmark": point["benchmarks"][chosen], "group": group}
+        {"model": point["model"], "score": point["score"], "benchmark": point["benchmarks"][chosen]}
         for point in result["points"]
     ]
-    rows += [
-        {"model": run["model"], "score": run["score"], "benchmark": run["benchmark"], "group": "measured"}
-        for run in result.get("measured", [])
-    ]
-    return pd.DataFrame(rows, columns=["model", "score", "benchmark", "group"]).dropna(ignore_index=True)
+    table = pd.DataFrame(rows)
+    if "measured" in result:
+        runs = [{key: run[key] for key in ("model", "score", "benchmark")} for run in result["measured"]]
+        table = pd.concat([table.assign(group="published"), pd.DataFrame(runs).assign(group="measured")])
+    return table.dropna(ignore_index=True)

@@ -39,6 +39,14 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+class Detail(StrEnum):
+    """Which prompts keep what the pictures grid and trajectory draw."""
+
+    auto = "auto"
+    all = "all"
+    none = "none"
+
+
 MODEL, PROMPTS, MEASURE, OUTPUT = "Model", "Prompts", "Measurement", "Output"
 
 
@@ -118,6 +126,16 @@ def analyze(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that the repository brings.", rich_help_panel=MODEL)
     ] = False,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="Measure the untrained model: the configuration alone, weights drawn "
+                     "from the seed. A baseline.", rich_help_panel=MODEL),
+    ] = False,
+    detail: Annotated[
+        Detail,
+        typer.Option(help="Prompts that keep what the pictures grid and trajectory draw: K² numbers a pair and "
+                     "(L + 1) d a token, 4 bytes each. auto: the first prompts, up to 64 MB.", rich_help_panel=OUTPUT),
+    ] = Detail.auto,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the run. Default: a new one under runs/.", show_default=False,
@@ -173,7 +191,7 @@ def analyze(
             run = run_analysis(
                 model, texts, out=out, overwrite=overwrite, resume=resume, revision=revision, dtype=dtype.value,
                 device=device, trust_remote_code=trust_remote_code, blocks=blocks, truncate=truncate,
-                progress=progress, **settings,
+                random_weights=random_weights, detail=detail.value, progress=progress, **settings,
             )  # fmt: skip
     except KeyboardInterrupt:
         kept = len(list(out.glob("parts/*.nc")))
@@ -191,7 +209,17 @@ def analyze(
         screen.print("no MODEL was given: this is the bundled checkpoint, a small Llama trained on Python source",
                      soft_wrap=True)  # fmt: skip
     if not quiet:
-        screen.print(f"saved in {out}", highlight=False, soft_wrap=True)
+        screen.print(f"saved in {out}{detail_note(run)}", highlight=False, soft_wrap=True)
+
+
+def detail_note(run: Any) -> str:
+    """What the pictures' data costs, and which prompts have none."""
+    from coupling.detail import VARIABLES
+
+    size = sum(run[name].nbytes for name in VARIABLES if name in run)
+    held, prompts = run.sizes.get("detailed_prompt", 0), run.sizes["prompt"]
+    which = "" if held in (0, prompts) else f"the first {held} of {prompts} prompts, "
+    return f" ({which}{size / 1e6:.1f} MB of it for the pictures grid and trajectory)" if held else ""
 
 
 def parse_token(name: str) -> int | str:

@@ -5,7 +5,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from coupling.cli import analyze, correlate, diff, show
+from coupling.cli import analyze, correlate, diff, plot, report, show
 
 from coupling.errors import CouplingError
 
@@ -21,6 +21,8 @@ app.command(name="analyze")(analyze.analyze)
 app.command(name="show")(show.show)
 app.command(name="diff")(diff.diff)
 app.command(name="correlate")(correlate.correlate)
+app.command(name="plot")(plot.plot)
+app.command(name="report")(report.report)
 
 
 def _print_version(asked: bool) -> None:

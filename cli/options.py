@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing.")]
 Run = Annotated[Path, typer.Argument(help="A run: the folder that `coupling analyze --out` made.", show_default=False)]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from coupling.blocks import find_blocks
+from coupling.detail import Detail, DetailBudget
 from coupling.errors import CouplingError
 from coupling.layout import join_prompts
 from coupling.load import Checkpoint, load, tokenize
@@ -39,6 +40,8 @@ def analyze(
     trust_remote_code: bool = False,
     blocks: str | None = None,
     truncate: bool = False,
+    random_weights: bool = False,
+    detail: Detail = "auto",
     progress: Progress | None = None,
     **settings: Any,
 ) -> xr.Dataset:
@@ -57,6 +60,8 @@ def analyze(
         trust_remote_code: see ``load``.
         blocks: see ``load``.
         truncate: cut prompts to the model's context.
+        random_weights: measure the untrained model: the checkpoint's configuration, weights drawn from the seed.
+        detail: which prompts keep what the pictures ``grid`` and ``trajectory`` draw; see ``measure``.
         progress: see ``Progress``.
         **settings: the fields of ``coupling.settings.Settings``: kind, token, fixed_token, block_pairs, engine,
             tol, seed.
@@ -74,22 +79,27 @@ def analyze(
         check_folder(place, overwrite=overwrite, resume=resume)  # before a large model is loaded for nothing
     started = time.perf_counter()
     checkpoint = load(
-        model, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code, blocks=blocks
-    )
+        model, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code, blocks=blocks,
+        random_weights=chosen.seed if random_weights else None,
+    )  # fmt: skip
     inputs = tokenize(checkpoint, texts.texts, truncate=truncate)
-    attributes = provenance(checkpoint.model, chosen) | {"model": checkpoint.name, "revision": checkpoint.revision}
+    attributes = provenance(checkpoint.model, chosen) | {
+        "model": checkpoint.name, "revision": checkpoint.revision,
+        "weights": "random" if random_weights else "trained",
+    }  # fmt: skip
     identity = chosen.as_dict() | attributes | {
         "prompts": texts.source,
         "prompts_hash": hashlib.sha256("\0".join(texts.texts).encode()).hexdigest(),
         "truncate": truncate,
         "blocks": blocks,
+        "detail": detail,
     }  # fmt: skip
     folder = RunFolder(place, identity, overwrite=overwrite, resume=resume) if place is not None else None
     if folder is not None and folder.complete:
         folder.discard_parts()
         return open_run(folder.folder)
     loaded = time.perf_counter()
-    run, seconds = _measure(checkpoint, inputs, texts, chosen, blocks, folder, progress)
+    run, seconds = _measure(checkpoint, inputs, texts, chosen, blocks, DetailBudget(detail), folder, progress)
     run.attrs |= attributes | {"prompts": texts.source, "prompts_hash": identity["prompts_hash"]}
     if folder is not None:
         folder.finish(run, {
@@ -116,6 +126,7 @@ def _measure(
     texts: Prompts,
     settings: Settings,
     blocks: str | None,
+    budget: DetailBudget,
     folder: RunFolder | None,
     progress: Progress | None,
 ) -> tuple[xr.Dataset, list[float | None]]:
@@ -127,6 +138,7 @@ def _measure(
         part = folder.part(index) if folder is not None else None
         if part is not None:
             seconds.append(None)
+            budget.count(part)
             if progress is not None:
                 progress(index, len(inputs), 1, 1)
         else:
@@ -137,7 +149,7 @@ def _measure(
                     progress(at, len(inputs), done, total)
 
             try:
-                part = measure_recording(record_blocks(checkpoint.model, modules, prompt), settings, on_block)
+                part = measure_recording(record_blocks(checkpoint.model, modules, prompt), settings, on_block, budget)
             except CouplingError as error:
                 raise CouplingError(f"prompt {index}: {error}") from None
             tokens = checkpoint.tokenizer.convert_ids_to_tokens(prompt["input_ids"][0].tolist())

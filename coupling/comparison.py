@@ -68,12 +68,21 @@ def _spread(operator: BlockJacobian | DenseJacobian, seed: int) -> metrics.Sprea
 VARIANTS = ("mismatch", "mismatch_signed", "mismatch_swapped", "mismatch_swapped_signed")
 
 
-def compare(a: Sequence[Factored], b: Sequence[Factored], ks: Sequence[int]) -> dict[str, np.ndarray]:
+def compare(
+    a: Sequence[Factored], b: Sequence[Factored], ks: Sequence[int], *, projections: bool = False
+) -> dict[str, np.ndarray]:
     """Every Jacobian of a in the singular frames of every Jacobian of b.
+
+    Args:
+        a: Jacobians whose singular values are the yardstick.
+        b: Jacobians whose frames they are seen in.
+        ks: numbers of top singular vectors.
+        projections: return ``U_b^T J_a V_b`` itself too.
 
     Returns:
         ``mismatch`` and its variants, ``chance`` and ``chance_signed``: (k, norm, a, b); ``left_angle`` and
-        ``right_angle``: (k, a, b, rank); ``singular_values`` and ``singular_value_error``: (a, rank).
+        ``right_angle``: (k, a, b, rank); ``singular_values`` and ``singular_value_error``: (a, rank);
+        ``projection``: (a, b, rank, other_rank), where it was asked for.
     """
     top = ks[-1]
     left = torch.stack([item.triplets.left for item in b])  # (b, d, K)
@@ -109,6 +118,8 @@ def compare(a: Sequence[Factored], b: Sequence[Factored], ks: Sequence[int]) -> 
         for place, k in enumerate(ks):
             angles[place, ..., :k] = metrics.principal_angles(overlap, k=k)
         result[name] = angles
+    if projections:
+        result["projection"] = plain
     result["singular_values"] = values
     result["singular_value_error"] = np.stack([item.triplets.error.numpy() for item in a])
     return result

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from coupling import detail
 from coupling.comparison import NORMS
 from coupling.metrics import expodistance, line_shape_score
 from coupling.settings import Plan, Settings
 from coupling.trajectory import Recording
 
+DETAIL_DIMS = ("other_rank", "feature")
 DESCRIPTIONS = {
     "mismatch": ("mismatch", "1"),
     "mismatch_signed": ("mismatch without the absolute value", "1"),
@@ -25,11 +27,13 @@ DESCRIPTIONS = {
     "line_shape_score": ("line-shape score", "1"),
     "expodistance": ("expodistance", "1"),
     "residual_norm": ("norm of the residual stream", "1"),
+    "projection": ("block Jacobian in another's singular frames", "1"),
+    "residual_stream": ("residual stream", "1"),
 }
 
 
 def assemble(
-    groups: Sequence[dict[str, np.ndarray]], plan: Plan, settings: Settings, recording: Recording
+    groups: Sequence[dict[str, np.ndarray]], plan: Plan, settings: Settings, recording: Recording, *, detailed: bool
 ) -> xr.Dataset:
     """One prompt's Dataset, without the prompt axis, over all of its tokens.
 
@@ -38,6 +42,7 @@ def assemble(
         plan: the tokens and blocks that were measured.
         settings: what was asked for.
         recording: the prompt's trajectory.
+        detailed: keep the residual stream, as the groups keep their projections.
     """
     variables = (
         _over_blocks(groups, plan, recording) if settings.kind == "depth" else _over_tokens(groups, plan, recording)
@@ -48,6 +53,8 @@ def assemble(
         "expodistance": (("token",), expodistance(stream)),
         "residual_norm": (("token", "layer"), np.linalg.norm(stream, axis=-1).T),
     }
+    if detailed:
+        variables["residual_stream"] = (("token", "layer", "feature"), stream.transpose(1, 0, 2))
     tokens = np.arange(recording.n_tokens)
     coordinates: dict[str, Any] = {
         "k": list(settings.k),
@@ -62,11 +69,16 @@ def assemble(
         first, second = zip(*plan.pairs, strict=True)
         coordinates |= {"block": list(first), "other_block": ("block", list(second)), "other_token": tokens}
     dataset = xr.Dataset(
-        {name: (dims, np.ascontiguousarray(array, dtype=np.float64)) for name, (dims, array) in variables.items()},
+        {
+            name: (dims, np.ascontiguousarray(array, np.float32 if name in detail.VARIABLES else np.float64))
+            for name, (dims, array) in variables.items()
+        },
         coordinates,
     )
-    for name, (long_name, units) in DESCRIPTIONS.items():
+    for name in variables:
+        long_name, units = DESCRIPTIONS[name]
         dataset[name].attrs |= {"long_name": long_name, "units": units}
+    dataset.attrs["width"] = recording.width
     dataset["n_tokens"] = ((), recording.n_tokens)
     if plan.fixed is not None:
         dataset["fixed_token"] = ((), plan.fixed)
@@ -109,6 +121,8 @@ def _dims(name: str, first: str, second: str) -> tuple[str, ...]:
         return ("k", "norm", first, second)
     if name.endswith("angle"):
         return ("k", first, second, "rank")
+    if name == "projection":
+        return (first, second, "rank", "other_rank")
     return (first, "rank")
 
 
@@ -125,15 +139,30 @@ def _scatter(array: np.ndarray, axis: int, places: list[int], size: int) -> np.n
 
 def join_prompts(datasets: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
     """Stack per-prompt Datasets along ``prompt``, shorter prompts padded with NaN (texts with an empty one)."""
+    together = {name: "+".join(sorted({part for d in datasets for part in str(d.attrs[name]).split("+")}))
+                for name in ("engine", "linearization") if name in datasets[0].attrs}  # fmt: skip
+    numbers = np.arange(first, first + len(datasets))
+    padded = _pad(datasets)
+    joined = _stack([dataset.drop_dims(DETAIL_DIMS, errors="ignore") for dataset in padded], "prompt", numbers)
+    joined.attrs |= together
+    held = [index for index, dataset in enumerate(datasets) if "residual_stream" in dataset]
+    if held:
+        kept = [padded[index][[*detail.VARIABLES]].reset_coords(drop=True) for index in held]
+        joined = joined.assign(_stack(kept, "detailed_prompt", numbers[held]).data_vars)
+    return joined
+
+
+def _stack(datasets: Sequence[xr.Dataset], dim: str, numbers: np.ndarray) -> xr.Dataset:
+    stacked = xr.concat(datasets, dim=dim, join="exact", combine_attrs="drop_conflicts", coords="minimal",
+                        compat="equals", data_vars="all")  # fmt: skip
+    return stacked.assign_coords({dim: numbers})
+
+
+def _pad(datasets: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     longest = max(dataset.sizes["token"] for dataset in datasets)
     padded = []
     for dataset in datasets:
         axes = {axis: np.arange(longest) for axis in ("token", "other_token") if axis in dataset.dims}
         fill: Any = {name: "" if dataset[name].dtype.kind in "OUT" else np.nan for name in dataset.variables}
         padded.append(dataset.reindex(axes, fill_value=fill))
-    together = {name: "+".join(sorted({part for d in datasets for part in str(d.attrs[name]).split("+")}))
-                for name in ("engine", "linearization") if name in datasets[0].attrs}  # fmt: skip
-    joined = xr.concat(padded, dim="prompt", join="exact", combine_attrs="drop_conflicts", coords="minimal",
-                       compat="equals", data_vars="all")  # fmt: skip
-    joined.attrs |= together
-    return joined.assign_coords(prompt=np.arange(first, first + len(datasets)))
+    return padded

@@ -58,6 +58,7 @@ def load(
     device: str = "auto",
     trust_remote_code: bool = False,
     blocks: str | None = None,
+    random_weights: int | None = None,
 ) -> Checkpoint:
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
@@ -69,6 +70,7 @@ def load(
         device: "auto" for an accelerator if there is one, or a torch device such as "cpu" or "cuda:1".
         trust_remote_code: run model code that the repository brings along.
         blocks: name of the list of residual blocks, checked here so that a wrong one fails early.
+        random_weights: a seed: take only the configuration and the tokenizer, and initialize the weights from it.
 
     Raises:
         CouplingError: if the folder, its files, the hub, the device or the weights are at fault.
@@ -86,7 +88,7 @@ def load(
             path = str(Path(name).expanduser())
             if revision is not None:
                 raise CouplingError(f"{name} is a local folder, which has no revision {revision!r}")
-            _check_folder(Path(path), name)
+            _check_folder(Path(path), name, weights=random_weights is None)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _call(name, "configuration", AutoConfig.from_pretrained, path, **options)
     precision = getattr(torch, dtype) if dtype != "auto" else torch.float32
@@ -108,7 +110,14 @@ def load(
         raise CouplingError(f"{name} holds no tokenizer ({', '.join(TOKENIZER_FILES)})")
     remote = getattr(config, "auto_map", None) or {}
     loader = AutoModelForCausalLM if trust_remote_code and "AutoModel" not in remote and remote else AutoModel
-    model, report = _call(name, "weights", loader.from_pretrained, path, **options)
+    if random_weights is None:
+        model, report = _call(name, "weights", loader.from_pretrained, path, **options)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(random_weights)
+            model = _call(name, "configuration", loader.from_config, config, dtype=precision,
+                          trust_remote_code=trust_remote_code)  # fmt: skip
+        model, report = model.to(chosen), {}
     model = model.eval().requires_grad_(False)
     if model.main_input_name != "input_ids":
         raise CouplingError(f"{name} takes {model.main_input_name}, so it is no language model; prompts are text here")
@@ -153,14 +162,14 @@ def is_local(name: str) -> bool:
         return True
 
 
-def _check_folder(folder: Path, name: str) -> None:
+def _check_folder(folder: Path, name: str, *, weights: bool) -> None:
     try:
-        _check_files(folder, name)
+        _check_files(folder, name, weights=weights)
     except OSError as error:
         raise CouplingError(f"cannot read {name}: {error.strerror or error}") from None
 
 
-def _check_files(folder: Path, name: str) -> None:
+def _check_files(folder: Path, name: str, *, weights: bool) -> None:
     if not folder.exists():
         raise CouplingError(f"there is no folder {name}; give a folder with config.json and weights, or a hub id")
     if not folder.is_dir():
@@ -172,10 +181,10 @@ def _check_files(folder: Path, name: str) -> None:
         json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CouplingError(f"{config} cannot be read as JSON: {first_line(error)}") from None
-    weights = [file for pattern in WEIGHT_FILES for file in folder.glob(pattern)]
-    if not weights:
+    files = [file for pattern in WEIGHT_FILES for file in folder.glob(pattern)] if weights else []
+    if weights and not files:
         raise CouplingError(f"{name} holds no weights ({' or '.join(WEIGHT_FILES)})")
-    for file in weights:
+    for file in files:
         if file.suffix == ".safetensors":
             try:
                 with safe_open(file, framework="pt"):

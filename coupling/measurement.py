@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from coupling.blocks import find_blocks
 from coupling.comparison import Factored, compare, factor
+from coupling.detail import Detail, DetailBudget, detail_bytes
 from coupling.errors import CouplingError
 from coupling.layout import assemble, join_prompts
 from coupling.settings import Kind, Plan, Settings, Tokens
@@ -22,14 +23,23 @@ Progress = Callable[[int, int], None]
 """Called with (Jacobians done, Jacobians in all) of the prompt at hand."""
 
 
-def measure_recording(recording: Recording, settings: Settings, progress: Progress | None = None) -> xr.Dataset:
+def measure_recording(
+    recording: Recording, settings: Settings, progress: Progress | None = None, budget: DetailBudget | None = None
+) -> xr.Dataset:
     """Measure one recorded prompt; a Dataset without the prompt axis, over all of its tokens.
+
+    Args:
+        recording: the prompt's trajectory.
+        settings: what is measured.
+        progress: see ``Progress``.
+        budget: decides whether the prompt keeps its projections and residual stream; None: it does not.
 
     Raises:
         CouplingError: if a setting does not fit the prompt or the model, or a Jacobian is not finite.
     """
     plan = Plan.of(settings, recording)
     total = plan.jacobian_count(settings, recording)
+    detailed = budget is not None and budget.admits(detail_bytes(settings, plan, recording))
     outcomes: list[tuple[str, bool]] = []
     ways: set[str] = set()
 
@@ -50,14 +60,14 @@ def measure_recording(recording: Recording, settings: Settings, progress: Progre
         depth = recording.n_blocks
         for t in plan.tokens:
             blocks = [factored(block, t, t, depth) for block in range(depth)]
-            groups.append(compare(blocks, blocks, settings.k))
+            groups.append(compare(blocks, blocks, settings.k, projections=detailed))
     else:
         ends = [plan.ends(settings.kind, token) for token in plan.tokens]
         for first, second in plan.pairs:
             a = [factored(first, s, t, len(ends)) for s, t in ends]
             b = a if first == second else [factored(second, s, t, len(ends)) for s, t in ends]
-            groups.append(compare(a, b, settings.k))
-    dataset = assemble(groups, plan, settings, recording)
+            groups.append(compare(a, b, settings.k, projections=detailed))
+    dataset = assemble(groups, plan, settings, recording, detailed=detailed)
     dataset["unconverged"] = ((), sum(not converged for _, converged in outcomes))
     dataset.attrs["engine"] = "+".join(sorted({engine for engine, _ in outcomes}))
     dataset.attrs["linearization"] = "+".join(sorted(ways))
@@ -120,6 +130,7 @@ def measure(
     blocks: str | None = None,
     engine: Engine = "auto",
     tol: float = 1e-4,
+    detail: Detail = "auto",
     progress: Progress | None = None,
     hash_weights: bool = True,
 ) -> xr.Dataset:
@@ -137,6 +148,8 @@ def measure(
         blocks: name of the list of blocks, where it cannot be found.
         engine: "auto", "dense" or "matrix-free".
         tol: relative residual at which the matrix-free engine stops.
+        detail: which prompts keep ``projection`` and ``residual_stream``, which the pictures ``grid`` and
+            ``trajectory`` draw: "all", "none", or "auto", the first ones up to 64 MB.
         progress: called with (Jacobians done, Jacobians in all) of each prompt.
         hash_weights: put a hash of the weights into the attributes (it reads them all once).
 
@@ -150,8 +163,10 @@ def measure(
     settings = Settings(ks, kind, token, fixed_token, tuple(block_pairs), engine, tol, seed)
     origin = provenance(model, settings, hash_weights=hash_weights)
     _, modules = find_blocks(model, blocks)
+    budget = DetailBudget(detail)
     parts = [
-        measure_recording(record_blocks(model, modules, prompt), settings, progress) for prompt in split_inputs(inputs)
+        measure_recording(record_blocks(model, modules, prompt), settings, progress, budget)
+        for prompt in split_inputs(inputs)
     ]
     run = join_prompts(parts)
     run.attrs |= origin

@@ -43,18 +43,23 @@ def score(run: xr.Dataset, k: int = 10, norm: int = 2, *, signed: bool = False, 
     Raises:
         CouplingError: if the run holds no such k or norm.
     """
-    _check_held(run, k, norm)
+    check_held(run, k, norm)
     name = variable_name("mismatch", signed=signed, swapped=swapped)
     return float(1 - per_prompt(run, name).sel(k=k, norm=norm).mean())
 
 
 def chance_score(run: xr.Dataset, k: int = 10, norm: int = 2, *, signed: bool = False) -> float:
     """The score that random frames would get; arguments and errors as in ``score``."""
-    _check_held(run, k, norm)
+    check_held(run, k, norm)
     return float(1 - per_prompt(run, variable_name("chance", signed=signed)).sel(k=k, norm=norm).mean())
 
 
-def _check_held(run: xr.Dataset, k: int, norm: int) -> None:
+def check_held(run: xr.Dataset, k: int, norm: int) -> None:
+    """Refuse a K or a norm that the run does not hold.
+
+    Raises:
+        CouplingError: with those that it holds.
+    """
     if k not in run.k or norm not in run.norm:
         raise CouplingError(
             f"the run holds no K = {k}, p = {norm}: it has K in {run.k.values.tolist()} and p in "

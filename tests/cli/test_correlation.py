@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -46,7 +47,7 @@ def test_runs_and_scores(cli, six):
     assert "excess K=3 p=2 explains 100.0% of the variance" in out
     assert "saved in points.csv" in err
     table = pd.read_csv("points.csv")
-    assert table.columns.to_list() == ["model", "score", "benchmark", "group"]
+    assert table.columns.to_list() == ["model", "score", "benchmark"]
     assert len(table) == 6
     result = json.loads(cli("correlate", *folders, "--scores", scores, "--measure", "coupling K=2 p=1", "--json")[1])
     assert {one["benchmark"] for one in result["results"]} == {"mmlu", "noise"}
@@ -75,8 +76,9 @@ def test_an_ambiguous_name_and_its_alias(cli, six, make_run):
 
 def test_runs_among_the_published_points(cli, make_run):
     runs = [make_run("gpt2", 0.8), make_run("microsoft/phi-2", 0.7)]
-    code, out, _ = cli("correlate", "--published", *runs, "--save-table", "points.csv")
-    assert code == 0
+    code, out, err = cli("correlate", "--published", *runs, "--save-table", "points.csv", "-o", "points.png")
+    assert code == 0, err
+    assert Path("points.png").read_bytes().startswith(b"\x89PNG")
     assert "cannot be compared with the published points" in out
     assert "K = 3, the published points do not state theirs" in out
     assert "prompts bundled" in out
@@ -96,6 +98,7 @@ def test_wrong_input_is_one_line(cli, six, tmp_path):
     refused(cli("correlate", *folders[:2], "--scores", scores), "only 2 models", "at least 3")
     refused(cli("correlate", *folders, "--scores", scores, "--benchmark", "same"), "same is the same for all 6 models")
     refused(cli("correlate", *folders, "--scores", scores, "--alias", "a"), "not of the form A=B")
+    refused(cli("correlate", "--published", "-o", "scatter.doc"), "scatter.doc")
     refused(cli("correlate", "--published", "--save-table", "/proc/t.csv"), "cannot write /proc/t.csv")
 
 

@@ -1,0 +1,1 @@
+"""Regenerate the README's pictures: ``python -m coupling.figures.gallery``."""

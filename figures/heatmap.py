@@ -1,0 +1,76 @@
+"""Heatmap: coupling of every pair, beside its chance level."""
+
+from typing import Any
+
+import numpy as np
+from coupling.figures.selection import (
+    Runs,
+    as_runs,
+    choose_block,
+    choose_k,
+    kind,
+    mean_over_pairs,
+    overall_mean,
+    run_names,
+    token_texts,
+    variant_name,
+)
+from coupling.figures.style import MAGNITUDE, block_ticks, mark_on_colorbar, squares, styled
+from matplotlib.figure import Figure
+
+
+def heatmap(
+    runs: Runs, *, k: int | None = None, norm: int = 2, signed: bool = False, swapped: bool = False,
+    prompt: int | None = None, block: int | None = None,
+) -> Figure:  # fmt: skip
+    """Coupling 1 - m of every ordered pair, one colour scale for all runs, the chance level marked on its bar.
+
+    Args:
+        runs: one run or several.
+        k: number of top singular vectors; default: the most that the run holds.
+        norm: p, 1 or 2.
+        signed: without the absolute value.
+        swapped: the swapped variant.
+        prompt: one prompt; default: the mean over prompts.
+        block: for runs that compare tokens; default: the middle one.
+
+    Raises:
+        CouplingError: if the run does not hold what was asked for.
+    """
+    chosen = as_runs(runs)
+    variant: dict[str, Any] = {"norm": norm, "signed": signed, "swapped": swapped, "prompt": prompt}
+    pictures, levels = [], []
+    for run in chosen:
+        at = choose_block(run, block) if kind(run) != "depth" else None
+        size = choose_k(run, k)
+        pictures.append(1 - mean_over_pairs(run, "mismatch", k=size, block=at, **variant))
+        levels.append(1 - overall_mean(mean_over_pairs(run, "chance", k=size, block=at, **variant)))
+    finite = np.concatenate([picture.values[np.isfinite(picture.values)] for picture in pictures])
+    low, high = min(finite.min(), *levels), max(finite.max(), *levels)
+    with styled():
+        figure = squares(len(chosen))
+        all_axes = figure.subplots(1, len(chosen), squeeze=False)[0]
+        for axes, run, picture, name in zip(all_axes, chosen, pictures, run_names(chosen), strict=True):
+            mappable = axes.imshow(picture.values, cmap=MAGNITUDE, vmin=low, vmax=high)
+            axes.set_facecolor("#dddddd")  # where a Jacobian would be compared with itself
+            if kind(run) == "depth":
+                block_ticks(axes, run.block.values.tolist())
+                axes.set(xlabel="block b (frames)", ylabel="block a (Jacobian)")
+            else:
+                tokens = picture.token.values.tolist()
+                texts = token_texts(run, prompt) if prompt is not None else [str(token) for token in range(10**4)]
+                step = max(1, -(-len(tokens) // 16))
+                places = list(range(0, len(tokens), step))
+                labels = [texts[tokens[place]] for place in places]
+                axes.set_xticks(places, labels, rotation=90 if prompt is not None else 0)
+                axes.set_yticks(places, labels)
+                number = int(run.block.values[choose_block(run, block)])
+                axes.set(xlabel="token b (frames)", ylabel=f"token a (Jacobian), block {number}")
+            if len(chosen) > 1:
+                axes.set_title(name)
+        bar = figure.colorbar(mappable, ax=list(all_axes), shrink=0.85, pad=0.14 if len(chosen) == 1 else 0.08)
+        bar.set_label(f"coupling 1 − m (K = {choose_k(chosen[0], k)}, p = {norm}{variant_name(signed, swapped)})")
+        bar.outline.set_visible(False)
+        for index, level in enumerate(levels if len(set(np.round(levels, 4))) > 1 else levels[:1]):
+            mark_on_colorbar(bar, level, "chance" if index == 0 else "")
+    return figure
