@@ -13,9 +13,11 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -176,7 +178,8 @@ def make_family(family: list[Member], out: Path, workers: int = 2, device: str =
     started, all_cost = time.perf_counter(), sum(member.cost for member in family)
     before = sum(member.cost for member in family if (out / member.name / MEMBER).exists())
     done_cost = 0.0
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_quietly_at_interrupt) as pool:
         futures = {pool.submit(make_member, member, out, device): member for member in family}
         try:
             for count, future in enumerate(as_completed(futures), 1):
@@ -193,7 +196,13 @@ def make_family(family: list[Member], out: Path, workers: int = 2, device: str =
                 )  # fmt: skip
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             raise
+
+
+def _end_quietly_at_interrupt() -> None:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 
 def main() -> None:
@@ -205,8 +214,15 @@ def main() -> None:
     parser.add_argument("--step-share", type=float, default=1.0, help="shorten every training, for a quick look")
     arguments = parser.parse_args()
     family = members(arguments.step_share)
-    make_family(family, arguments.out, arguments.workers, arguments.device)
-    collect([member.name for member in family], arguments.out)
+    try:
+        make_family(family, arguments.out, arguments.workers, arguments.device)
+        collect([member.name for member in family], arguments.out)
+    except (KeyboardInterrupt, BrokenProcessPool):
+        print("interrupted; finished members are kept, go on with the same command", file=sys.stderr)
+        sys.exit(130)
+    except CouplingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     print(f"{arguments.out / TABLE} holds the table, {arguments.out / RESULT} what correlates in it")
 
 

@@ -35,7 +35,7 @@ def correlate_published(
 
     Returns:
         See ``correlate``; with runs also ``measured``, a row a run: its score at p = 1 and its largest K, its benchmark
-        score, what the published line expects of that score, and ``differs``, in what it was measured otherwise.
+        score, and ``differs``, in what it was measured otherwise, so that the two cannot be compared.
 
     Raises:
         CouplingError: if a run or the scores are at fault; see ``correlate`` and ``join_table``.
@@ -47,7 +47,6 @@ def correlate_published(
     chosen = benchmark or headline(table.benchmarks)
     if chosen not in table.benchmarks:
         raise CouplingError(f"there is no benchmark {chosen!r}; there are {', '.join(table.benchmarks)}")
-    line = result["results"][0]["predictors"][0]
     names = [name for name in table.measures if name.startswith("coupling ") and name.endswith(f"p={NORM}")]
     measured, left_out = [], list(table.left_out)
     described = {run["model"]: run for run in table.runs} | {run["folder"]: run for run in table.runs}
@@ -65,7 +64,6 @@ def correlate_published(
             "score": score,
             "benchmark_name": chosen,
             "benchmark": float(row[chosen]),
-            "expected": line["intercept"] + line["slope"] * score,
             "differs": differences(run, k),
         })  # fmt: skip
     return result | {

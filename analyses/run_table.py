@@ -150,8 +150,10 @@ def join_table(
     models = runs["model"].to_list()
     joined = join(models, scores.benchmarks.index.to_list(), aliases, runs["folder"].to_list())
     if not joined.pairs:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in joined.left_out[:3])
-        raise CouplingError(f"no run has scores in {scores.source} ({reasons})")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in joined.left_out[: min(3, len(folders))])
+        raise CouplingError(
+            f"no run has scores in {scores.source} ({reasons}); give other --scores, or say which is which with --alias"
+        )
     kept = sorted(joined.pairs)
     frame = runs.loc[kept].reset_index(drop=True)
     names = [joined.pairs[at] for at in kept]

@@ -139,12 +139,11 @@ def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:
     if not measured:
         return
     table = _table(
-        "model", ("K", "coupling, p = 1", measured[0]["benchmark_name"], "published line"),
+        "model", ("K", "coupling, p = 1", measured[0]["benchmark_name"]),
         "your runs among the published points",
     )  # fmt: skip
     for run in measured:
-        table.add_row(escape(run["model"]), str(run["k"]), number(run["score"], 4), number(run["benchmark"], 1),
-                      number(run["expected"], 1))  # fmt: skip
+        table.add_row(escape(run["model"]), str(run["k"]), number(run["score"], 4), number(run["benchmark"], 1))
     console.print(table)
     reasons = {reason: None for run in measured for reason in run["differs"]}
     if reasons:

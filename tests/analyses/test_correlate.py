@@ -140,7 +140,7 @@ def test_names_that_are_not_there(six):
         correlate_runs(folders, scores, benchmarks=["gsm8k"])
     with pytest.raises(CouplingError, match="there is no measure 'K=3'; there are excess K=2 p=1, "):
         correlate_runs(folders, scores, measure="K=3")
-    with pytest.raises(CouplingError, match=r"no run has scores in the bundled .*no scores for this model"):
+    with pytest.raises(CouplingError, match=r"no run has scores in the bundled .*no scores for this model.*--alias"):
         correlate_runs(folders, "leaderboard")
 
 
@@ -177,8 +177,6 @@ def test_runs_among_the_published_points(make_run, tmp_path):
     first = result["measured"][0]
     assert first["model"] == "openai-community/gpt2"
     assert first["score"] == pytest.approx(coupling.score(coupling.open_run(folders[0]), 3, 1))
-    line = result["results"][0]["predictors"][0]
-    assert first["expected"] == pytest.approx(line["intercept"] + line["slope"] * first["score"])
     assert any(reason.startswith("K = 3,") for reason in first["differs"])
     assert any(reason.startswith("prompts bundled,") for reason in first["differs"])
     assert "unknown" in {left["name"].split(" ")[0] for left in result["left_out"]}

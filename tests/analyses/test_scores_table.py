@@ -81,6 +81,19 @@ def test_what_is_not_there():
         read_scores("nobody/nothing")
 
 
+def test_a_data_set_of_the_hub(monkeypatch):
+    """The first split's columns, read as a CSV's are; the download itself needs a network."""
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"fullname": ["a/b", "c/d"], "MMLU": [50.5, None], "notes": ["x", "y"]})
+    asked = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or {"train": rows})
+    scores = read_scores("someone/leaderboard")
+    assert asked == ["someone/leaderboard"]
+    assert scores.benchmarks.index.to_list() == ["a/b", "c/d"]
+    assert scores.benchmarks["MMLU"].isna().to_list() == [False, True]
+
+
 def test_a_results_file_of_the_harness():
     """Made by lm-eval 0.4.13 from the bundled checkpoint and the task beside it; its report of the machine is cut."""
     (file,) = (FIXTURES / "harness").rglob("*.json")
