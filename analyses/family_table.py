@@ -17,8 +17,8 @@ from coupling.errors import CouplingError
 from coupling.store import write_atomically
 
 TABLE, RESULT, MEMBER = "family.csv", "correlation.json", "member.json"
-TRAINING = ("steps", "weight_decay", "data_share")
-"""Columns that say how a member was trained; neither measure nor benchmark."""
+TRAINING = ("steps", "weight_decay", "data_share", "seconds")
+"""Columns that say how a member was trained, and how long it took in all; neither measure nor benchmark."""
 
 BENCHMARKS = ("bits per byte", "next-token accuracy", "bracket", "indentation", "keyword argument", "exact match")
 MEASURE = re.compile(r"(?:coupling|excess|chance) K=\d+ p=[12]( \w+)*|line-shape score|expodistance|residual growth")
@@ -45,6 +45,7 @@ def collect(names: Sequence[str], out: Path) -> dict[str, Any]:
             raise CouplingError(f"{out} holds no finished member {name}; run the command again") from None
     index = pd.Index(names, name="model")
     trained = pd.DataFrame([known[name]["member"] for name in names], index=index)
+    trained["seconds"] = [sum(known[name]["seconds"].values()) for name in names]
     scores = Scores(
         benchmarks=pd.DataFrame([known[name]["scores"] for name in names], index=index)[list(BENCHMARKS)],
         sizes=trained[["hidden"]].rename(columns={"hidden": "width"}).astype(float),

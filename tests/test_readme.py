@@ -57,6 +57,7 @@ def test_the_family():
             checked += 1
     assert checked >= 20
     text = re.sub(r"\s+", " ", README)
+    assert f"It took {family_table().frame['seconds'].sum() / 2 / 60:.0f} minutes on 2 shared cores" in text
     for one in (exact, bits):
         term = one["joint"][1]["terms"][0]
         assert f"{term['partial']:+.2f} with {one['benchmark']} (p = {term['p']:.2f})" in text
