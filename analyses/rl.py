@@ -1,10 +1,10 @@
 """P3O's experiments in miniature: ``python -m coupling.analyses.rl --out FOLDER``.
 
-After Fakoor et al. 2026 (arXiv 2605.12380), on closing brackets with a small model, each from the same supervised start:
-(1) GRPO at three clip ranges against P3O, which has none; (2) rollouts sampled at another temperature than the one trained
-at; (3) rollouts of a copy with weights rounded to few bits; (4) rollouts 1, 4 and 16 updates old. The rollouts of 2 to 4
-bring their own log-probabilities, and both objectives take their ratios to them. What is finished is not run again;
-``--summarize`` only reads.
+After Fakoor et al. 2026 (arXiv 2605.12380), on closing brackets with a small model, each from the same supervised
+start: (1) GRPO at three clip ranges against P3O, which has none; (2) rollouts sampled at another temperature than the
+one trained at; (3) rollouts of a copy with weights rounded to few bits; (4) rollouts 1, 4 and 16 updates old. The
+rollouts of 2 to 4 bring their own log-probabilities, and both objectives take their ratios to them. What is finished is
+not run again; ``--summarize`` only reads.
 """
 
 import argparse
@@ -148,9 +148,6 @@ def write_results(table: pd.DataFrame, out: Path) -> None:
 
     summary = summarize(table)
     write_atomically(out / "rl.csv", summary.to_csv(index=False).encode())
-    write_atomically(
-        out / "rl.json", (json.dumps(json.loads(summary.to_json(orient="records")), indent=2) + "\n").encode()
-    )
     for experiment, part in table.groupby("experiment", sort=False):
         smooth = part.copy()
         smooth["reward"] = part.groupby(["run", "seed"])["reward"].transform(lambda r: r.rolling(LAST, 1).mean())
