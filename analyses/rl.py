@@ -50,7 +50,7 @@ def cases() -> list[Case]:
     found = [Case("clip", "p3o", "p3o")]
     found += [Case("clip", "grpo", f"grpo {epsilon}", {"epsilon": epsilon})
               for epsilon in (0.2, 0.4, 0.6)]  # fmt: skip
-    conditions = [("temperature", f"T {value}", {"temperature": value}) for value in (0.6, 1.2, 1.6)]
+    conditions = [("temperature", f"T {value}", {"temperature": value}) for value in (0.6, 1.2)]
     conditions += [("precision", f"{bits} bits", {"bits": bits}) for bits in (8, 4)]
     conditions += [("stale", f"{age} old", {"age": age}) for age in (1, 4, 16)]
     for experiment, condition, rollouts in conditions:

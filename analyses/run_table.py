@@ -102,9 +102,12 @@ def read_runs(folders: Sequence[str | Path]) -> tuple[pd.DataFrame, list[str], l
         A row a run (not indexed by model yet), the names of the measures, what the runs say of themselves, and notes.
 
     Raises:
-        CouplingError: if a folder holds no run, or the runs are of different kinds.
+        CouplingError: if a folder holds no run or one of random weights, or the runs are of different kinds.
     """
     runs = [open_run(folder) for folder in folders]
+    for run, folder in zip(runs, folders, strict=True):
+        if run.attrs.get("weights") == "random":
+            raise CouplingError(f"{folder} measured random weights, which have no benchmark score; leave it out")
     described = [describe(run, str(folder)) for run, folder in zip(runs, folders, strict=True)]
     kinds = sorted({one["kind"] for one in described})
     if len(kinds) > 1:
