@@ -57,8 +57,8 @@ def plot(
                                  "trajectory the first.", show_default=False, rich_help_panel=WHICH)
     ] = None,
     block: Annotated[
-        int | None, typer.Option(min=0, help="One block, for runs that compare tokens. Default: the middle one.",
-                                 show_default=False, rich_help_panel=WHICH)
+        str | None, typer.Option(help="One block such as 3, or a pair such as 2:5, for runs that compare tokens. "
+                                 "Default: the middle one.", show_default=False, rich_help_panel=WHICH)
     ] = None,
     blocks: Annotated[
         str | None, typer.Option(help="A range such as 4:12 (12 is left out). Default: the middle eight for grid, all "
@@ -117,9 +117,11 @@ def plot(
             raise CouplingError(f"the picture {kind.value} is drawn from one table, and {len(runs)} were given")
         source: Any = read_table(runs[0], kind.value)
     else:
+        from coupling.detail import VARIABLES
         from coupling.store import open_run
 
-        source = [open_run(run) for run in runs]
+        needed = {"grid": "projection", "trajectory": "residual_stream"}.get(kind.value)
+        source = [open_run(run, without=[name for name in VARIABLES if name != needed]) for run in runs]
     figures.save(draw(source, **given), output)
     Console(stderr=True, quiet=quiet).print(f"saved {output}", highlight=False, soft_wrap=True, markup=False)
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ def to_bytes(dataset: xr.Dataset) -> bytes:
     return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
-def _read(path: Path) -> xr.Dataset:
+def _read(path: Path, without: Collection[str] = ()) -> xr.Dataset:
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        with xr.open_dataset(path, engine="h5netcdf", drop_variables=list(without)) as dataset:
             loaded = dataset.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CouplingError(f"{path} is not a NetCDF file that can be read: {str(error).splitlines()[0]}") from None
@@ -207,11 +208,12 @@ def load_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def open_run(folder: str | Path) -> xr.Dataset:
+def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset:
     """Read a finished run.
 
     Args:
         folder: what ``--out`` was.
+        without: variables that are not read, such as the large ones that only some pictures need.
 
     Raises:
         CouplingError: if it is no run, or an unfinished one.
@@ -223,6 +225,8 @@ def open_run(folder: str | Path) -> xr.Dataset:
         raise CouplingError(
             f"there is no folder {folder}; a run is a folder that coupling analyze --out made"
         ) from None
+    except NotADirectoryError:
+        raise CouplingError(f"{folder} is a file; a run is a folder that coupling analyze --out made") from None
     except OSError as error:
         raise CouplingError(f"cannot read the folder {folder}: {error.strerror or error}") from None
     if not {SUMMARY, DATA} <= entries:
@@ -232,7 +236,7 @@ def open_run(folder: str | Path) -> xr.Dataset:
                 f"the run in {folder} is unfinished ({done} prompts measured); repeat its command with --resume"
             )
         raise CouplingError(f"{folder} holds no run: there is no {SUMMARY} beside a {DATA}")
-    return _read(folder / DATA)
+    return _read(folder / DATA, without)
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:

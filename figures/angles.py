@@ -2,7 +2,16 @@
 
 import numpy as np
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, choose_k, choose_prompt, need_depth, run_names
+from coupling.figures.selection import (
+    Runs,
+    as_runs,
+    choose_k,
+    choose_prompt,
+    need_depth,
+    prompts_last,
+    run_names,
+    shared_k,
+)
 from coupling.figures.style import MAGNITUDE, WIDTH, block_ticks, mark_on_colorbar, new_figure, styled
 from jaxtyping import Float
 from matplotlib.figure import Figure
@@ -24,7 +33,7 @@ def subspace_angle(
     if prompt is not None:
         angles = angles.isel(prompt=choose_prompt(run, prompt))
     squared: xr.DataArray = xr.apply_ufunc(np.cos, angles) ** 2
-    mean = squared.mean([dim for dim in squared.dims if dim not in ("block", "other_block")])
+    mean = prompts_last(squared, ("block", "other_block"))
     return np.degrees(np.arccos(np.sqrt(mean.transpose("block", "other_block").values)))
 
 
@@ -45,8 +54,9 @@ def angles(runs: Runs, *, k: int | None = None, prompt: int | None = None) -> Fi
     chosen = as_runs(runs)
     for run in chosen:
         need_depth(run, "angles")
-    tables = [[subspace_angle(run, side, k=choose_k(run, k), prompt=prompt) for side in SIDES] for run in chosen]
-    levels = [np.degrees(np.arccos(np.sqrt(choose_k(run, k) / run.attrs["width"])))
+    k = shared_k(chosen, k)
+    tables = [[subspace_angle(run, side, k=k, prompt=prompt) for side in SIDES] for run in chosen]
+    levels = [np.degrees(np.arccos(np.sqrt(k / run.attrs["width"])))
               for run in chosen if "width" in run.attrs]  # fmt: skip
     low = min(float(np.nanmin(table)) for row in tables for table in row)
     high = max([float(np.nanmax(table)) for row in tables for table in row] + levels)
@@ -62,7 +72,7 @@ def angles(runs: Runs, *, k: int | None = None, prompt: int | None = None) -> Fi
                 axes.set_title(f"{side} (U)" if side == "left" else f"{side} (V)")
             axes_row[0].set_ylabel("block" if len(chosen) == 1 else f"{name}\nblock")
         bar = figure.colorbar(mappable, ax=rows, shrink=0.8, pad=0.09)
-        bar.set_label(f"angle, degrees (K = {choose_k(chosen[0], k)})")
+        bar.set_label(f"angle, degrees (K = {k})")
         bar.outline.set_visible(False)
         for level in sorted(set(np.round(levels, 6))):
             mark_on_colorbar(bar, level, "chance")

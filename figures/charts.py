@@ -4,87 +4,38 @@ A chart holds the numbers of every choice (K, p, variant, prompt), a row each wi
 own controls are its parameters, and the browser unfolds the chosen row. So a page of thousands of matrices stays small.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 import xarray as xr
-from coupling.figures.scatter import complete_rows, fit_line
-from coupling.figures.selection import kind, token_texts
+from coupling.figures.circle import LEAST_SCALE, excess_of
+from coupling.figures.scatter import complete_rows, fit_of
+from coupling.figures.selection import is_random, kind, pair_names, token_texts
 from coupling.figures.spectrum import singular_values_by_block, straightness
 from coupling.figures.style import PALETTE, printable
 from coupling.figures.trajectory import paths_of, principal_components
+from coupling.figures.vega import (
+    BY_ORDER,
+    CHORD,
+    FIRST_IF_MEAN,
+    MEAN,
+    MOST_LABELS,
+    SCALE,
+    SIDE,
+    VARIANTS,
+    Drawn,
+    Row,
+    chosen,
+    numbers,
+    parameters,
+    whole,
+)
 
 from coupling.errors import CouplingError
 from coupling.scores import off_diagonal, variable_name
-
-VARIANTS: dict[str, dict[str, bool]] = {
-    "absolute": {},
-    "signed": {"signed": True},
-    "swapped": {"swapped": True},
-    "swapped, signed": {"signed": True, "swapped": True},
-}
-MEAN = -1
-"""The prompt's number that stands for the mean over prompts."""
-SCALE = 10_000
-"""Coupling is kept in whole parts of this."""
-CONTROLS = {"K": "k", "P": "p", "V": "variant", "T": "prompt", "B": "block"}
-"""Parameter of the charts -> the page's control."""
-SIDE = 300
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A chart, and the rows that its named data sources hold.
-
-    They come together only in the specification: Altair would check every number of them against its schema.
-    """
-
-    chart: Any
-    data: dict[str, list[Row]]
-
-    def specification(self) -> dict[str, Any]:
-        """Vega-Lite, as JSON knows it."""
-        return self.chart.to_dict() | {"datasets": self.data}
-
-
-def parameters(names: str) -> list[alt.Parameter]:
-    """Parameters bound to the page's own controls, by their letters in ``CONTROLS``."""
-    return [
-        alt.param(name=name, bind=alt.BindDirect(element=f"#control-{CONTROLS[name]}", event="change"), value="")
-        for name in names
-    ]
-
-
-def chosen(*names: str, prompt: str = "toNumber(T)") -> str:
-    """A Vega expression: the row is the one that the controls name."""
-    tests = {
-        "K": "datum.k == toNumber(K)",
-        "P": "datum.p == toNumber(P)",
-        "V": "datum.v == V",
-        "T": f"datum.t == {prompt}",
-        "B": "datum.block == toNumber(B)",
-    }
-    return " && ".join(tests[name] for name in names)
-
-
-FIRST_IF_MEAN = "max(0, toNumber(T))"
-"""Pictures of single tokens show the first prompt where the mean over prompts is chosen."""
-
-
-def whole(values: np.ndarray) -> list[int | None]:
-    """Numbers in whole parts of ``SCALE``; null where there is none."""
-    return [None if not np.isfinite(value) else round(float(value) * SCALE) for value in values.ravel()]
-
-
-def numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
-    """Numbers with so many significant digits; null where there is none."""
-    return [None if not np.isfinite(value) else float(f"{value:.{digits}g}") for value in values.ravel()]
 
 
 def pair_rows(run: xr.Dataset, prompts: list[int], most_tokens: int) -> list[Row]:
@@ -97,7 +48,7 @@ def pair_rows(run: xr.Dataset, prompts: list[int], most_tokens: int) -> list[Row
         for prompt, (at_k, k), (at_p, p) in product(prompts, enumerate(run.k.values), enumerate(run.norm.values)):
             if prompt == MEAN and not depth:
                 continue
-            for place, block in enumerate(run.block.values[: coupling.shape[3]]):
+            for place, block in enumerate(pair_names(run) if not depth else [""]):
                 at = (slice(None) if prompt == MEAN else slice(prompt, prompt + 1), at_k, at_p, place)
                 values, chance = coupling[at].mean(axis=0), level[at].mean(axis=0)
                 row: Row = {"k": int(k), "p": int(p), "v": variant, "t": prompt}
@@ -105,7 +56,7 @@ def pair_rows(run: xr.Dataset, prompts: list[int], most_tokens: int) -> list[Row
                     measured = np.flatnonzero(np.isfinite(values).any(axis=1))[:most_tokens]
                     values, chance = values[np.ix_(measured, measured)], chance[np.ix_(measured, measured)]
                     texts = token_texts(run, prompt)
-                    row |= {"block": int(block), "names": [f"{token} {texts[token]}" for token in measured]}
+                    row |= {"block": block, "names": [f"{token} {texts[token]}" for token in measured]}
                 row["c"] = whole(values)
                 row["chance"], row["mean"] = round(float(np.nanmean(chance)), 5), round(float(np.nanmean(values)), 5)
                 row["e"] = _excess(values, chance) if depth else []
@@ -127,9 +78,8 @@ def _all_pairs(run: xr.Dataset, variable: str) -> np.ndarray:
 
 
 def _excess(coupling: np.ndarray, chance: np.ndarray) -> list[int | None]:
-    """Excess over chance of each unordered pair, both directions averaged, in whole parts."""
-    share = (coupling - chance) / (1 - chance)
-    share = (share + share.T) / 2
+    """Excess over chance of each unordered pair (see ``excess_of``), in whole parts."""
+    share = excess_of(1 - coupling, 1 - chance)
     return whole(share[np.tril_indices(len(share), -1)])
 
 
@@ -143,7 +93,8 @@ def join_scales(tables: list[list[Row]]) -> None:
         shares = [value for row in rows for value in row["e"] if value is not None]
         for row in rows:
             row["range"] = [min(values, default=0), max(values, default=1)]
-            row["strongest"] = max([*shares, 1])
+            row["strongest"] = max([*shares, round(LEAST_SCALE * SCALE)])
+            row["any"] = any(value is not None and value > 0 for value in row["e"])
 
 
 def heatmap_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
@@ -164,8 +115,9 @@ def heatmap_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
     cells = cells.transform_filter("datum.c != null")
     what = "block" if depth else "token"
     axis = alt.Axis(labelOverlap=True, labelAngle=0 if depth else -90, ticks=False)
-    colour = alt.Color("coupling:Q", title="coupling", scale=alt.Scale(scheme="yellowgreenblue", zero=False),
-                       legend=alt.Legend(gradientLength=SIDE - 40, format=".2~f"))  # fmt: skip
+    shading = alt.Scale(scheme="yellowgreenblue", zero=False, nice=False)
+    colour = alt.Color("coupling:Q", title="coupling", scale=shading,
+                       legend=alt.Legend(gradientLength=SIDE - 40, format=".3~g"))  # fmt: skip
     tiles = cells.mark_rect().encode(
         x=alt.X("b:O", title=f"{what} b (frames)", axis=axis, sort=alt.EncodingSortField("column", order="ascending")),
         y=alt.Y("a:O", title=f"{what} a (Jacobian)", axis=alt.Axis(labelOverlap=True, ticks=False),
@@ -178,14 +130,15 @@ def heatmap_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
     )  # fmt: skip
     ends = base.transform_flatten(["range"]).transform_calculate(coupling=f"datum.range / {SCALE}")
     ends = ends.mark_rect(opacity=0, width=0, height=0, tooltip=None).encode(color=colour)
-    chart = alt.layer(ends, tiles, _note(base)).add_params(*parameters("KPVT" if depth else "KPVTB"))
+    chart = alt.layer(ends, tiles, _note(base, depth)).add_params(*parameters("KPVT" if depth else "KPVTB"))
     background = alt.ViewBackground(fill="#88888844")  # seen where a Jacobian would be compared with itself
     return Drawn(chart.properties(width=SIDE, height=SIDE, view=background), {"rows": rows})
 
 
-def _note(base: alt.Chart) -> alt.Chart:
+def _note(base: alt.Chart, depth: bool) -> alt.Chart:
     """The chosen matrix in numbers, above the chart."""
-    text = (
+    text = "" if depth else "'prompt ' + datum.t + ', block ' + datum.block + ': ' + "
+    text += (
         "'mean ' + format(datum.mean, '.3f') + ', chance ' + format(datum.chance, '.3f') + ', excess ' + "
         "format((datum.mean - datum.chance) / (1 - datum.chance), '.1%')"
     )
@@ -218,7 +171,7 @@ def circle_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
             x=f"{x}[datum.first]", y=f"{y}[datum.first]", x2=f"{x}[datum.second]", y2=f"{y}[datum.second]",
             width="0.3 + 4.2 * datum.share", opacity="0.06 + 0.84 * pow(datum.share, 1.5)",
         )
-        .mark_rule(strokeCap="round", color=PALETTE[0])
+        .mark_rule(strokeCap="round", color=CHORD)
         .encode(
             x2="x2:Q", y2="y2:Q", strokeWidth=alt.StrokeWidth("width:Q", scale=None),
             opacity=alt.Opacity("opacity:Q", scale=None),
@@ -232,7 +185,7 @@ def circle_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
     ]  # fmt: skip
     nodes = alt.Chart(alt.NamedData("places"))
     marks = nodes.mark_circle(size=70 if len(blocks) <= 40 else 25, opacity=1).encode(
-        color=alt.Color("block:Q", scale=alt.Scale(scheme="viridis"), legend=None), tooltip=["block:Q"], **plane
+        color=alt.Color("block:Q", scale=BY_ORDER, legend=None), tooltip=["block:Q"], **plane
     )
     step = max(1, -(-len(blocks) // 40))
     names = nodes.transform_filter(f"datum.block % {step} == 0").mark_text().encode(
@@ -241,12 +194,15 @@ def circle_chart(run: xr.Dataset, rows: list[Row]) -> Drawn:
     note = (
         alt.Chart(alt.NamedData("rows"))
         .transform_filter(chosen("K", "P", "V", "T"))
-        .transform_calculate(note=f"'widest chord: excess over chance ' + format(datum.strongest / {SCALE}, '.1%')")
+        .transform_calculate(
+            note=f"datum.any ? 'full width: excess over chance ' + format(datum.strongest / {SCALE}, '.1%') : "
+            "'no pair couples above chance'"
+        )
         .mark_text(align="left", baseline="bottom", fontSize=12)
         .encode(x=alt.value(0), y=alt.value(-6), text="note:N")
     )
     chart = alt.layer(chords, marks, names, note).add_params(*parameters("KPVT"))
-    kept = [{key: row[key] for key in ("k", "p", "v", "t", "e", "strongest")} for row in rows]
+    kept = [{key: row[key] for key in ("k", "p", "v", "t", "e", "strongest", "any")} for row in rows]
     return Drawn(chart.properties(width=SIDE, height=SIDE), {"rows": kept, "places": places})
 
 
@@ -265,7 +221,7 @@ def spectrum_chart(run: xr.Dataset, prompts: list[int], ranks: int = 8) -> Drawn
         .transform_flatten(["s", "block"])
         .transform_calculate(inverse="1 / datum.s")
     )
-    colour = alt.Color("rank:O", scale=alt.Scale(scheme="viridis"), title="rank")
+    colour = alt.Color("rank:O", scale=BY_ORDER, title="rank")
     tips = [
         alt.Tooltip("block:Q"),
         alt.Tooltip("rank:O"),
@@ -273,7 +229,9 @@ def spectrum_chart(run: xr.Dataset, prompts: list[int], ranks: int = 8) -> Drawn
         alt.Tooltip("inverse:Q", title="1 / σ", format=".4~g"),
         alt.Tooltip("r2:Q", title="R² of line"),
     ]
-    across = alt.X("block:Q", title="block", axis=alt.Axis(tickMinStep=1, format="d"))
+    held = sorted(set(run.block.values.tolist()))
+    ticks = held[:: max(1, -(-len(held) // 8))]
+    across = alt.X("block:Q", title="block", axis=alt.Axis(values=ticks, format="d", grid=False))
     values_chart = base.mark_line(point=True).encode(
         x=across,
         y=alt.Y("s:Q", title="singular value σ", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(grid=False)),
@@ -315,7 +273,7 @@ def trajectory_chart(run: xr.Dataset, prompts: list[int]) -> Drawn | None:
         "x": alt.X("x:Q", title="principal component 1", axis=alt.Axis(grid=False)),
         "y": alt.Y("y:Q", title="principal component 2", axis=alt.Axis(grid=False)),
     }
-    colour = alt.Color("token:Q", scale=alt.Scale(scheme="viridis"), legend=None)
+    colour = alt.Color("token:Q", scale=BY_ORDER, legend=None)
     tips = [alt.Tooltip("text:N", title="token"), alt.Tooltip("token:Q", title="position"), "layer:Q"]
     lines = steps.mark_line(opacity=0.7, strokeWidth=1.2).encode(
         **plane, color=colour, detail="token:Q", order="layer:Q", tooltip=tips
@@ -334,10 +292,13 @@ def trajectory_chart(run: xr.Dataset, prompts: list[int]) -> Drawn | None:
     return Drawn(chart.properties(width=480, height=330), {"rows": rows})
 
 
-def linearity_chart(run: xr.Dataset, prompts: list[int]) -> Drawn:
-    """Line-shape score and expodistance by token; the median over prompts by position where the mean is chosen."""
+def linearity_chart(runs: Sequence[xr.Dataset], names: Sequence[str], prompts: list[int]) -> Drawn:
+    """Line-shape score and expodistance by token, all runs in one chart, untrained ones dashed.
+
+    The median over prompts by position where the mean is chosen.
+    """
     rows: list[Row] = []
-    for prompt in prompts:
+    for (run, name), prompt in product(zip(runs, names, strict=True), prompts):
         if prompt == MEAN:
             held = (run.line_shape_score.notnull().sum("prompt") >= min(2, run.sizes["prompt"])).values
             shape = run.line_shape_score.median("prompt").values[held]
@@ -347,18 +308,22 @@ def linearity_chart(run: xr.Dataset, prompts: list[int]) -> Drawn:
             texts = token_texts(run, prompt)
             shape = run.line_shape_score.isel(prompt=prompt).values[: len(texts)]
             distance = run.expodistance.isel(prompt=prompt).values[: len(texts)]
-        rows.append({"t": prompt, "shape": numbers(shape), "distance": numbers(distance), "text": texts,
-                     "token": list(range(len(texts)))})  # fmt: skip
+        rows.append({"run": name, "random": is_random(run), "t": prompt, "shape": numbers(shape),
+                     "distance": numbers(distance), "text": texts, "token": list(range(len(texts)))})  # fmt: skip
     base = alt.Chart(alt.NamedData("rows")).transform_filter(chosen("T"))
     base = base.transform_flatten(["shape", "distance", "text", "token"])
-    tips = [alt.Tooltip("text:N", title="token"), alt.Tooltip("token:Q", title="position"),
+    tips = [alt.Tooltip("run:N"), alt.Tooltip("text:N", title="token"), alt.Tooltip("token:Q", title="position"),
             alt.Tooltip("shape:Q", title="line-shape score", format=".4~g"),
             alt.Tooltip("distance:Q", title="expodistance", format=".4~g")]  # fmt: skip
     across = alt.X("token:Q", title="token position", axis=alt.Axis(tickMinStep=1, format="d", grid=False))
+    colour = alt.Color("run:N", title=None, sort=None, scale=alt.Scale(range=[CHORD, *PALETTE[1:-1]]),
+                       legend=alt.Legend(orient="top", labelLimit=400) if len(runs) > 1 else None)  # fmt: skip
+    dash = alt.StrokeDash("random:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [5, 3]]), legend=None)
     parts = [
-        base.mark_line(point=True, color=PALETTE[0]).encode(
-            x=across, y=alt.Y(f"{name}:Q", title=title, scale=alt.Scale(zero=False)), tooltip=tips
-        ).properties(width=200, height=190)
+        base.mark_line(point=True).encode(
+            x=across, y=alt.Y(f"{name}:Q", title=title, scale=alt.Scale(zero=False)), color=colour, strokeDash=dash,
+            tooltip=tips,
+        ).properties(width=420, height=210)
         for name, title in (("shape", "line-shape score"), ("distance", "expodistance"))
     ]  # fmt: skip
     return Drawn(alt.hconcat(*parts).add_params(*parameters("T")), {"rows": rows})
@@ -387,11 +352,16 @@ def scatter_chart(table: pd.DataFrame, score_label: str, benchmark_label: str) -
         **axes, color=colour, tooltip=["model:N", alt.Tooltip("score:Q", format=".4~g"), "benchmark:Q"]
     )
     names = base.mark_text(align="left", dx=6, fontSize=9).encode(**axes, text="model:N")
-    line = base.transform_regression("score", "benchmark").mark_line(color="#888888", strokeWidth=1.3).encode(**axes)
-    fit = fit_line(table["score"].to_numpy(), table["benchmark"].to_numpy())
-    note = f"{len(rows)} models" if fit is None else f"R² = {fit[2]:.3f}, p = {fit[3]:.2g}, {len(rows)} models"
+    fitted, fit, note = fit_of(table)
+    ends = [] if fit is None else [
+        {"score": float(x), "benchmark": fit[0] * float(x) + fit[1]}
+        for x in (fitted["score"].min(), fitted["score"].max())
+    ]  # fmt: skip
+    line = alt.Chart(alt.NamedData("line")).mark_line(color="#888888", strokeWidth=1.3).encode(**axes)
+    note += "" if len(rows) <= MOST_LABELS else "; names on hover"
     said = alt.Chart(alt.NamedData("notes")).mark_text(align="left", baseline="bottom", fontSize=12).encode(
         x=alt.value(0), y=alt.value(-6), text="note:N"
     )  # fmt: skip
-    chart = alt.layer(line, points, names, said).properties(width=620, height=380)
-    return Drawn(chart, {"rows": rows, "notes": [{"note": note}]})
+    shown = [line, points, *([names] if len(rows) <= MOST_LABELS else []), said]
+    chart = alt.layer(*shown).properties(width=620, height=380)
+    return Drawn(chart, {"rows": rows, "line": ends, "notes": [{"note": note}]})

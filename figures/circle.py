@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, choose_k, mean_over_pairs, need_depth, run_names, variant_name
+from coupling.figures.selection import Runs, as_runs, mean_over_pairs, need_depth, run_names, shared_k, variant_name
 from coupling.figures.style import PALETTE, WIDTH, new_figure, shades, styled
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+
+LEAST_SCALE = 0.05
+"""Excess over chance that has the full width where no pair reaches it: noise stays thin."""
 
 
 def excess_over_chance(
@@ -27,6 +30,13 @@ def excess_over_chance(
     variant: dict[str, Any] = {"k": k, "norm": norm, "signed": signed, "prompt": prompt}
     mismatch = mean_over_pairs(run, "mismatch", swapped=swapped, **variant).values
     chance = mean_over_pairs(run, "chance", **variant).values
+    return excess_of(mismatch, chance)
+
+
+def excess_of(
+    mismatch: Float[np.ndarray, "block block"], chance: Float[np.ndarray, "block block"]
+) -> Float[np.ndarray, "block block"]:
+    """``(m_chance - m) / m_chance``, the mean of both directions."""
     excess = (chance - mismatch) / chance
     return (excess + excess.T) / 2
 
@@ -37,7 +47,7 @@ def circle(
 ) -> Figure:  # fmt: skip
     """Blocks in order around a circle; a chord's width and opacity grow with the pair's excess over chance.
 
-    Pairs at or below chance have no chord. The scale is the same for all runs.
+    Pairs at or below chance have no chord. The scale is the same for all runs, and never below ``LEAST_SCALE``.
 
     Args:
         runs: one run of kind depth or several.
@@ -53,11 +63,10 @@ def circle(
     chosen = as_runs(runs)
     for run in chosen:
         need_depth(run, "circle")
-    shares = [
-        excess_over_chance(run, k=choose_k(run, k), norm=norm, signed=signed, swapped=swapped, prompt=prompt)
-        for run in chosen
-    ]
-    strongest = max(float(np.nanmax(share)) for share in shares)
+    k = shared_k(chosen, k)
+    shares = [excess_over_chance(run, k=k, norm=norm, signed=signed, swapped=swapped, prompt=prompt) for run in chosen]
+    most = max(float(np.nanmax(share)) for share in shares)
+    strongest = max(most, LEAST_SCALE)
     with styled():
         figure = new_figure(0.9 * WIDTH) if len(chosen) == 1 else new_figure(3.7, 2.9 * len(chosen))
         all_axes = figure.subplots(1, len(chosen), squeeze=False)[0]
@@ -65,12 +74,12 @@ def circle(
             _draw(axes, run.block.values.tolist(), share, strongest)
             if len(chosen) > 1:
                 axes.set_title(name)
-        if strongest > 0:
+        if most > 0:
             samples = [strongest * part for part in (1 / 3, 2 / 3, 1)]
             figure.legend(
                 [Line2D([], [], color=PALETTE[0], **_weight(value, strongest)) for value in samples],
                 [f"{100 * value:.1f} %" for value in samples],
-                title=f"excess over chance (K = {choose_k(chosen[0], k)}, p = {norm}{variant_name(signed, swapped)})",
+                title=f"excess over chance (K = {k}, p = {norm}{variant_name(signed, swapped)})",
                 loc="outside lower center", ncols=3, title_fontsize=9,
             )  # fmt: skip
         else:

@@ -7,11 +7,12 @@ from coupling.figures.selection import (
     Runs,
     as_runs,
     choose_block,
-    choose_k,
     kind,
     mean_over_pairs,
     overall_mean,
+    pair_names,
     run_names,
+    shared_k,
     token_texts,
     variant_name,
 )
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 
 def heatmap(
     runs: Runs, *, k: int | None = None, norm: int = 2, signed: bool = False, swapped: bool = False,
-    prompt: int | None = None, block: int | None = None,
+    prompt: int | None = None, block: int | str | None = None,
 ) -> Figure:  # fmt: skip
     """Coupling 1 - m of every ordered pair, one colour scale for all runs, the chance level marked on its bar.
 
@@ -32,19 +33,18 @@ def heatmap(
         signed: without the absolute value.
         swapped: the swapped variant.
         prompt: one prompt; default: the mean over prompts.
-        block: for runs that compare tokens; default: the middle one.
+        block: for runs that compare tokens: a block, or a pair such as "2:5"; default: the middle one.
 
     Raises:
         CouplingError: if the run does not hold what was asked for.
     """
     chosen = as_runs(runs)
     variant: dict[str, Any] = {"norm": norm, "signed": signed, "swapped": swapped, "prompt": prompt}
+    k = shared_k(chosen, k)
     pictures, levels = [], []
     for run in chosen:
-        at = choose_block(run, block) if kind(run) != "depth" else None
-        size = choose_k(run, k)
-        pictures.append(1 - mean_over_pairs(run, "mismatch", k=size, block=at, **variant))
-        levels.append(1 - overall_mean(mean_over_pairs(run, "chance", k=size, block=at, **variant)))
+        pictures.append(1 - mean_over_pairs(run, "mismatch", k=k, block=block, **variant))
+        levels.append(1 - overall_mean(mean_over_pairs(run, "chance", k=k, block=block, **variant)))
     finite = np.concatenate([picture.values[np.isfinite(picture.values)] for picture in pictures])
     low, high = min(finite.min(), *levels), max(finite.max(), *levels)
     with styled():
@@ -58,18 +58,19 @@ def heatmap(
                 axes.set(xlabel="block b (frames)", ylabel="block a (Jacobian)")
             else:
                 tokens = picture.token.values.tolist()
-                texts = token_texts(run, prompt) if prompt is not None else [str(token) for token in range(10**4)]
-                step = max(1, -(-len(tokens) // 16))
-                places = list(range(0, len(tokens), step))
-                labels = [texts[tokens[place]] for place in places]
-                axes.set_xticks(places, labels, rotation=90 if prompt is not None else 0)
+                alone = run.sizes["prompt"] == 1
+                texts = token_texts(run, prompt or 0) if alone or prompt is not None else None
+                places = list(range(0, len(tokens), max(1, -(-len(tokens) // (8 if texts is None else 16)))))
+                labels = [str(tokens[place]) if texts is None else texts[tokens[place]] for place in places]
+                axes.set_xticks(places, labels, rotation=0 if texts is None else 90)
                 axes.set_yticks(places, labels)
-                number = int(run.block.values[choose_block(run, block)])
-                axes.set(xlabel="token b (frames)", ylabel=f"token a (Jacobian), block {number}")
+                what = "token" if texts is not None else "position"
+                name_of_block = pair_names(run)[choose_block(run, block)]
+                axes.set(xlabel=f"{what} b (frames)", ylabel=f"{what} a (Jacobian), block {name_of_block}")
             if len(chosen) > 1:
                 axes.set_title(name)
         bar = figure.colorbar(mappable, ax=list(all_axes), shrink=0.85, pad=0.14 if len(chosen) == 1 else 0.08)
-        bar.set_label(f"coupling 1 − m (K = {choose_k(chosen[0], k)}, p = {norm}{variant_name(signed, swapped)})")
+        bar.set_label(f"coupling 1 − m (K = {k}, p = {norm}{variant_name(signed, swapped)})")
         bar.outline.set_visible(False)
         for index, level in enumerate(levels if len(set(np.round(levels, 4))) > 1 else levels[:1]):
             mark_on_colorbar(bar, level, "chance" if index == 0 else "")

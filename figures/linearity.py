@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 from coupling.figures.selection import Runs, as_runs, choose_prompt, is_random, run_names, token_texts
-from coupling.figures.style import GREY, PALETTE, WIDTH, new_figure, styled
+from coupling.figures.style import GREY, PALETTE, WIDTH, legend_above, new_figure, plain_log_ticks, styled
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,6 +22,8 @@ def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
         CouplingError: if there is no such prompt.
     """
     chosen = as_runs(runs)
+    for run in chosen if prompt is not None else []:
+        choose_prompt(run, prompt)
     with styled():
         figure = new_figure(0.8 * WIDTH)
         upper, lower = figure.subplots(2, 1, sharex=True)
@@ -38,26 +40,30 @@ def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
         upper.set_ylim(bottom=min(0.9, upper.get_ylim()[0]))
         if _spread(chosen) > 50:
             lower.set_yscale("log")
+            plain_log_ticks(lower.yaxis)
         else:
             lower.set_ylim(bottom=0)
         lower.set_xlabel("token" if prompt is not None else "token position")
         if prompt is not None:
-            texts = token_texts(chosen[0], prompt)
+            several = [token_texts(run, prompt) for run in chosen]
+            texts = several[0]
+            if any(other != texts for other in several):  # other prompts, or another tokenizer: positions alone
+                texts = [str(place) for place in range(max(map(len, several)))]
             step = max(1, -(-len(texts) // 40))
             lower.set_xticks(range(0, len(texts), step), texts[::step], rotation=90, fontsize=8)
         if len(chosen) > 1:
-            figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=min(3, len(chosen)))
+            legend_above(figure, *upper.get_legend_handles_labels(), columns=min(3, len(chosen)))
     return figure
 
 
 def _draw(axes: Axes, values: xr.DataArray, prompt: int | None, name: str, look: dict) -> None:
     if prompt is not None:
-        line = values.isel(prompt=choose_prompt(values.to_dataset(name="values"), prompt)).dropna("token")
+        line = values.isel(prompt=prompt).dropna("token")
         axes.plot(line.token, line.values, marker=".", label=name, **look)
         return
     enough = values.notnull().sum("prompt") >= min(2, values.sizes["prompt"])  # one prompt's tail is no median
     held = values.sel(token=enough)
-    axes.plot(held.token, held.median("prompt"), label=name, **look)
+    axes.plot(held.token, held.median("prompt"), label=name, marker="." if len(held.token) < 3 else None, **look)
     if values.sizes["prompt"] > 1:
         low, high = (held.quantile(share, "prompt") for share in (0.25, 0.75))
         axes.fill_between(held.token, low, high, color=look["color"], alpha=0.18, linewidth=0)

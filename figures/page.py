@@ -10,9 +10,9 @@ import pandas as pd
 import vl_convert
 import xarray as xr
 from coupling.figures import charts
-from coupling.figures.charts import MEAN
-from coupling.figures.selection import Runs, as_runs, kind, run_names, span
+from coupling.figures.selection import Runs, as_runs, kind, pair_names, run_names, span
 from coupling.figures.style import printable
+from coupling.figures.vega import MEAN, VARIANTS, Drawn
 from markupsafe import Markup
 
 from coupling.errors import CouplingError
@@ -43,7 +43,7 @@ SECTIONS = {
     "trajectory": ("Trajectory", "A line a token through the residual stream, on the prompt's first two principal "
                    "components; white where it enters the first block, full where it leaves the last."),
     "linearity": ("Linearity", "Line-shape score is 1 where a token's path is straight; expodistance is 0 where its "
-                  "norm grows exponentially from layer to layer."),
+                  "norm grows exponentially from layer to layer. Untrained models are dashed."),
     "scatter": ("Scatter", "A point a model: its coupling against its benchmark score, and the least-squares line."),
 }  # fmt: skip
 MISSING = {
@@ -76,11 +76,12 @@ def report(
     shared = _common([run.k.values.tolist() for run in chosen])
     if not shared:
         raise CouplingError(f"the runs share no K: they hold {', '.join(str(run.k.values.tolist()) for run in chosen)}")
+    dropped = sorted({k for run in chosen for k in run.k.values.tolist()} - set(shared))
     chosen = [run.sel(k=shared) for run in chosen]
     prompts = min(MOST_PROMPTS, *(run.sizes["prompt"] for run in chosen))
     tokens = max(run.sizes["token"] for run in chosen)
     while True:
-        page = _page(chosen, prompts, tokens, scores, score_label, benchmark_label)
+        page = _page(chosen, prompts, tokens, scores, score_label, benchmark_label, dropped)
         size = len(page.encode())
         if size <= most_bytes:
             return page
@@ -97,7 +98,7 @@ def report(
 
 def _page(
     runs: Sequence[xr.Dataset], prompts: int, tokens: int, scores: pd.DataFrame | None, score_label: str,
-    benchmark_label: str,
+    benchmark_label: str, dropped: list[int],
 ) -> str:  # fmt: skip
     names = run_names(runs)
     numbers = [MEAN, *range(prompts)]
@@ -109,19 +110,19 @@ def _page(
         "circle": [charts.circle_chart(run, rows) if kind(run) == "depth" else None for run, rows in each],
         "spectrum": [charts.spectrum_chart(run, numbers) for run in runs],
         "trajectory": [charts.trajectory_chart(run, numbers) for run in runs],
-        "linearity": [charts.linearity_chart(run, numbers) for run in runs],
     }
     sections = [_section(name, list(zip(names, made, strict=True))) for name, made in drawn.items()]
+    sections.append(_section("linearity", [("", charts.linearity_chart(runs, names, numbers))]))
     if scores is not None:
         sections.append(_section("scatter", [("", charts.scatter_chart(scores, score_label, benchmark_label))]))
     return _template().render(
         runs=[_summary(run, name) for run, name in zip(runs, names, strict=True)],
-        controls=_controls(runs, prompts), notes=_notes(runs, prompts, tokens), sections=sections,
+        controls=_controls(runs, prompts), notes=_notes(runs, prompts, tokens, dropped), sections=sections,
         library=Markup(_library()), config=CONFIG, version=__version__,
     )  # fmt: skip
 
 
-def _section(name: str, drawn: Sequence[tuple[str, charts.Drawn | None]]) -> dict[str, Any]:
+def _section(name: str, drawn: Sequence[tuple[str, Drawn | None]]) -> dict[str, Any]:
     title, how = SECTIONS[name]
     specs = [
         {"name": label, "spec": None if chart is None else chart.specification(), "missing": MISSING.get(name, "")}
@@ -166,10 +167,11 @@ def _controls(runs: Sequence[xr.Dataset], prompts: int) -> list[dict[str, Any]]:
     controls: list[dict[str, Any]] = [
         {"name": "k", "label": "K", "options": [(k, k) for k in ks]},
         {"name": "p", "label": "p", "options": [(2, "2 (Frobenius)"), (1, "1 (trace)")]},
-        {"name": "variant", "label": "variant", "options": [(name, name) for name in charts.VARIANTS]},
+        {"name": "variant", "label": "variant", "options": [(name, name) for name in VARIANTS]},
         {"name": "prompt", "label": "prompt", "options": [(MEAN, "mean over prompts"), *_prompt_names(runs, prompts)]},
     ]
-    blocks = _common([run.block.values.tolist() for run in runs if kind(run) != "depth"])
+    pairs = [pair_names(run) for run in runs if kind(run) != "depth"]
+    blocks = [name for name in pairs[0] if all(name in other for other in pairs)] if pairs else []
     if blocks:
         controls.append({"name": "block", "label": "block", "options": [(block, block) for block in blocks],
                          "chosen": blocks[(len(blocks) - 1) // 2]})  # fmt: skip
@@ -191,15 +193,17 @@ def _prompt_names(runs: Sequence[xr.Dataset], prompts: int) -> list[tuple[int, s
     return names
 
 
-def _notes(runs: Sequence[xr.Dataset], prompts: int, tokens: int) -> list[str]:
+def _notes(runs: Sequence[xr.Dataset], prompts: int, tokens: int, dropped: list[int]) -> list[str]:
     notes = []
+    if dropped:
+        notes.append(f"K = {', '.join(map(str, dropped))} is left out: not all runs hold it.")
     counts = {run.sizes["prompt"] for run in runs}
     if len(counts) > 1:
         notes.append("The runs differ in how many prompts they have; those that all have can be chosen.")
     if prompts < min(counts):
         notes.append(
             f"To keep this page small it holds prompts {span(list(range(prompts)))} of {min(counts)}; "
-            "means are over all of them."
+            "means, where they are shown, are over all of them."
         )
     if any(kind(run) != "depth" and run.sizes["token"] > tokens for run in runs):
         notes.append(f"To keep this page small, pairs of tokens are shown for the first {tokens} measured ones.")

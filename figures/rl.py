@@ -1,7 +1,7 @@
 """RL: reward, effective sample size, KL and coupling through reinforcement learning."""
 
 import pandas as pd
-from coupling.figures.style import PALETTE, new_figure, printable, styled
+from coupling.figures.style import legend_above, legend_name, line_look, new_figure, styled
 from coupling.figures.tables import RL
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,11 +37,11 @@ def rl(table: pd.DataFrame) -> Figure:
         all_axes = figure.subplots(len(held), 1, sharex=True, squeeze=False)[:, 0]
         for axes, quantity in zip(all_axes, held, strict=True):
             for index, (name, rows) in enumerate(runs):
-                _draw(axes, rows, quantity, PALETTE[index % len(PALETTE)], printable(str(name), 30))
+                _draw(axes, rows, quantity, line_look(index), legend_name(name))
             axes.set_ylabel(PANELS[quantity])
             axes.yaxis.set_major_locator(MaxNLocator(4))
             if quantity == "ess":
-                axes.set_ylim(0, 1.05)
+                axes.set_ylim(0, max(1.05, 1.05 * float(table["ess"].max())))
         all_axes[-1].set_xlabel("step")
         all_axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         if "score" in held and "chance" in table and table["chance"].notna().any():
@@ -49,15 +49,15 @@ def rl(table: pd.DataFrame) -> Figure:
         figure.align_ylabels()
         handles, labels = all_axes[-1].get_legend_handles_labels()
         if any(labels):
-            figure.legend(handles, labels, loc="outside upper center", ncols=3)
+            legend_above(figure, handles, labels)
     return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, quantity: str, colour: str, name: str) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, quantity: str, look: dict, name: str) -> None:
     rows = rows.dropna(subset=[quantity])
     by_step = rows.groupby("step")[quantity]
-    mean = by_step.mean()
-    axes.plot(mean.index, mean, "-", color=colour, marker="." if len(mean) < 30 else None, label=name or None)
+    mean, colour = by_step.mean(), look["color"]
+    axes.plot(mean.index, mean, marker="." if len(mean) < 30 else None, label=name or None, **look)
     if by_step.count().max() > 1:
         axes.fill_between(mean.index, by_step.min(), by_step.max(), color=colour, alpha=0.18, linewidth=0)
     if quantity == "score" and "chance" in rows and rows["chance"].notna().any():

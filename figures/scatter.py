@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import textalloc
-from coupling.figures.style import GREY, PALETTE, WIDTH, new_figure, printable, styled
+from coupling.figures.style import GREY, PALETTE, WIDTH, legend_above, legend_name, new_figure, printable, styled
 from coupling.figures.tables import SCATTER
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,6 +34,17 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float] 
     return float(fit.slope), float(fit.intercept), float(fit.rvalue**2), float(fit.pvalue)
 
 
+def fit_of(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[float, float, float, float] | None, str]:
+    """The rows that the line is fitted to (the first group's), its fit (see ``fit_line``), and the same in words."""
+    groups = table["group"].unique().tolist() if "group" in table else []
+    rows = table[table["group"] == groups[0]] if len(groups) > 1 else table
+    fit = fit_line(rows["score"].to_numpy(), rows["benchmark"].to_numpy())
+    of = f" of {printable(groups[0], 40)}" if len(groups) > 1 else ""
+    if fit is None:
+        return rows, None, f"n = {len(rows)}{of}"
+    return rows, fit, f"least-squares line{of}: R² = {fit[2]:.3f}, p = {fit[3]:.2g}, n = {len(rows)}"
+
+
 def scatter(
     table: pd.DataFrame, *, score_label: str = "coupling 1 − m", benchmark_label: str = "benchmark score",
     labels: bool = True,
@@ -58,21 +69,19 @@ def scatter(
         axes = figure.subplots()
         for index, group in enumerate(groups):
             rows = table if group is None else table[table["group"] == group]
-            name = printable(group, 40) if group else None
-            axes.plot(rows["score"], rows["benchmark"], MARKS[index % len(MARKS)], markersize=5,
+            name = legend_name(group) if group else None
+            axes.plot(rows["score"], rows["benchmark"], MARKS[(index + index // len(MARKS)) % len(MARKS)], markersize=5,
                       color=PALETTE[index % len(PALETTE)], label=name)  # fmt: skip
-        fitted = table if groups == [None] else table[table["group"] == groups[0]]
-        fit = fit_line(fitted["score"].to_numpy(), fitted["benchmark"].to_numpy())
+        fitted, fit, said = fit_of(table)
         if fit is not None:
-            slope, intercept, share, p = fit
+            slope, intercept, *_ = fit
             ends = np.array([fitted["score"].min(), fitted["score"].max()])
-            of = f" of {groups[0]}" if len(groups) > 1 else ""
-            axes.plot(ends, slope * ends + intercept, "-", color=GREY, linewidth=1.2, zorder=0,
-                      label=f"least-squares line{of}: R² = {share:.3f}, p = {p:.2g}, n = {len(fitted)}")  # fmt: skip
+            axes.plot(ends, slope * ends + intercept, "-", color=GREY, linewidth=1.2, zorder=0, label=said)
         axes.set(xlabel=score_label, ylabel=benchmark_label)
-        axes.margins(0.08)
-        if axes.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside upper center", ncols=1)
+        axes.margins(0.14)
+        handles, names = axes.get_legend_handles_labels()
+        if handles:
+            legend_above(figure, handles, names, columns=1 if len(names) <= 3 else 3)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         if labels:
@@ -86,8 +95,10 @@ def _name_points(axes: Axes, table: pd.DataFrame, fit: tuple[float, float, float
     if fit is not None:
         ends = np.array([x.min(), x.max()])
         lines = {"x_lines": [ends], "y_lines": [fit[0] * ends + fit[1]]}
+    axes.autoscale(False)  # a leader line must not move what was placed
     names = [printable(name.rstrip("/").split("/")[-1], 28) for name in table["model"]]
     textalloc.allocate(
-        axes, x, y, names, x_scatter=x, y_scatter=y, textsize=7.5, linecolor=GREY, linewidth=0.5, draw_all=False,
-        max_distance=0.25, min_distance=0.012, margin=0.006, nbr_candidates=400, **lines,
+        axes, x, y, names, x_scatter=x, y_scatter=y, textsize=7.5 if len(x) <= 20 else 6.5, linecolor=GREY,
+        linewidth=0.5, draw_all=False, max_distance=0.4, min_distance=0.012, margin=0.004, nbr_candidates=1500,
+        avoid_label_lines_overlap=True, avoid_crossing_label_lines=True, **lines,
     )  # fmt: skip

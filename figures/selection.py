@@ -74,8 +74,24 @@ def choose_k(run: xr.Dataset, k: int | None) -> int:
     """
     if k is None:
         return int(run.k.values[-1])
-    check_held(run, k, int(run.norm.values[0]))
+    check_held(run, k)
     return k
+
+
+def shared_k(runs: Sequence[xr.Dataset], k: int | None) -> int:
+    """The K asked for, or the largest that all runs hold: numbers of different K do not compare.
+
+    Raises:
+        CouplingError: if a run does not hold it, or the runs share none.
+    """
+    if k is not None:
+        for run in runs:
+            check_held(run, k)
+        return k
+    shared = set(runs[0].k.values.tolist()).intersection(*(run.k.values.tolist() for run in runs[1:]))
+    if not shared:
+        raise CouplingError(f"the runs share no K: they hold {', '.join(str(run.k.values.tolist()) for run in runs)}")
+    return max(shared)
 
 
 def choose_prompt(run: xr.Dataset, prompt: int) -> int:
@@ -89,18 +105,29 @@ def choose_prompt(run: xr.Dataset, prompt: int) -> int:
     return prompt
 
 
-def choose_block(run: xr.Dataset, block: int | None) -> int:
-    """The place along ``block`` of the block asked for, or of the middle one.
+def pair_names(run: xr.Dataset) -> list[str]:
+    """What a run that compares tokens has along ``block``: ``3`` for a block with itself, ``2:5`` for two."""
+    pairs = zip(run.block.values.tolist(), run.other_block.values.tolist(), strict=True)
+    return [str(first) if first == second else f"{first}:{second}" for first, second in pairs]
+
+
+def choose_block(run: xr.Dataset, block: int | str | None) -> int:
+    """The place along ``block`` of the block (3) or pair of blocks ("2:5") asked for, or of the middle one.
 
     Raises:
-        CouplingError: if the run does not hold it.
+        CouplingError: if the run compares blocks, does not hold it, or holds several that begin with it.
     """
-    held = run.block.values.tolist()
+    if kind(run) == "depth":
+        raise CouplingError("one block belongs to runs that compare tokens; this run of kind depth compares blocks")
+    held = pair_names(run)
     if block is None:
         return (len(held) - 1) // 2
-    if block not in held:
-        raise CouplingError(f"there is no block {block} in this run: it holds {span(held)}")
-    return held.index(block)
+    if str(block) in held:
+        return held.index(str(block))
+    alike = [name for name in held if name.split(":")[0] == str(block)]
+    if len(alike) != 1:
+        raise CouplingError(f"the run has {'several of' if alike else 'no'} block {block}: it holds {', '.join(held)}")
+    return held.index(alike[0])
 
 
 def span(numbers: Sequence[int]) -> str:
@@ -134,12 +161,12 @@ def choose_range(wanted: tuple[int, int] | None, available: Sequence[int], what:
 
 def mean_over_pairs(
     run: xr.Dataset, quantity: str, *, k: int, norm: int = 2, signed: bool = False, swapped: bool = False,
-    prompt: int | None = None, block: int | None = None,
+    prompt: int | None = None, block: int | str | None = None,
 ) -> xr.DataArray:  # fmt: skip
     """``mismatch`` or ``chance`` over pairs: (block, other_block) for depth, (token, other_token) of a block else.
 
-    Averaged over prompts unless one is chosen, and over measured tokens of a depth run; a Jacobian's comparison with
-    itself is NaN. ``block`` is a place along the axis (see ``choose_block``).
+    Averaged over the measured tokens of a depth run, then over prompts unless one is chosen, as the score is; a
+    Jacobian's comparison with itself is NaN. ``block``: see ``choose_block``.
 
     Raises:
         CouplingError: if the run holds no such k, norm or prompt.
@@ -148,13 +175,19 @@ def mean_over_pairs(
     values = off_diagonal(run, variable_name(quantity, signed=signed, swapped=swapped)).sel(k=k, norm=norm)
     if prompt is not None:
         values = values.isel(prompt=choose_prompt(run, prompt))
-    if kind(run) != "depth":
-        values = values.isel(block=choose_block(run, None) if block is None else block)
+    if kind(run) != "depth" or block is not None:
+        values = values.isel(block=choose_block(run, block))
     kept = ("block", "other_block") if kind(run) == "depth" else ("token", "other_token")
-    mean = values.mean([dim for dim in values.dims if dim not in kept])
+    mean = prompts_last(values, kept)
     if kind(run) != "depth":  # tokens that were not measured
         mean = mean.dropna("token", how="all").dropna("other_token", how="all")
     return mean.transpose(*kept)
+
+
+def prompts_last(values: xr.DataArray, kept: Sequence[str]) -> xr.DataArray:
+    """The mean over what is not kept, prompt by prompt first: long prompts weigh no more than short ones."""
+    within = values.mean([dim for dim in values.dims if dim not in (*kept, "prompt")])
+    return within.mean("prompt") if "prompt" in within.dims else within
 
 
 def overall_mean(values: xr.DataArray) -> float:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, choose_prompt, choose_range, kind, run_names
-from coupling.figures.style import WIDTH, new_figure, shades, styled
+from coupling.figures.selection import Runs, as_runs, choose_prompt, choose_range, prompts_last, run_names
+from coupling.figures.style import WIDTH, new_figure, plain_log_ticks, shades, styled
 from jaxtyping import Float
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import linregress
 
 
@@ -21,8 +21,9 @@ def singular_values_by_block(
     values = run.singular_values
     if prompt is not None:
         values = values.isel(prompt=choose_prompt(run, prompt))
-    values = values.mean([dim for dim in values.dims if dim not in ("block", "rank")])
-    return values.transpose("block", "rank").values, run.block.values.tolist()
+    values = prompts_last(values, ("block", "rank")).transpose("block", "rank").values
+    numbers, first = np.unique(run.block.values, return_index=True)  # several pairs may begin with one block
+    return values[first], numbers.tolist()
 
 
 def straightness(
@@ -55,13 +56,13 @@ def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: t
             values, numbers = singular_values_by_block(run, prompt=prompt)
             kept = choose_range(blocks, numbers, "blocks", len(numbers))
             values = values[[numbers.index(number) for number in kept]]
-            _draw(part, values[:, :ranks], kept, kind(run))
+            _draw(part, values[:, :ranks], kept, "token" in run.singular_values.dims)
             if len(chosen) > 1:
                 part.suptitle(name, fontsize=10)
     return figure
 
 
-def _draw(part: SubFigure, values: np.ndarray, numbers: list[int], compared: str) -> None:
+def _draw(part: SubFigure, values: np.ndarray, numbers: list[int], tokens: bool) -> None:
     left, right = part.subplots(1, 2)
     places = np.array(numbers, dtype=float)
     for rank, colour in enumerate(shades(values.shape[1])):
@@ -72,16 +73,16 @@ def _draw(part: SubFigure, values: np.ndarray, numbers: list[int], compared: str
             label += f"  {share:.2f}"
         left.plot(places, values[:, rank], "o-", color=colour, markersize=3, label=label)
         right.plot(places, inverse, "o", color=colour, markersize=3.5)
-    left.set(ylabel="singular value σ" + ("" if compared == "depth" else ", mean over tokens"), xlabel="block")
+    left.set(ylabel="singular value σ" + (", mean over tokens" if tokens else ""), xlabel="block")
     right.set(ylabel="1 / σ", ylim=(0, None), xlabel="block")
     if values.max() > 20 * np.median(values):
         left.set_yscale("log")
-        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        left.yaxis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(left.yaxis)
     else:
         left.set_ylim(0, None)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(places.min() - 0.4, places.max() + 0.4)
     part.legend(*left.get_legend_handles_labels(), title="R² of line" if len(numbers) > 2 else None,
                 loc="outside right upper", title_fontsize=9)  # fmt: skip
 

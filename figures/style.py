@@ -3,7 +3,7 @@
 import io
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from coupling.errors import CouplingError
 from coupling.store import write_atomically
@@ -27,8 +30,10 @@ PIXELS_AN_INCH = 200
 GREY = "#6b6b6b"
 MAGNITUDE = mpl.colormaps["YlGnBu"]
 """For magnitudes: light is little, dark is much, on screen and on paper."""
-DEPTH = mpl.colormaps["viridis"].resampled(256)
+DEPTH = mpl.colormaps["viridis"]
 """For the order of blocks, ranks and tokens."""
+LINES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+MOST_NAMES = 30
 SUFFIXES = (".png", ".svg", ".pdf")
 
 _STYLE: Any = {
@@ -45,7 +50,7 @@ _STYLE: Any = {
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "lines.linewidth": 1.6,
-    "figure.dpi": 100,
+    "figure.dpi": PIXELS_AN_INCH,  # as saved, so that texts are placed at the size that they will have
     "savefig.dpi": PIXELS_AN_INCH,
     "svg.fonttype": "none",
     "svg.hashsalt": "coupling",
@@ -134,6 +139,12 @@ def printable(text: str, longest: int = 24, *, blank: str = " ") -> str:
     return shown if len(shown) <= longest else f"{shown[: longest // 2 - 1]}…{shown[-(longest // 2) :]}"
 
 
+def legend_name(name: object, longest: int = 40) -> str:
+    """A name as a legend shows it; matplotlib leaves out what begins with an underscore."""
+    shown = printable(str(name), longest)
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def block_ticks(axes: Axes, blocks: list[int], *, both: bool = True, most: int = 8) -> None:
     """Block numbers on the axes of a block x block image."""
     step = next(step for step in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 100, 1000) if len(blocks) <= step * most)
@@ -151,7 +162,38 @@ def mark_on_colorbar(bar: Colorbar, value: float, label: str) -> None:
     bar.ax.annotate(
         label, (0, place), xycoords=("axes fraction", "data"), xytext=(-3, 0), textcoords="offset points",
         ha="right", va="center", fontsize=8, color="#a34700", annotation_clip=False,
-    )  # fmt: skip
+    ).set_in_layout(False)  # fmt: skip
+
+
+def enlarge_text(factor: float) -> None:
+    """Scale the texts that are made from here on with a picture that is larger than usual; inside ``styled``."""
+    if factor > 1.2:
+        for name in ("font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize", "xtick.labelsize",
+                     "ytick.labelsize"):  # fmt: skip
+            mpl.rcParams[name] = factor * float(mpl.rcParams[name])
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Powers of ten as numbers: without mathematical text matplotlib would print its markup."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int = 3) -> None:
+    """A legend over the axes that makes its own room; beyond 30 names it says how many more there are."""
+    handles, labels = list(handles), list(labels)
+    if len(labels) > MOST_NAMES:
+        more = len(labels) - MOST_NAMES + 1
+        handles = [*handles[: MOST_NAMES - 1], Line2D([], [], linestyle="")]
+        labels = [*labels[: MOST_NAMES - 1], f"and {more} more"]
+    rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.19 * max(0, rows - 2))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def line_look(index: int) -> dict[str, Any]:
+    """Colour and, once the colours are used up, line style of the n-th of many lines."""
+    return {"color": PALETTE[index % len(PALETTE)], "linestyle": LINES[index // len(PALETTE) % len(LINES)]}
 
 
 def shades(count: int, cmap: Colormap = DEPTH) -> list[tuple[float, float, float, float]]:

@@ -85,12 +85,12 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     if path.is_dir():
         raise CouplingError(f"{path} is a folder; the picture {picture} is drawn from a .csv table")
     try:
-        table = pd.read_csv(path, keep_default_na=True, na_values=["NA", "nan"], encoding="utf-8")
+        table = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
     except FileNotFoundError:
         raise CouplingError(f"there is no file {path}; the picture {picture} is drawn from a .csv table") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise CouplingError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
     try:
-        return TABLES[picture].check(table, picture)
+        return TABLES[picture].check(table.rename(columns=lambda name: str(name).strip()), picture)
     except CouplingError as error:
         raise CouplingError(f"{path}: {error}") from None

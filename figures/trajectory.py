@@ -76,6 +76,8 @@ def trajectory(
     """
     chosen = as_runs(runs)
     found = [paths_of(run, prompt, tokens) for run in chosen]
+    numbers = [int(run.detailed_prompt.values[detail_place(run, "residual_stream", "trajectory", prompt)])
+               for run in chosen]  # fmt: skip
     with styled():
         figure = new_figure(0.82 * WIDTH) if len(chosen) == 1 else new_figure(3.6, 3.2 * len(chosen))
         all_axes = figure.subplots(1, len(chosen), squeeze=False)[0]
@@ -97,6 +99,7 @@ def trajectory(
         figure.legend(
             [Line2D([], [], marker="o", color=GREY, linestyle="", markerfacecolor=face) for face in ("white", GREY)],
             ["enters the first block", "leaves the last block"], loc="outside upper center", ncols=2,
+            title=f"prompt {numbers[0]}, tokens from dark (first) to light (last)", title_fontsize=9,
         )  # fmt: skip
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the labels below are placed in the layout that it made
@@ -108,8 +111,10 @@ def trajectory(
 def _name_tokens(axes: Axes, points: np.ndarray, texts: list[str]) -> None:
     """Texts beside the ends of the paths, where there is room for them."""
     ends = points[:, -1]
+    axes.autoscale(False)  # a leader line must not move what was placed
     textalloc.allocate(
         axes, ends[:, 0], ends[:, 1], texts, x_scatter=points[..., 0].ravel(), y_scatter=points[..., 1].ravel(),
         textsize=8, draw_lines=True, linecolor=GREY, linewidth=0.5, draw_all=False, max_distance=0.12,
-        min_distance=0.012, margin=0.004,
+        min_distance=0.012, margin=0.004, avoid_label_lines_overlap=True,
+        avoid_crossing_label_lines=True,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from coupling import figures
 RUN_PICTURES = {
     "heatmap": lambda run, _: figures.heatmap(run),
     "circle": lambda run, _: figures.circle(run),
-    "grid": lambda run, _: figures.grid(run),
+    "grid": lambda run, _: figures.grid(run, blocks=(1, 8)),
     "trajectory": lambda run, _: figures.trajectory(run),
     "linearity": lambda run, untrained: figures.linearity([run, untrained]),
     "spectrum": lambda run, untrained: figures.spectrum([run, untrained]),

@@ -15,6 +15,7 @@ from scipy.linalg import subspace_angles
 
 import coupling
 from coupling import figures
+from coupling.errors import CouplingError
 from coupling.load import load, tokenize
 
 
@@ -68,8 +69,78 @@ def test_grid_has_one_colour_scale_that_a_single_huge_jacobian_does_not_blank(ru
     assert image.get_clim()[0] == 0
     assert image.get_array().max() > 2 * image.get_clim()[1]  # block 0 of this checkpoint dwarfs the others
     assert figures.grid(run, highest=7.0).axes[0].images[0].get_clim() == (0, 7)
-    several = [axes.images[0].get_clim() for axes in figures.grid([run, run]).axes[:2]]
-    assert several[0] == several[1]
+
+
+@pytest.mark.parametrize("kind", ["grid", "heatmap", "angles"])
+def test_several_runs_share_one_colour_scale(kind, run, untrained):
+    limits = [axes.images[0].get_clim() for axes in getattr(figures, kind)([run, untrained]).axes if axes.images]
+    assert len(limits) >= 2
+    assert len(set(limits)) == 1
+
+
+@pytest.mark.parametrize("kind", figures.RUN_KINDS)
+def test_nothing_is_cut_off(kind, run, untrained, token_run):
+    for runs in ([run], [run, untrained], [token_run]):
+        if runs[0] is token_run and kind in ("circle", "angles"):
+            continue
+        figure = getattr(figures, kind)(runs)
+        figure.draw_without_rendering()
+        box, (width, height) = figure.get_tightbbox(figure.canvas.get_renderer()), figure.get_size_inches()
+        assert box.x0 >= -0.01
+        assert box.y0 >= -0.01
+        assert box.x1 <= width + 0.01
+        assert box.y1 <= height + 0.01
+
+
+def test_runs_of_different_k_are_drawn_at_one_that_they_share(run, token_run):
+    other = run.sel(k=[3])
+    for kind in ("grid", "heatmap", "circle", "angles"):
+        figure = getattr(figures, kind)([run, other])
+        words = [axes.get_ylabel() for axes in figure.axes] + [
+            legend.get_title().get_text() for legend in figure.legends
+        ]
+        assert any("K = 3" in text or "3 × 3" in text for text in words), kind
+        with pytest.raises(CouplingError, match="share no K"):
+            getattr(figures, kind)([run.sel(k=[5]), other])
+        with pytest.raises(CouplingError, match="no K = 5"):
+            getattr(figures, kind)([run, other], k=5)
+
+
+def test_pairs_that_begin_with_one_block_are_told_apart():
+    run = coupling.analyze(prompts=["for name in names:"], k=2, kind="self", block_pairs=((2, 5), (2, 6)))
+    first, second = (
+        figures.heatmap(run, block=name).axes[0].images[0].get_array() for name in ("2:5", "2:6")
+    )  # fmt: skip
+    assert not np.allclose(first, second)
+    assert "block 2:6" in figures.heatmap(run, block="2:6").axes[0].get_ylabel()
+    assert "block 2:5" in figures.grid(run, block="2:5").axes[1].get_ylabel()
+    with pytest.raises(CouplingError, match="several of block 2: it holds 2:5, 2:6"):
+        figures.heatmap(run, block=2)
+    assert len(figures.spectrum(run).axes[0].lines[0].get_xdata()) == 1
+    page = figures.report(run)
+    assert '<option value="2:6">2:6</option>' in page
+
+
+def test_a_wide_range_has_plain_numbers_on_its_axis(run):
+    wide = run.copy()
+    wide["expodistance"] = wide.expodistance.copy(
+        data=np.where(np.arange(wide.sizes["token"]) == 0, 1e4, wide.expodistance)
+    )
+    figure = figures.linearity(wide)
+    figure.draw_without_rendering()
+    assert figure.axes[1].get_yscale() == "log"
+    assert not any("$" in label.get_text() for label in figure.axes[1].get_yticklabels())
+    assert "1000" in [label.get_text() for label in figure.axes[1].get_yticklabels()]
+
+
+def test_long_prompts_weigh_no_more_than_short_ones():
+    run = coupling.analyze(prompts=["a = 1", "def f(x, y):\n    return x + y"], k=3, token="all")
+    share = excess_over_chance(run, k=3)
+    m, chance = (run[name].sel(k=3, norm=2).mean("token").mean("prompt").values for name in ("mismatch", "chance"))
+    expected = 1 - m / chance
+    assert share[4, 2] == pytest.approx((expected[4, 2] + expected[2, 4]) / 2)
+    drawn = figures.heatmap(run).axes[0].images[0].get_array()
+    assert float(drawn.mean()) == pytest.approx(coupling.score(run, k=3))
 
 
 def test_grid_and_heatmap_of_tokens_are_labelled_with_their_text(token_run):

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from coupling.figures import report
-from coupling.figures.charts import SCALE
+from coupling.figures import report, scatter
 from coupling.figures.circle import excess_over_chance
+from coupling.figures.vega import SCALE
 
 import coupling
 from coupling.errors import CouplingError
@@ -40,7 +40,7 @@ def test_the_page_holds_the_run_s_numbers(page, run):
     (mean,) = [row for row in circle["datasets"]["rows"]
                if (row["k"], row["p"], row["v"], row["t"]) == (5, 2, "absolute", -1)]  # fmt: skip
     share = excess_over_chance(run, k=5)[np.tril_indices(8, -1)]
-    assert np.allclose(np.array(mean["e"]) / SCALE, share, atol=2e-3)  # the mean of ratios, and the ratio of means
+    assert np.allclose(np.array(mean["e"]) / SCALE, share, atol=0.5001 / SCALE)
     assert re.findall(r"<td>(\d\.\d{3})</td>", page)[0] == f"{coupling.score(run, k=3, norm=1):.3f}"
     assert "weights_hash" in page
     assert run.attrs["weights_hash"] in page
@@ -48,12 +48,13 @@ def test_the_page_holds_the_run_s_numbers(page, run):
 
 def test_runs_stand_side_by_side_on_one_scale(run, untrained, token_run):
     page = report([run, untrained, token_run])
-    assert page.count('class="chart"') == 3 + 2 + 3 + 3 + 3  # the run that compares tokens has no circle
+    assert page.count('class="chart"') == 3 + 2 + 3 + 3 + 1  # the run that compares tokens has no circle
     assert "the circle is drawn from a run of kind depth" in page
     assert "bundled (random weights)" in page
     assert "measured on different prompts" in page
     assert 'id="control-block"' in page
     assert '<option value="5">' not in page[: page.index('id="control-p"')]  # the third run holds K = 3 alone
+    assert "K = 5 is left out" in page
     with pytest.raises(CouplingError, match="share no K"):
         report([run.sel(k=[5]), token_run])
     first, second, *_ = specifications(page)
@@ -91,7 +92,7 @@ def test_a_32_block_run_fits_into_5_mb_and_says_what_was_left_out(deep_run):
     page = report([deep_run, deep_run])
     assert len(page.encode()) <= 5_000_000
     assert re.search(r"it holds prompts 0(, 1| to \d+) of 28", page)
-    assert "means are over all of them" in page
+    assert "are over all of them" in page
     with pytest.raises(CouplingError, match="give fewer runs"):
         report(deep_run, most_bytes=1_000_000)
 
@@ -101,3 +102,14 @@ def test_tokens_are_left_out_where_pairs_of_them_are_too_many(token_run):
     page = report(token_run, most_bytes=size - 30_000)
     assert re.search(r"the first \d+ measured ones", page)
     assert len(page.encode()) <= size - 30_000
+
+
+def test_the_scatter_s_fit_is_that_of_the_picture(run):
+    table = pd.DataFrame({"model": list("abcdef"), "score": [1, 2, 3, 1, 2, 9], "benchmark": [1, 2, 3.5, 9, 9, 0],
+                          "group": ["published"] * 3 + ["measured"] * 3})  # fmt: skip
+    (note,) = specifications(report(run, scores=table))[-1]["datasets"]["notes"]
+    words = [text.get_text() for text in scatter(table).legends[0].get_texts()]
+    assert note["note"] in words
+    many = pd.concat([table.drop(columns="group")] * 6, ignore_index=True)
+    (note,) = specifications(report(run, scores=many))[-1]["datasets"]["notes"]
+    assert note["note"].endswith("names on hover")
