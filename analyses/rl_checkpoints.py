@@ -181,10 +181,7 @@ def measure_checkpoints(
         values, triplets = probe(checkpoint, prompts.texts, settings, initial)
         if initial is None:
             initial = triplets
-        row = columns_of(values, first_k) | {
-            "mismatch_to_initial": values[f"coupling/mismatch_to_initial_k{first_k}_p{NORM}"]
-        }
-        table.update(None, item.step, logged.get(item.step, {}) | row)
+        table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first_k))
         table.write()
         _summarize(place, folder, prompts, settings, found, skipped, finished=False)
     if initial is None:

@@ -31,7 +31,7 @@ def demo_config(
         "seed": seed,
         "trainer": {
             "max_steps": STEPS,
-            "per_device_train_batch_size": 256,
+            "per_device_train_batch_size": 128,
             "num_generations": 8,
             "max_completion_length": 6,
             "learning_rate": 3e-4,
