@@ -31,6 +31,7 @@ def run(
     *,
     seeds: Sequence[int] | None = None,
     overwrite: bool = False,
+    rollout_func: Callable[..., Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Post-train, one seed after the other, and save a table with one row a seed and step.
@@ -43,6 +44,8 @@ def run(
         out: folder to write to.
         seeds: default: the configuration's own.
         overwrite: replace a run that is there.
+        rollout_func: samples in the policy's place (see TRL's ``rollout_func``); every objective then takes its
+            ratios to the log-probabilities that it brings.
         progress: see ``Progress``.
 
     Returns:
@@ -61,6 +64,10 @@ def run(
 
     rewards = [watched(name, find_reward(name), alone=len(config.reward) == 1) for name in config.reward]
     config_class, trainer_class = _classes(config.objective)
+    if rollout_func is not None and config.objective != "p3o":
+        from coupling.analyses.rl_rollouts import RatioToBehaviour
+
+        trainer_class = type(f"RatioToBehaviour{trainer_class.__name__}", (RatioToBehaviour, trainer_class), {})
     settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
     if first:
         prepare_folder(out, overwrite=overwrite)
@@ -73,7 +80,7 @@ def run(
         for seed in chosen:
             place = f"seed-{seed}" if len(chosen) > 1 else ""
             arguments = settings | {"seed": seed, "output_dir": str(out / TRAINER / place)}
-            trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments)
+            trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, rollout_func)
             _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)))
             if config.save:
                 trainer.save_model(str(out / MODEL / place))
@@ -109,7 +116,7 @@ def _classes(objective: str) -> tuple[type, type]:
 
 def _trainer(
     config: RunConfig, seed: int, rewards: list[Any], config_class: type, trainer_class: type,
-    arguments: dict[str, Any],
+    arguments: dict[str, Any], rollout_func: Callable[..., Any] | None,
 ) -> Any:  # fmt: skip
     from coupling.analyses.rl_data import read_rows
     from transformers import PrinterCallback
@@ -126,7 +133,8 @@ def _trainer(
     except (ValueError, TypeError) as error:
         raise CouplingError(f"the trainer settings do not go together: {' '.join(str(error).split())}") from None
     try:
-        trainer = trainer_class(model=model, reward_funcs=rewards, args=settings, train_dataset=rows)
+        trainer = trainer_class(model=model, reward_funcs=rewards, args=settings, train_dataset=rows,
+                                rollout_func=rollout_func)  # fmt: skip
     except CouplingError:
         raise
     except (OSError, ValueError, TypeError) as error:

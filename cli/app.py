@@ -5,7 +5,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from coupling.cli import analyze, diff, plot, report, rl, show
+from coupling.cli import analyze, correlate, diff, plot, report, rl, show
 
 from coupling.errors import CouplingError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command(name="analyze")(analyze.analyze)
 app.command(name="show")(show.show)
 app.command(name="diff")(diff.diff)
+app.command(name="correlate")(correlate.correlate)
 app.command(name="plot")(plot.plot)
 app.command(name="report")(report.report)
 app.command(name="rl")(rl.rl)

@@ -157,7 +157,7 @@ class RunFolder:
 
     def _json(self, name: str) -> dict[str, Any] | None:
         path = self.folder / name
-        return _load_json(path) if path.exists() else None
+        return load_json(path) if path.exists() else None
 
     def _check_identity(self, known: dict[str, Any] | None) -> None:
         wanted = json.loads(_dump(self.identity))
@@ -192,7 +192,12 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} does not belong into JSON")
 
 
-def _load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> dict[str, Any]:
+    """A file that holds a JSON object.
+
+    Raises:
+        CouplingError: if it cannot be read, or holds something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -236,4 +241,4 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     Raises:
         CouplingError: if it cannot be read.
     """
-    return _load_json(Path(folder).expanduser() / SUMMARY)
+    return load_json(Path(folder).expanduser() / SUMMARY)

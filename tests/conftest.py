@@ -8,12 +8,14 @@ from importlib.resources import files
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from coupling.cli import app
 
 import coupling
+from coupling.store import RunFolder
 
 BUNDLED = str(files("coupling") / "data/checkpoint")
 VOCABULARY, TOKENS = 97, 11
@@ -145,6 +147,46 @@ def refused(outcome, *parts, code=1):
     assert "Traceback" not in err
     for part in parts:
         assert part in lines[0]
+
+
+@pytest.fixture(scope="session")
+def measured():
+    """One real run, small."""
+    return coupling.measure(make_model("llama"), [make_ids(0, 5), make_ids(1, 7)], k=(2, 3))
+
+
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory, measured):
+    """Save a run of that name whose mismatch is so many times the real one's; its folder."""
+
+    def make(name: str, factor: float, **attributes: object) -> str:
+        run = measured.copy(deep=True)
+        for variable in ("mismatch", "mismatch_signed", "mismatch_swapped", "mismatch_swapped_signed"):
+            run[variable] = run[variable] * factor
+        run.attrs |= {"model": name, "parameters": int(1e6 * (1 + np.sin(factor * 40) ** 2)), "width": 32,
+                      "prompts": "bundled", "prompts_hash": "0"} | attributes  # fmt: skip
+        folder = tmp_path_factory.mktemp("run")
+        RunFolder(folder, {}).finish(run, {})
+        return str(folder)
+
+    return make
+
+
+FACTORS = (0.70, 0.73, 0.79, 0.83, 0.90, 0.98)
+
+
+@pytest.fixture(scope="session")
+def six_runs(make_run):
+    return [make_run(f"org/model-{at}", factor) for at, factor in enumerate(FACTORS)]
+
+
+@pytest.fixture
+def six(six_runs, tmp_path):
+    """Six runs and a CSV of scores in which coupling and mmlu go together exactly."""
+    rows = [f"Model_{at},{100 - 50 * factor:.6f},{at % 3},1.5" for at, factor in enumerate(FACTORS)]
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(["model,mmlu,noise,same", *rows]) + "\n")
+    return six_runs, str(path)
 
 
 PICTURED = ["import os\nimport sys", "def main():\n    return 0", "The $cost$ is <b>5</b>"]

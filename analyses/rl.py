@@ -1,0 +1,159 @@
+"""P3O's experiments in miniature: ``python -m coupling.analyses.rl --out FOLDER``.
+
+After Fakoor et al. 2026 (arXiv 2605.12380), on closing brackets with a small model, each from the same supervised
+start: (1) GRPO at three clip ranges against P3O, which has none; (2) rollouts sampled at another temperature than the
+one trained at; (3) rollouts of a copy with weights rounded to few bits; (4) rollouts 1, 4 and 16 updates old. The
+rollouts of 2 to 4 bring their own log-probabilities, and both objectives take their ratios to them. What is finished is
+not run again; ``--summarize`` only reads.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from coupling.analyses.rl_config import DataConfig, ProbeConfig, RunConfig
+from coupling.analyses.rl_rollouts import BehaviourPolicy
+from coupling.analyses.rl_run import run
+from coupling.analyses.rl_table import SUMMARY, TABLE
+
+from coupling.store import load_json, write_atomically
+
+SEEDS = (0, 1, 2)
+STEPS, LAST = 60, 10
+TRAINER: dict[str, Any] = {
+    "per_device_train_batch_size": 128, "num_generations": 8, "max_completion_length": 6, "learning_rate": 5e-4,
+    "lr_scheduler_type": "constant",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of an experiment."""
+
+    experiment: str
+    objective: str
+    name: str
+    trainer: dict[str, Any] = field(default_factory=dict)
+    rollouts: dict[str, Any] | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its runs go."""
+        return f"{self.experiment}/{self.name}".replace(" ", "-")
+
+
+def cases() -> list[Case]:
+    """All cases, the objectives side by side in each condition."""
+    found = [Case("clip", "p3o", "p3o")]
+    found += [Case("clip", "grpo", f"grpo {epsilon}", {"epsilon": epsilon})
+              for epsilon in (0.2, 0.4, 0.6)]  # fmt: skip
+    conditions = [("temperature", f"T {value}", {"temperature": value}) for value in (0.6, 1.2)]
+    conditions += [("precision", f"{bits} bits", {"bits": bits}) for bits in (8, 4)]
+    conditions += [("stale", f"{age} old", {"age": age}) for age in (1, 4, 16)]
+    for experiment, condition, rollouts in conditions:
+        for objective in ("p3o", "grpo"):
+            found.append(Case(experiment, objective, f"{objective}, {condition}", {}, rollouts))
+    return found
+
+
+REUSED = {"clip": {"num_iterations": 4}}
+"""With one update a generation every ratio is 1 and nothing is clipped: the clip experiment reuses its rollouts."""
+
+
+def run_case(case: Case, seed: int, out: Path, steps: int = STEPS) -> Path:
+    """Run one case with one seed, unless it is there; the folder that holds its table.
+
+    Raises:
+        CouplingError: see ``coupling.analyses.rl_run.run``; a model that diverges is a result, and its table is kept.
+    """
+    folder = out / case.folder / f"seed-{seed}"
+    if (folder / SUMMARY).exists() and load_json(folder / SUMMARY).get("finished"):
+        return folder
+    settings = TRAINER | {"max_steps": steps} | case.trainer | REUSED.get(case.experiment, {})
+    config = RunConfig(
+        data=DataConfig(task="brackets", limit=4096), objective=case.objective, name=case.name, seed=seed,
+        trainer=settings, probe=ProbeConfig(every=max(1, steps // 10), k=(10,), count=4),
+    )  # fmt: skip
+    rollouts = None
+    if case.rollouts is not None:
+        rollouts = BehaviourPolicy(**case.rollouts, max_new_tokens=settings["max_completion_length"])
+    run(config, folder, overwrite=True, rollout_func=rollouts)
+    return folder
+
+
+def collect(out: Path, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
+    """Every row of every run that is there, with the columns experiment, objective and run."""
+    tables = []
+    for case in cases():
+        for seed in seeds:
+            path = out / case.folder / f"seed-{seed}" / TABLE
+            if path.exists():
+                table = pd.read_csv(path)
+                tables.append(
+                    table.assign(experiment=case.experiment, objective=case.objective, run=case.name, seed=seed)
+                )
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a case: means over the last steps and over seeds, and the standard deviation of the reward over seeds."""
+    rows = []
+    for (experiment, name), part in table.groupby(["experiment", "run"], sort=False):
+        by_seed = []
+        for _, one in part.groupby("seed"):
+            late = one[one["step"] > one["step"].max() - LAST]
+            first = one.dropna(subset=["reward"])["reward"].iloc[:3].mean()
+            measured = one.dropna(subset=["score"])
+            by_seed.append({
+                "steps": int(one["step"].max()), "reward_start": first, "reward": late["reward"].mean(),
+                "ess": one["ess"].mean(), "ess_min": one["ess"].min(), "kl": one["kl"].mean(),
+                "score_start": measured["score"].iloc[0], "score": measured["score"].iloc[-1],
+                "excess_start": measured["excess"].iloc[0], "excess": measured["excess"].iloc[-1],
+                "mismatch_to_initial": measured["mismatch_to_initial"].iloc[-1],
+            })  # fmt: skip
+        frame = pd.DataFrame(by_seed).astype(float)
+        rows.append({"experiment": experiment, "run": name, "seeds": len(frame), **frame.mean().round(4).to_dict(),
+                     "reward_sd": round(float(frame["reward"].std(ddof=1)), 4)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Run what is missing, then write the table, its summary and a picture an experiment."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs and results")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--only", help="one experiment: clip, temperature, precision or stale")
+    parser.add_argument("--summarize", action="store_true", help="run nothing, only write the results again")
+    arguments = parser.parse_args()
+    out, seeds = arguments.out, tuple(range(arguments.seeds))
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = [case for case in cases() if arguments.only in (None, case.experiment)]
+    if not arguments.summarize:
+        from coupling.cli.progress import quiet_libraries
+
+        quiet_libraries()
+        for index, (seed, case) in enumerate([(seed, case) for seed in seeds for case in chosen]):
+            print(f"{index + 1}/{len(seeds) * len(chosen)} {case.folder} seed {seed}", file=sys.stderr, flush=True)
+            run_case(case, seed, out, arguments.steps)
+    write_results(collect(out, seeds), out)
+
+
+def write_results(table: pd.DataFrame, out: Path) -> None:
+    """``rl.csv`` (a row a case), and the picture ``rl`` of each experiment."""
+    from coupling import figures
+
+    summary = summarize(table)
+    write_atomically(out / "rl.csv", summary.to_csv(index=False).encode())
+    for experiment, part in table.groupby("experiment", sort=False):
+        smooth = part.copy()
+        smooth["reward"] = part.groupby(["run", "seed"])["reward"].transform(lambda r: r.rolling(LAST, 1).mean())
+        figures.save(figures.rl(smooth), out / f"rl-{experiment}.png")
+    print(summary.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

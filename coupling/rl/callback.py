@@ -1,0 +1,158 @@
+"""Coupling through a training run: a callback for any ``transformers.Trainer``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback
+
+from coupling.blocks import find_blocks
+from coupling.comparison import NORMS, Factored, compare, factor
+from coupling.errors import CouplingError
+from coupling.measurement import split_inputs
+from coupling.settings import Settings, resolve_tokens
+from coupling.trajectory import record_blocks
+
+Probes = Sequence[str] | Any
+
+
+class CouplingCallback(TrainerCallback):
+    """Every N steps, on fixed probe prompts: coupling, its excess over chance, and mismatch to the initial policy.
+
+    Use it as ``CouplingCallback(prompts, every=50).attach(trainer)``: attached, it writes into the trainer's own logs
+    (``state.log_history`` and every tracker). Training is bit for bit the same with it and without.
+
+    Logs, for each K and p: ``coupling/score_k{K}_p{p}``, ``coupling/chance_k{K}_p{p}``, ``coupling/excess_k{K}_p{p}``;
+    against the policy at the first measurement, at the largest K and p = 2: ``coupling/mismatch_to_initial`` (mean) and
+    ``coupling/mismatch_to_initial/block_{l}``: m(J_now, J_initial), the present Jacobian in the initial one's frames.
+
+    Args:
+        prompts: texts (tokenized by the trainer's tokenizer), or token ids as ``coupling.measure`` takes them.
+        every: steps between measurements; the first is before the first step, one more is after the last.
+        k: numbers of top singular vectors.
+        token: token measured in each prompt.
+        blocks: name of the list of blocks, where it cannot be found.
+        seed: of every random draw of the measurement.
+
+    Raises:
+        CouplingError: if a setting is wrong; when training begins, if the model or a prompt cannot be measured.
+    """
+
+    def __init__(
+        self, prompts: Probes, *, every: int = 100, k: int | Sequence[int] = (10,), token: int | str = "last",
+        blocks: str | None = None, seed: int = 0,
+    ) -> None:  # fmt: skip
+        if every < 1:
+            raise CouplingError(f"every is {every}, but must be at least 1")
+        self.prompts, self.every, self.blocks = prompts, every, blocks
+        chosen = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
+        self.settings = Settings(k=chosen, token=token, seed=seed)  # type: ignore[arg-type]
+        self.trainer: Trainer | None = None
+        self.history: list[dict[str, float]] = []
+        self._initial: list[list[Factored]] | None = None
+        self._measured = -1
+
+    def attach(self, trainer: Trainer) -> "CouplingCallback":
+        """Add this callback to a trainer, and write into its logs."""
+        self.trainer = trainer
+        trainer.add_callback(self)
+        return self
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure the initial policy."""
+        self._probe(state, **kwargs)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure every N steps."""
+        if state.global_step % self.every == 0:
+            due = control.should_log  # any log answers for it, and the trainer's own is still to come
+            self._probe(state, **kwargs)
+            control.should_log = due
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure the final policy."""
+        self._probe(state, **kwargs)
+
+    def _probe(self, state: Any, **kwargs: Any) -> None:
+        if self._measured == state.global_step or not state.is_world_process_zero:
+            return
+        self._measured = state.global_step
+        model = kwargs["model"]
+        if self.trainer is not None:
+            model = self.trainer.accelerator.unwrap_model(model)
+        devices = [torch.device(f"cuda:{i}") for i in range(torch.cuda.device_count())]
+        with torch.random.fork_rng(devices=devices):  # training goes on with the random numbers that it would have had
+            metrics = self.measure(model, kwargs.get("processing_class"))
+        self.history.append({"step": state.global_step} | metrics)
+        if self.trainer is not None:
+            Trainer.log(self.trainer, dict(metrics))  # the base class's: TRL's would clear what it is averaging
+        else:
+            state.log_history.append(metrics | {"step": state.global_step})
+
+    def measure(self, model: nn.Module, tokenizer: Any = None) -> dict[str, float]:
+        """Measure a model now; the first call's is what later ones are compared with.
+
+        Returns:
+            Metric names -> means over the probe prompts.
+
+        Raises:
+            CouplingError: if the model or a prompt cannot be measured.
+        """
+        _, modules = find_blocks(model, self.blocks)
+        parts, factored = [], []
+        for inputs in self._inputs(model, tokenizer):
+            recording = record_blocks(model, modules, inputs)
+            (token,) = resolve_tokens(self.settings.token, recording.n_tokens)  # type: ignore[arg-type]
+            depth = recording.n_blocks
+            jacobians = [factor(recording.jacobian(block, token, token), self.settings, compared=depth)
+                         for block in range(depth)]  # fmt: skip
+            parts.append(self._scores(compare(jacobians, jacobians, self.settings.k)))
+            factored.append(jacobians)
+        if self._initial is None:
+            self._initial = [[_without_operator(item) for item in prompt] for prompt in factored]
+        for part, now, then in zip(parts, factored, self._initial, strict=True):
+            mismatches = [
+                float(compare([a], [b], self.settings.k[-1:])["mismatch"][0, NORMS.index(2), 0, 0])
+                for a, b in zip(now, then, strict=True)
+            ]
+            part["coupling/mismatch_to_initial"] = float(np.mean(mismatches))
+            part |= {f"coupling/mismatch_to_initial/block_{block}": m for block, m in enumerate(mismatches)}
+        return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+    def _inputs(self, model: nn.Module, tokenizer: Any) -> list[dict[str, Any]]:
+        prompts = self.prompts
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        if isinstance(prompts, (list, tuple)) and prompts and isinstance(prompts[0], str):
+            if tokenizer is None:
+                raise CouplingError("the probe prompts are text and the trainer has no tokenizer; give token ids")
+            tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+            prompts = [tokenizer(text, return_tensors="pt")["input_ids"] for text in prompts]
+        device = next(model.parameters()).device
+        return [
+            {key: value.to(device) if isinstance(value, Tensor) else value for key, value in inputs.items()}
+            for inputs in split_inputs(prompts)
+        ]
+
+    def _scores(self, compared: dict[str, np.ndarray]) -> dict[str, float]:
+        metrics = {}
+        for at, k in enumerate(self.settings.k):
+            for place, p in enumerate(NORMS):
+                m, chance = (_off_diagonal_mean(compared[name][at, place]) for name in ("mismatch", "chance"))
+                metrics[f"coupling/score_k{k}_p{p}"] = 1 - m
+                metrics[f"coupling/chance_k{k}_p{p}"] = 1 - chance
+                metrics[f"coupling/excess_k{k}_p{p}"] = (chance - m) / chance
+        return metrics
+
+
+def _off_diagonal_mean(matrix: np.ndarray) -> float:
+    if len(matrix) < 2:
+        raise CouplingError("coupling across depth needs at least two blocks, and this model has one")
+    return float(matrix[~np.eye(len(matrix), dtype=bool)].mean())
+
+
+def _without_operator(item: Factored) -> Factored:
+    """A Jacobian's singular frames alone: what it takes to be compared with, without the model that it came from."""
+    return Factored(None, item.triplets, item.spread)  # type: ignore[arg-type]

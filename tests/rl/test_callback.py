@@ -1,0 +1,133 @@
+"""CouplingCallback: what it measures, where it logs it, and that training does not notice."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from small import make_policy, make_tokenizer
+from test_trainer import make_trainer, weights
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+import coupling
+from coupling.errors import CouplingError
+from coupling.rl import CouplingCallback
+
+PROBES = ["a b c d", "h g f e d c"]
+
+
+class Letters(Dataset):
+    def __init__(self):
+        self.ids = torch.randint(2, 10, (64, 8), generator=torch.Generator().manual_seed(0))
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        return {"input_ids": self.ids[index], "labels": self.ids[index]}
+
+
+class Tracker(TrainerCallback):
+    """What W&B or TensorBoard would see."""
+
+    def __init__(self):
+        self.logs = []
+
+    def on_log(self, args, state, control, logs=None, **_):
+        self.logs.append((state.global_step, dict(logs)))
+
+
+def plain_trainer(folder, callbacks=None, steps=6, **options):
+    arguments = TrainingArguments(
+        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=4, learning_rate=1e-2, report_to="none",
+        save_strategy="no", logging_steps=2, use_cpu=True, seed=1, disable_tqdm=True,
+    )  # fmt: skip
+    return Trainer(make_policy(attention_dropout=0.3, **options), arguments, train_dataset=Letters(),
+                   processing_class=make_tokenizer(), callbacks=callbacks)  # fmt: skip
+
+
+def test_it_logs_what_measure_measures(tmp_path):
+    tracker = Tracker()
+    trainer = plain_trainer(tmp_path, [tracker])
+    before = copy.deepcopy(trainer.model).eval()
+    callback = CouplingCallback(PROBES, every=3, k=(2, 4)).attach(trainer)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "coupling/score_k4_p2" in row]
+    assert [row["step"] for row in rows] == [0, 3, 6]
+    assert [row["step"] for row in callback.history] == [0, 3, 6]
+    ids = [make_tokenizer()(text, return_tensors="pt")["input_ids"] for text in PROBES]
+    runs = [coupling.measure(model, ids, k=(2, 4)) for model in (before, trainer.model.eval())]
+    for row, run in ((rows[0], runs[0]), (rows[2], runs[1])):
+        for k, p in ((2, 1), (2, 2), (4, 1), (4, 2)):
+            assert row[f"coupling/score_k{k}_p{p}"] == pytest.approx(coupling.score(run, k, p), abs=1e-6)
+            assert row[f"coupling/chance_k{k}_p{p}"] == pytest.approx(coupling.chance_score(run, k, p), abs=1e-6)
+        score, chance = row["coupling/score_k4_p2"], row["coupling/chance_k4_p2"]
+        assert row["coupling/excess_k4_p2"] == pytest.approx((score - chance) / (1 - chance), abs=0.02)
+    seen = [step for step, logs in tracker.logs if "coupling/score_k4_p2" in logs]
+    assert seen == [0, 3, 6]
+
+
+def test_mismatch_to_the_initial_policy_block_by_block(tmp_path):
+    trainer = plain_trainer(tmp_path, steps=4)
+    before = copy.deepcopy(trainer.model).eval()
+    callback = CouplingCallback(PROBES[:1], every=100, k=3).attach(trainer)
+    trainer.train()
+    first, last = callback.history
+    ids = make_tokenizer()(PROBES[0], return_tensors="pt")["input_ids"]
+    expected = []
+    for block in range(3):
+        assert first[f"coupling/mismatch_to_initial/block_{block}"] < 1e-4
+        dense = []
+        for model in (before, trainer.model.eval()):
+            recording = coupling.record(model, {"input_ids": ids})
+            dense.append(recording.jacobian(block, 3, 3).to_dense().double().numpy())
+        left, _, right = np.linalg.svd(dense[0])
+        values = np.linalg.svd(dense[1], compute_uv=False)[:3]
+        seen = np.abs(left[:, :3].T @ dense[1] @ right[:3].T)
+        expected.append(np.linalg.norm(seen - np.diag(values)) / np.linalg.norm(values))
+        assert last[f"coupling/mismatch_to_initial/block_{block}"] == pytest.approx(expected[-1], abs=1e-3)
+    assert last["coupling/mismatch_to_initial"] == pytest.approx(np.mean(expected), abs=1e-3)
+    assert min(expected) > 0.01
+
+
+def test_training_is_bit_for_bit_the_same(tmp_path):
+    without = plain_trainer(tmp_path / "a")
+    without.train()
+    with_it = plain_trainer(tmp_path / "b")
+    CouplingCallback(PROBES, every=1, k=2).attach(with_it)
+    with_it.train()
+    assert torch.equal(weights(without), weights(with_it))
+    assert with_it.model.training == without.model.training
+    losses = [[row["loss"] for row in t.state.log_history if "loss" in row] for t in (without, with_it)]
+    assert losses[0] == losses[1]
+
+
+def test_rl_is_bit_for_bit_the_same_and_keeps_its_own_metrics(tmp_path):
+    without = make_trainer(tmp_path / "a", max_steps=3)
+    without.train()
+    with_it = make_trainer(tmp_path / "b", max_steps=3)
+    CouplingCallback(PROBES, every=1, k=2).attach(with_it)
+    with_it.train()
+    assert torch.equal(weights(without), weights(with_it))
+    rows = [[row["reward"] for row in t.state.log_history if "reward" in row] for t in (without, with_it)]
+    assert rows[0] == rows[1]
+    assert len([row for row in with_it.state.log_history if "coupling/score_k2_p2" in row]) == 4
+
+
+def test_unattached_it_writes_the_history_alone(tmp_path):
+    callback = CouplingCallback([make_tokenizer()("a b c")["input_ids"]], every=2, k=2)
+    trainer = plain_trainer(tmp_path, [callback], steps=2)
+    trainer.train()
+    assert [row["step"] for row in trainer.state.log_history if "coupling/score_k2_p2" in row] == [0, 2]
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(CouplingError, match="every is 0"):
+        CouplingCallback(PROBES, every=0)
+    trainer = plain_trainer(tmp_path)
+    CouplingCallback(PROBES, k=99).attach(trainer)
+    with pytest.raises(CouplingError, match="99, but must be"):
+        trainer.train()
+    with pytest.raises(CouplingError, match="no tokenizer"):
+        CouplingCallback(PROBES, k=2).measure(make_policy())

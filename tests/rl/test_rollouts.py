@@ -1,0 +1,59 @@
+"""Rollouts from another policy: what they sample from, how old it is, and that the objective sees it."""
+
+import pytest
+import torch
+from coupling.analyses.rl_rollouts import BehaviourPolicy, round_weights
+from small import make_policy
+from test_trainer import logged, make_trainer
+
+
+def scored(model, ids, completion, temperature):
+    sequence = torch.tensor([[*ids, *completion]])
+    logprobs = torch.log_softmax(model(sequence).logits[0].float() / temperature, dim=-1)
+    return [float(logprobs[len(ids) - 1 + i, token].detach()) for i, token in enumerate(completion)]
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.5}, {"bits": 3, "temperature": 0.7}])
+def test_log_probabilities_are_those_of_the_policy_that_sampled(options, tmp_path):
+    trainer = make_trainer(tmp_path)
+    rollouts = BehaviourPolicy(max_new_tokens=5, **options)
+    rows = rollouts(["a b", "c", "d e f"], trainer)
+    sampler = make_policy().eval()
+    if "bits" in options:
+        round_weights(sampler, options["bits"])
+    for ids, completion, logprobs in zip(*rows.values(), strict=True):
+        expected = scored(sampler, ids, completion, options.get("temperature", 1.0))
+        assert logprobs == pytest.approx(expected, abs=1e-4)
+        assert 1 not in completion[:-1]  # nothing after the end
+
+
+def test_age_counts_updates(tmp_path):
+    trainer, rollouts = make_trainer(tmp_path), BehaviourPolicy(age=2)
+    weight = next(trainer.model.parameters())
+    seen = []
+    for update in range(5):
+        with torch.no_grad():
+            weight.fill_(update)
+        seen.append(float(next(rollouts._sampler(trainer.model).parameters()).flatten()[0]))
+    assert seen == [0, 0, 0, 1, 2]
+
+
+def test_rounding_to_8_bits_moves_each_weight_by_half_a_step_at_most():
+    model = make_policy()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    after = round_weights(make_policy()).state_dict()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            step = before[f"{name}.weight"].abs().amax(dim=1, keepdim=True) / 127
+            moved = (after[f"{name}.weight"] - before[f"{name}.weight"]).abs()
+            assert (moved <= 0.501 * step).all()
+            assert moved.max() > 0
+    assert torch.equal(after["model.embed_tokens.weight"], before["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize(("options", "sees"), [({}, False), ({"temperature": 2.0}, True), ({"bits": 3}, True)])
+def test_the_objective_sees_the_mismatch(options, sees, tmp_path):
+    trainer = make_trainer(tmp_path, rollout_func=BehaviourPolicy(max_new_tokens=6, **options), max_steps=1)
+    trainer.train()
+    (ess,) = logged(trainer, "p3o/ess")
+    assert (ess < 0.9995) == sees

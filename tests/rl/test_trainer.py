@@ -1,0 +1,219 @@
+"""P3OTrainer on TRL: the loss of a whole batch however it is split, what is logged, and what is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small import count_a, make_policy, make_prompts, make_tokenizer
+
+from coupling.rl import P3OConfig, P3OTrainer, p3o_loss
+
+
+def make_trainer(folder, policy=None, callbacks=None, rollout_func=None, **options):
+    settings = {
+        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 2,
+        "learning_rate": 1e-2, "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True,
+        "bf16": False, "seed": 3, "disable_tqdm": True, "gradient_checkpointing": False,
+    } | options  # fmt: skip
+    return P3OTrainer(
+        policy or make_policy(), reward_funcs=count_a, args=P3OConfig(output_dir=str(folder), **settings),
+        train_dataset=make_prompts(), processing_class=make_tokenizer(), callbacks=callbacks, rollout_func=rollout_func,
+    )  # fmt: skip
+
+
+def weights(trainer):
+    return torch.cat([p.detach().reshape(-1) for p in trainer.model.parameters()])
+
+
+def logged(trainer, name):
+    return [row[name] for row in trainer.state.log_history if name in row]
+
+
+def test_micro_batches_train_as_one_batch_does(tmp_path):
+    # two updates on the same rollouts: the second one's ratios differ from 1, and from micro-batch to micro-batch
+    whole = make_trainer(tmp_path / "a", num_iterations=2, max_steps=4)
+    whole.train()
+    split = make_trainer(tmp_path / "b", num_iterations=2, max_steps=4, per_device_train_batch_size=2,
+                         gradient_accumulation_steps=4)  # fmt: skip
+    split.train()
+    first, second = logged(whole, "p3o/ess"), logged(split, "p3o/ess")
+    assert first[0] == 1
+    assert min(first) < 0.999
+    assert second == pytest.approx(first, rel=1e-4)
+    moved = (weights(whole) - weights(make_trainer(tmp_path / "c"))).abs().max()
+    assert (weights(whole) - weights(split)).abs().max() < 1e-3 * moved
+
+
+def test_what_is_logged(tmp_path):
+    trainer = make_trainer(tmp_path, num_iterations=2, max_steps=2)
+    trainer.train()
+    for name in ("ess", "kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05",
+                 "ratio_q50", "ratio_q95"):  # fmt: skip
+        assert len(logged(trainer, f"p3o/{name}")) == 2, name
+    low, middle, high, most = (logged(trainer, f"p3o/ratio_{name}")[1] for name in ("q05", "q50", "q95", "max"))
+    assert low <= middle <= high <= most
+    assert logged(trainer, "entropy")[0] > 0
+    assert len(logged(trainer, "reward")) == 1  # TRL logs it when it generates
+
+
+def fixed_inputs(rows=8, tokens=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.rand(rows, tokens, generator=generator) < 0.8).long()
+    return {
+        "prompt_ids": torch.randint(2, 10, (rows, 2), generator=generator),
+        "prompt_mask": torch.ones(rows, 2, dtype=torch.long),
+        "completion_ids": torch.randint(2, 10, (rows, tokens), generator=generator),
+        "completion_mask": mask,
+        "advantages": torch.randn(rows, generator=generator),
+        "old_per_token_logps": -2 + 0.5 * torch.randn(rows, tokens, generator=generator),
+    }
+
+
+def loss_and_gradient(trainer, inputs):
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, inputs)
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.reshape(-1) for p in trainer.model.parameters()])
+
+
+def completion_logprobs(trainer, inputs):
+    """Computed again, without the trainer."""
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+    seen = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+    logprobs = torch.log_softmax(trainer.model(ids, attention_mask=seen).logits[:, 1:-1].float(), dim=-1)
+    return logprobs.gather(-1, inputs["completion_ids"][..., None])[..., 0]
+
+
+def test_the_trainer_s_loss_is_the_objective_s(tmp_path):
+    trainer, inputs = make_trainer(tmp_path), fixed_inputs()
+    loss, gradient = loss_and_gradient(trainer, inputs)
+    logprobs, old, mask = completion_logprobs(trainer, inputs), inputs["old_per_token_logps"], inputs["completion_mask"]
+    expected, metrics = p3o_loss(logprobs, old, inputs["advantages"], mask)
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4)
+    trainer.model.zero_grad()
+    expected.backward()
+    wanted = torch.cat([p.grad.reshape(-1) for p in trainer.model.parameters()])
+    assert torch.allclose(gradient, wanted, atol=1e-5)
+    assert trainer._metrics["train"]["p3o/ess"] == [pytest.approx(metrics["ess"], rel=1e-4)]
+
+
+def test_another_engine_s_log_probabilities_are_the_behaviour_policy_s(tmp_path):
+    trainer, inputs = make_trainer(tmp_path), fixed_inputs()
+    sampled = inputs["old_per_token_logps"] - 0.7 * torch.rand(8, 5)
+    sampled[2, 1] = torch.nan  # the engine could not score it
+    with_engine, _ = loss_and_gradient(trainer, inputs | {"sampling_per_token_logps": sampled})
+    known = torch.where(sampled.isnan(), inputs["old_per_token_logps"], sampled)
+    as_old, _ = loss_and_gradient(trainer, inputs | {"old_per_token_logps": known})
+    without, _ = loss_and_gradient(trainer, inputs)
+    assert float(with_engine) == float(as_old)
+    assert float(with_engine) != float(without)
+
+
+def test_rollouts_of_a_rollout_function_bring_their_own_log_probabilities(tmp_path):
+    def rollout(prompts, trainer):
+        ids = trainer.processing_class(prompts)["input_ids"]
+        completions = [[2, 3, 4, 1] for _ in prompts]
+        logprobs = [[[-0.5 - 0.4 * (i % 2)] for i in range(4)] for _ in prompts]
+        return {"prompt_ids": ids, "completion_ids": completions, "logprobs": [[x[0] for x in row] for row in logprobs]}
+
+    trainer = make_trainer(tmp_path, rollout_func=rollout, max_steps=1)
+    trainer.train()
+    assert logged(trainer, "p3o/ess")[0] < 0.999
+
+
+def test_tool_tokens_and_empty_batches_do_not_count(tmp_path):
+    trainer, inputs = make_trainer(tmp_path), fixed_inputs()
+    tools = torch.ones(8, 5, dtype=torch.long)
+    tools[:, 3:] = 0
+    loss, _ = loss_and_gradient(trainer, inputs | {"tool_mask": tools})
+    mask = inputs["completion_mask"] * tools
+    logprobs = completion_logprobs(trainer, inputs)
+    expected, _ = p3o_loss(logprobs, inputs["old_per_token_logps"], inputs["advantages"], mask)
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-4)
+    loss, gradient = loss_and_gradient(trainer, inputs | {"completion_mask": torch.zeros(8, 5, dtype=torch.long)})
+    assert float(loss) == 0
+    assert (gradient == 0).all()
+
+
+def test_beta_adds_trl_s_reference_kl(tmp_path):
+    trainer, inputs = make_trainer(tmp_path), fixed_inputs()
+    plain, _ = loss_and_gradient(trainer, inputs)
+    reference = inputs["old_per_token_logps"] + 0.3
+    trainer.beta = 0.5
+    loss, _ = loss_and_gradient(trainer, inputs | {"ref_per_token_logps": reference})
+    difference = reference - completion_logprobs(trainer, inputs).detach()
+    kl = (torch.exp(difference) - difference - 1)[inputs["completion_mask"].bool()].mean()
+    assert float(loss - plain) == pytest.approx(0.5 * float(kl), rel=1e-4)
+
+
+RANK = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from pathlib import Path
+from test_trainer import fixed_inputs, loss_and_gradient, make_trainer
+rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+trainer = make_trainer(Path(sys.argv[2]) / f"rank{rank}", per_device_train_batch_size=4)
+assert trainer.accelerator.num_processes == world == 2
+rows = slice(4 * rank, 4 * rank + 4)
+inputs = {name: value[rows] for name, value in fixed_inputs().items()}
+loss, gradient = loss_and_gradient(trainer, inputs)
+torch.distributed.all_reduce(loss)
+torch.distributed.all_reduce(gradient)
+if rank == 0:
+    torch.save((loss / world, gradient / world, trainer._metrics["train"]["p3o/ess"]), sys.argv[3])
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_ranks_give_the_loss_and_gradient_of_one(tmp_path):
+    here, out = str(Path(__file__).parent), tmp_path / "out.pt"
+    (tmp_path / "rank.py").write_text(RANK)
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "rank.py",
+         here, tmp_path, out],
+        check=True, timeout=300,
+    )  # fmt: skip
+    loss, gradient, ess = torch.load(out)
+    trainer = make_trainer(tmp_path / "one")
+    expected, wanted = loss_and_gradient(trainer, fixed_inputs())
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert torch.allclose(gradient, wanted, atol=1e-6)
+    assert ess == pytest.approx(trainer._metrics["train"]["p3o/ess"])
+
+
+@pytest.mark.parametrize(("option", "said"), [
+    ({"epsilon": 0.3}, "epsilon = 0.3 means nothing in P3O: P3O has no clip range"),
+    ({"epsilon_high": 0.3}, "no clip range"),
+    ({"delta": 2.0}, "no clip range"),
+    ({"loss_type": "grpo"}, "P3O is the loss"),
+    ({"importance_sampling_level": "sequence"}, "those of tokens"),
+    ({"vllm_importance_sampling_clip_max": 1.5}, "already answers for the mismatch"),
+    ({"entropy_coef": 0.1}, "no entropy term"),
+    ({"gradient_accumulation_steps": 2, "steps_per_generation": 1}, "make the latter a multiple"),
+])  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(option, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        make_trainer(tmp_path, **option)
+
+
+def test_a_grpo_config_is_refused(tmp_path):
+    from trl import GRPOConfig
+
+    config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none")
+    with pytest.raises(TypeError, match="takes a P3OConfig, and was given GRPOConfig"):
+        P3OTrainer(make_policy(), reward_funcs=count_a, args=config, train_dataset=make_prompts(),
+                   processing_class=make_tokenizer())  # fmt: skip
+
+
+@pytest.mark.slow
+def test_loss_falls_and_reward_rises(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=40, per_device_train_batch_size=16, num_generations=8,
+                           learning_rate=5e-3)  # fmt: skip
+    trainer.train()
+    reward = logged(trainer, "reward")
+    assert sum(reward[-5:]) / 5 > sum(reward[:5]) / 5 + 1

@@ -1,0 +1,68 @@
+"""The numbers that the README reports of correlations are those that its commands print."""
+
+import re
+from pathlib import Path
+
+import pytest
+from coupling.analyses.correlate import correlate
+from coupling.analyses.family_table import family_table
+from coupling.analyses.published import correlate_published
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    """The cells of the tables under a heading."""
+    section = README.split(f"### {heading}\n", 1)[1].split("\n## ", 1)[0].split("\n### ", 1)[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows if not set("".join(row)) <= {"-"}]
+
+
+def test_the_published_points():
+    header, cells = rows_of("The published points")
+    (one,) = correlate_published(resamples=19)["results"]
+    r2 = {row["name"]: f"{row['r2']:.3f}" for row in one["predictors"]}
+    assert dict(zip(header[1:], cells[1:], strict=True)) == {name: r2[name] for name in header[1:]}
+    joint = one["joint"][0]
+    own, size = joint["terms"]
+    text = re.sub(r"\s+", " ", README)
+    for stated in (
+        f"reach {joint['r2']:.3f}", f"p = {own['p']:.3f} beyond size", f"p = {size['p']:.3f} beyond coupling",
+        f"(variance inflation {own['vif']:.1f})", f"falls to {one['leave_one_family_out']['lowest']:.3f}",
+        f"margin is {float(r2['coupling']) - float(r2['log parameters']):.3f}",
+    ):  # fmt: skip
+        assert stated in text, stated
+
+
+def test_the_family():
+    result = correlate(family_table(), benchmarks=["exact match", "bits per byte"], resamples=19)
+    exact, bits = result["results"]
+    pearson = {}
+    for row in result["measures"]:
+        pearson[row["benchmark"], row["measure"]] = row["pearson"]
+    for one in (exact, bits):
+        pearson |= {(one["benchmark"], row["name"]): row["pearson"] for row in one["predictors"]}
+    header, *rows = rows_of("Models made here")
+    assert header[1:] == ["exact match", "bits per byte"]
+    within = {f"{row['value']:g}": row for row in exact["within"]}, {f"{row['value']:g}": row for row in bits["within"]}
+    checked = 0
+    for name, *cells in rows:
+        if name == "steps":
+            continue
+        for benchmark, apart, cell in zip(header[1:], within, cells, strict=True):
+            if name in apart:
+                assert cell == f"{apart[name]['pearson']:+.2f} ({apart[name]['pearson_p']:.2f})"
+            else:
+                assert cell == f"{pearson[benchmark, name]:+.2f}"
+            checked += 1
+    assert checked >= 20
+    text = re.sub(r"\s+", " ", README)
+    assert f"It took {family_table().frame['seconds'].sum() / 2 / 60:.0f} minutes on 2 shared cores" in text
+    for one in (exact, bits):
+        term = one["joint"][1]["terms"][0]
+        assert f"{term['partial']:+.2f} with {one['benchmark']} (p = {term['p']:.2f})" in text
+
+
+@pytest.mark.parametrize("command", ["--published", "--family"])
+def test_the_commands_are_named(command):
+    assert f"coupling correlate {command}" in README
