@@ -99,7 +99,7 @@ class RunConfig:
 
     data: DataConfig
     model: str = TASK_MODEL
-    objective: str = "grpo"
+    objective: str = "p3o"
     reward: tuple[str, ...] = ("exact",)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     trainer: dict[str, Any] = field(default_factory=dict)

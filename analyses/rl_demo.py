@@ -2,7 +2,7 @@
 
 from coupling.analyses.rl_config import ProbeConfig, RunConfig, from_mapping
 
-OBJECTIVE = "grpo"
+OBJECTIVE = "p3o"
 SEEDS = 3
 STEPS = 100
 

@@ -92,7 +92,7 @@ def columns_of(logs: Mapping[str, Any], k: int) -> Row:
 
     Args:
         logs: names with slashes and numbers.
-        k: the K whose score, chance, excess and drift have columns of their own (at p = 2).
+        k: the K whose score, chance and excess have columns of their own (at p = 2).
     """
     scored = {f"coupling/{what}_k{k}_p2": what for what in ("score", "chance", "excess", "mismatch_to_initial")}
     row: Row = {}

@@ -74,7 +74,7 @@ def _brackets(generator: random.Random) -> Example:
 
 TASKS = {
     "addition": Task("addition", _addition, longest=9, warm_steps=350, warm_noise=0.0),
-    "brackets": Task("brackets", _brackets, longest=20, warm_steps=250, warm_noise=0.65),
+    "brackets": Task("brackets", _brackets, longest=20, warm_steps=150, warm_noise=0.4),
 }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +45,7 @@ def configured(model, tmp_path, monkeypatch):
     def config(trainer=(), **changes):
         content = {
             "model": model,
+            "objective": "grpo",
             "data": {"task": "brackets"},
             "probe": {"every": 0},
             "trainer": SMALL | dict(trainer),
@@ -151,10 +151,6 @@ def test_what_is_logged_goes_to_its_column(tmp_path):
     assert read.reward.isna().tolist() == [True, False]
 
 
-needs_callback = pytest.mark.skipif(find_spec("coupling.rl") is None, reason="needs coupling.rl")
-
-
-@needs_callback
 def test_coupling_is_measured_through_a_run(configured):
     plain = run(configured(trainer={"max_steps": 4}), "plain")
     probed = run(configured(trainer={"max_steps": 4}, probe={"every": 2, "k": [4, 8], "count": 2}), "probed")
@@ -163,20 +159,19 @@ def test_coupling_is_measured_through_a_run(configured):
     assert measured[0]["mismatch_to_initial"] == pytest.approx(0, abs=1e-6)
     assert measured[4]["mismatch_to_initial"] > measured[0]["mismatch_to_initial"]
     for row in measured.values():
-        assert row["excess"] == pytest.approx((row["score"] - row["chance"]) / (1 - row["chance"]), abs=1e-6)
+        assert row["excess"] == pytest.approx((row["score"] - row["chance"]) / (1 - row["chance"]), abs=1e-4)
         assert "coupling/score_k8_p2" in row
     assert [row["reward"] for row in probed if row["step"]] == [row["reward"] for row in plain]
     assert [row["loss"] for row in probed if row["step"]] == [row["loss"] for row in plain]
 
 
-@needs_callback
 def test_p3o_logs_its_sample_size(configured):
     rows = run(configured(objective="p3o"), "out")
     assert all(0 < row["ess"] <= 1 and row["kl"] >= 0 for row in rows)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["grpo", pytest.param("p3o", marks=needs_callback)])
+@pytest.mark.parametrize("objective", ["grpo", "p3o"])
 def test_the_demonstrations_reward_rises_over_its_seeds(objective, tmp_path):
     rows = run(demo_config(objective, probe=ProbeConfig(every=0)), tmp_path / "out", seeds=range(SEEDS))
     for seed in range(SEEDS):
