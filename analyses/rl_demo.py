@@ -35,7 +35,8 @@ def demo_config(
             "num_generations": 8,
             "max_completion_length": 6,
             "learning_rate": 3e-4,
-            "lr_scheduler_type": "constant",
+            "lr_scheduler_type": "constant_with_warmup",
+            "warmup_steps": STEPS // 5,
         },
     }, "the demonstration")  # fmt: skip
     return replace(config, probe=probe or ProbeConfig(every=STEPS // 10, k=(10,), count=8))

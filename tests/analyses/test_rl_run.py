@@ -127,7 +127,7 @@ def test_refusals_before_anything_is_trained(configured, tmp_path):
     with pytest.raises(CouplingError, match=r"no checkpoint in \./nowhere"):
         run(configured(model="./nowhere"), "a")
     with pytest.raises(CouplingError, match="do not go together"):
-        run(configured(trainer={"num_generations": 3}), "b")
+        run(configured(trainer={"num_generations": 3}), "a")  # what failed before its first step is not in the way
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").write_text("mine")
     with pytest.raises(CouplingError, match="holds other files"):
