@@ -13,26 +13,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from coupling.analyses.rl_table import SUMMARY, TABLE, Row, RunTable, columns_of, prepare_folder
 
-from coupling.blocks import find_blocks
-from coupling.comparison import compare, factor
 from coupling.errors import CouplingError
-from coupling.load import TOKENIZER_FILES, Checkpoint, load, tokenize
-from coupling.metrics import mismatch
+from coupling.load import TOKENIZER_FILES, load, tokenize
 from coupling.prompts import Prompts
+from coupling.rl import CouplingCallback
 from coupling.settings import Settings
 from coupling.store import write_atomically
-from coupling.svd import SingularTriplets
-from coupling.trajectory import record_blocks
 from coupling.version import __version__
 
 TRL_NAME = re.compile(r"checkpoint-(\d+)")
 FEYNRL_NAME = re.compile(r"iter(\d+)_v(\d+)")
 FEYNRL_STATE, FEYNRL_MARKER = "training_state.json", "CHECKPOINT_COMPLETE"
 TRL_STATE = "trainer_state.json"
-NORM = 2
 
 Progress = Callable[[int, int, str], None]
 """Called with (checkpoints measured, checkpoints in all, the name of the one at hand)."""
@@ -145,8 +139,8 @@ def measure_checkpoints(
     Args:
         folder: see ``find_checkpoints``.
         prompts: texts measured at every checkpoint.
-        k: numbers of top singular vectors; the first gives the columns ``score``, ``chance``, ``excess`` and
-            ``mismatch_to_initial``.
+        k: numbers of top singular vectors; the first gives the columns ``score``, ``chance`` and ``excess``,
+            the largest ``mismatch_to_initial``.
         seed: of every random draw of the measurement.
         out: folder for ``table.csv``, written after each checkpoint, and ``run.json``.
         overwrite: replace a run that is there.
@@ -168,7 +162,7 @@ def measure_checkpoints(
             raise CouplingError(f"--out is the folder of the checkpoints, {folder}; choose another")
         prepare_folder(place, overwrite=overwrite)
     table = RunTable(None if place is None else place / TABLE, Path(folder).expanduser().resolve().name)
-    initial: list[list[SingularTriplets]] | None = None
+    probe: CouplingCallback | None = None
     logged = _logged(found[-1].folder, first_k)
     for index, item in enumerate(found):
         if progress is not None:
@@ -178,72 +172,18 @@ def measure_checkpoints(
         except CouplingError as error:
             skipped.append(Skipped(item.folder, str(error)))
             continue
-        values, triplets = probe(checkpoint, prompts.texts, settings, initial)
-        if initial is None:
-            initial = triplets
-        row = columns_of(values, first_k) | {
-            "mismatch_to_initial": values[f"coupling/mismatch_to_initial_k{first_k}_p{NORM}"]
-        }
-        table.update(None, item.step, logged.get(item.step, {}) | row)
+        if (
+            probe is None
+        ):  # the same measurement as through a run, and the first checkpoint in the initial policy's place
+            probe = CouplingCallback(tokenize(checkpoint, prompts.texts), k=settings.k, seed=seed)
+        values = probe.measure(checkpoint.model)
+        table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first_k))
         table.write()
         _summarize(place, folder, prompts, settings, found, skipped, finished=False)
-    if initial is None:
+    if probe is None:
         raise CouplingError("; ".join(f"{item.folder.name}: {item.reason}" for item in skipped))
     _summarize(place, folder, prompts, settings, found, skipped, finished=True)
     return table.rows(), skipped
-
-
-def probe(
-    checkpoint: Checkpoint, texts: list[str], settings: Settings, initial: list[list[SingularTriplets]] | None = None
-) -> tuple[dict[str, float], list[list[SingularTriplets]]]:
-    """Coupling of one model on prompts, and how far each block is from the same block of an earlier model.
-
-    Args:
-        checkpoint: the model and its tokenizer.
-        texts: the prompts; measured at their last token.
-        settings: of kind depth.
-        initial: singular triplets of the earlier model by prompt and block; None if this model is the first.
-
-    Returns:
-        For every K ``coupling/score_kK_p2`` (as ``coupling.score`` has it), ``coupling/chance_kK_p2``,
-        ``coupling/excess_kK_p2`` and ``coupling/mismatch_to_initial_kK_p2``: the mismatch of this model's Jacobians
-        in the singular frames of the earlier one's, block by block, averaged over blocks and prompts. And this
-        model's triplets.
-    """
-    _, modules = find_blocks(checkpoint.model)
-    all_triplets: list[list[SingularTriplets]] = []
-    levels: list[np.ndarray] = []  # a prompt: (mismatch, chance) by k
-    drifts: list[np.ndarray] = []
-    apart = ~np.eye(len(modules), dtype=bool)
-    for index, inputs in enumerate(tokenize(checkpoint, texts)):
-        recording = record_blocks(checkpoint.model, modules, inputs)
-        if settings.k[-1] > recording.width or len(modules) < 2:
-            raise CouplingError(
-                f"K is {settings.k[-1]} and the model has {len(modules)} blocks of width {recording.width}: it "
-                "needs at least two blocks, and K no more than their width"
-            )
-        last = recording.n_tokens - 1
-        factored = [factor(recording.jacobian(block, last), settings, compared=len(modules))
-                    for block in range(len(modules))]  # fmt: skip
-        compared = compare(factored, factored, settings.k)
-        levels.append(np.stack([compared[name][:, NORM - 1][:, apart].mean(-1) for name in ("mismatch", "chance")]))
-        all_triplets.append([item.triplets for item in factored])
-        frames = all_triplets[-1] if initial is None else initial[index]
-        drift = np.empty((len(settings.k), len(modules)))
-        for block, (now, before) in enumerate(zip(factored, frames, strict=True)):
-            images = now.operator.matmat(before.right).cpu().double()
-            projection = (before.left.mT @ images).numpy()
-            values = now.triplets.values.numpy()
-            drift[:, block] = [mismatch(projection, values, k=k, norm=NORM) for k in settings.k]
-        drifts.append(drift.mean(-1))
-    measured, chance = np.mean(levels, axis=0)
-    result: dict[str, float] = {}
-    for place, k in enumerate(settings.k):
-        result[f"coupling/score_k{k}_p{NORM}"] = float(1 - measured[place])
-        result[f"coupling/chance_k{k}_p{NORM}"] = float(1 - chance[place])
-        result[f"coupling/excess_k{k}_p{NORM}"] = float((chance[place] - measured[place]) / chance[place])
-        result[f"coupling/mismatch_to_initial_k{k}_p{NORM}"] = float(np.mean(drifts, axis=0)[place])
-    return result, all_triplets
 
 
 def _logged(last: Path, k: int) -> dict[int, Row]:

@@ -99,7 +99,7 @@ class RunConfig:
 
     data: DataConfig
     model: str = TASK_MODEL
-    objective: str = "grpo"
+    objective: str = "p3o"
     reward: tuple[str, ...] = ("exact",)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -195,9 +195,7 @@ def _checked(kind: type, content: Any, prefix: str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         known = ", ".join(item.name for item in fields(kind))
         raise CouplingError(f"{prefix.rstrip('.') or 'the file'} does not hold a mapping with the keys {known}")
-    types = {item.name: getattr(item.type, "__name__", str(item.type)) if isinstance(item.type, type)
-             and item.type in (str, int, bool, DataConfig, ProbeConfig) else str(item.type).replace("typing.", "")
-             for item in fields(kind)}  # fmt: skip
+    types = {item.name: _type_name(item.type) for item in fields(kind)}
     for name, value in content.items():
         if name not in types:
             raise CouplingError(
@@ -210,6 +208,11 @@ def _checked(kind: type, content: Any, prefix: str) -> dict[str, Any]:
         if wrong or (isinstance(value, (list, tuple)) and not all(_is(element, wanted) for element in elements)):
             raise CouplingError(f"{prefix}{name} is {value!r}, but must be {words}")
     return dict(content)
+
+
+def _type_name(kind: Any) -> str:
+    """As it is written in the class, such as ``str | None``."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:

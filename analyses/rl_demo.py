@@ -2,7 +2,7 @@
 
 from coupling.analyses.rl_config import ProbeConfig, RunConfig, from_mapping
 
-OBJECTIVE = "grpo"
+OBJECTIVE = "p3o"
 SEEDS = 3
 STEPS = 100
 
@@ -31,11 +31,12 @@ def demo_config(
         "seed": seed,
         "trainer": {
             "max_steps": STEPS,
-            "per_device_train_batch_size": 256,
+            "per_device_train_batch_size": 128,
             "num_generations": 8,
             "max_completion_length": 6,
             "learning_rate": 3e-4,
-            "lr_scheduler_type": "constant",
+            "lr_scheduler_type": "constant_with_warmup",
+            "warmup_steps": STEPS // 5,
         },
     }, "the demonstration")  # fmt: skip
     return replace(config, probe=probe or ProbeConfig(every=STEPS // 10, k=(10,), count=8))

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, trainer_settings
 from coupling.analyses.rl_table import MODEL, SUMMARY, TABLE, TRAINER, Recorder, Row, RunTable, diverged, prepare_folder
+from coupling.analyses.rl_warm_start import one_thread
 
 from coupling.errors import CouplingError
 from coupling.load import is_local
@@ -81,7 +83,9 @@ def run(
             place = f"seed-{seed}" if len(chosen) > 1 else ""
             arguments = settings | {"seed": seed, "output_dir": str(out / TRAINER / place)}
             trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, rollout_func)
-            _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)))
+            small = config.model == TASK_MODEL and not torch.accelerator.is_available()
+            with one_thread() if small else nullcontext():
+                _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)))
             if config.save:
                 trainer.save_model(str(out / MODEL / place))
         ending = {"finished": True}

@@ -36,7 +36,8 @@ LOGGED = {
 """What the trainer logs, and the column that it goes to."""
 KEPT = ("p3o/", "coupling/", "rewards/")
 """Other logged numbers that keep their names as columns."""
-FINITE = ("loss", "grad_norm", "reward")
+FINITE = {"loss": "the loss", "grad_norm": "the gradient's norm", "reward": "the mean reward"}
+"""What a run cannot go on without, and its name in a message."""
 
 Row = dict[str, Any]
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -94,7 +95,7 @@ def columns_of(logs: Mapping[str, Any], k: int) -> Row:
         logs: names with slashes and numbers.
         k: the K whose score, chance and excess have columns of their own (at p = 2).
     """
-    scored = {f"coupling/{what}_k{k}_p2": what for what in ("score", "chance", "excess")}
+    scored = {f"coupling/{what}_k{k}_p2": what for what in ("score", "chance", "excess", "mismatch_to_initial")}
     row: Row = {}
     for key, value in logs.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -131,9 +132,9 @@ class Recorder(TrainerCallback):
             return
         row = self.table.update(self.seed, state.global_step, values)
         self.table.write()
-        for name in FINITE:
+        for name, words in FINITE.items():
             if name in values and not math.isfinite(values[name]):
-                raise diverged(state.global_step, f"{name.replace('_', ' of ')} is {values[name]}")
+                raise diverged(state.global_step, f"{words} is {values[name]}")
         if self.progress is not None and "loss" in values:
             self.progress(state.global_step, state.max_steps, row)
 
@@ -157,10 +158,10 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
         entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
         if entries and SUMMARY not in entries:
             raise CouplingError(f"the folder {folder} holds other files and no run; choose another")
-        if entries and not overwrite:
-            raise CouplingError(f"the folder {folder} exists and holds a run; give --overwrite to replace it")
-        if entries and TABLE not in entries and "run.nc" in entries:
+        if "run.nc" in entries:
             raise CouplingError(f"the folder {folder} holds a run of coupling analyze; choose another")
+        if TABLE in entries and not overwrite:  # a run that failed before its first step left nothing to lose
+            raise CouplingError(f"the folder {folder} exists and holds a run; give --overwrite to replace it")
         for name in (TABLE, SUMMARY):
             (folder / name).unlink(missing_ok=True)
         for name in (TRAINER, MODEL):

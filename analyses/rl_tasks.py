@@ -73,7 +73,7 @@ def _brackets(generator: random.Random) -> Example:
 
 
 TASKS = {
-    "addition": Task("addition", _addition, longest=9, warm_steps=350, warm_noise=0.0),
+    "addition": Task("addition", _addition, longest=9, warm_steps=650, warm_noise=0.0),
     "brackets": Task("brackets", _brackets, longest=20, warm_steps=150, warm_noise=0.4),
 }
 

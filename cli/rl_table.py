@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+HEADINGS = {"mismatch_to_initial": "to initial"}
+PRINTED = ("reward", "ess", "kl", "score", "chance", "excess", "mismatch_to_initial")
 SHOWN = ("reward", "ess", "kl", "score", "chance", "excess", "mismatch_to_initial", "loss", "completion_length")
 
 Row = Mapping[str, Any]
@@ -22,11 +24,11 @@ def summarize_rows(rows: Sequence[Row]) -> dict[str, Any]:
 def print_rows(rows: Sequence[Row], console: Console) -> None:
     """First, middle and last steps of every seed, and how the reward went."""
     groups = _by_seed(rows)
-    held = [name for name in SHOWN if any(_finite(row.get(name)) is not None for row in rows)]
+    held = [name for name in PRINTED if any(_finite(row.get(name)) is not None for row in rows)]
     several = len(groups) > 1
     table = Table(box=box.SIMPLE_HEAD)
     for column in (*(["seed"] if several else []), "step", *held):
-        table.add_column(column.replace("_", " "), justify="right")
+        table.add_column(HEADINGS.get(column, column), justify="right")
     for group in groups:
         for row in _few(group):
             cells = [percent(_finite(row.get(name))) if name == "excess" else number(_finite(row.get(name)))

@@ -1,0 +1,136 @@
+"""What a run may be asked for, and the one line for everything else."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from coupling.analyses.rl_config import from_mapping, read_config, trainer_settings
+from coupling.analyses.rl_data import read_rows
+from coupling.analyses.rl_demo import demo_config
+from coupling.analyses.rl_rewards import find_reward, watched
+from trl import GRPOConfig
+
+from coupling import CouplingError
+
+DATA = {"data": {"task": "addition"}}
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_valid(path):
+    config = read_config(path)
+    assert set(trainer_settings(config, GRPOConfig, accelerator=True)) >= {"max_steps", "learning_rate"}
+    assert [find_reward(name) for name in config.reward]
+    assert {path.name for path in EXAMPLES} == {"addition.yaml", "gsm8k.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ([], ["does not hold a mapping", "objective"]),
+        ({}, ["there is no data"]),
+        (DATA | {"objektive": "grpo"}, ["no key objektive", "did you mean objective?", "known: data"]),
+        ({"data": {"task": "addition", "colour": 1}}, ["no key data.colour", "known: task"]),
+        ({"data": {"task": "addition", "file": "x.csv"}}, ["exactly one of", "task, file"]),
+        (DATA | {"probe": {"every": "often"}}, ["probe.every is 'often'", "whole number"]),
+        (DATA | {"probe": {"every": True}}, ["probe.every is True"]),
+        (DATA | {"probe": {"k": [0]}}, ["probe.k"]),
+        (DATA | {"objective": "ppo"}, ["'ppo'", "p3o, grpo, dapo, cispo"]),
+        (DATA | {"reward": []}, ["names no function"]),
+        (DATA | {"reward": [3]}, ["reward is [3]"]),
+        (DATA | {"seed": -1}, ["seed is -1"]),
+        (DATA | {"trainer": "fast"}, ["trainer is 'fast'", "a mapping"]),
+        ({"data": {"file": "x.csv"}}, ["data names no task"]),
+        ({"data": {"task": "addition", "system": "Add."}}, ["data.system belongs to"]),
+    ],
+)
+def test_refusals(content, parts):
+    with pytest.raises(CouplingError) as refusal:
+        from_mapping(content, "run.yaml")
+    for part in ("run.yaml: ", *parts):
+        assert part in str(refusal.value)
+
+
+def test_trainer_settings_are_checked_against_trl():
+    def settings(**trainer):
+        return trainer_settings(from_mapping(DATA | {"trainer": trainer}), GRPOConfig, accelerator=False)
+
+    assert settings(learning_rate=1e-3)["learning_rate"] == 1e-3
+    assert settings()["use_cpu"] is True
+    with pytest.raises(CouplingError, match=r"trainer\.learning_rat \(did you mean learning_rate\?\).*max_steps"):
+        settings(learning_rat=1e-3)
+    with pytest.raises(CouplingError, match=r"trainer\.loss_type cannot be set: objective chooses it"):
+        settings(loss_type="grpo")
+
+
+def test_yaml_that_is_none(tmp_path):
+    path = tmp_path / "run.yaml"
+    with pytest.raises(CouplingError, match="cannot read"):
+        read_config(path)
+    path.write_text("data: [\n")
+    with pytest.raises(CouplingError, match=r"run\.yaml, line 2, is not YAML"):
+        read_config(path)
+
+
+def test_the_demo_takes_every_objective():
+    assert demo_config("cispo").objective == "cispo"
+    assert demo_config(task="addition", seed=4).seed == 4
+
+
+def test_data_from_files_and_chat(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"q": "1+1=", "a": "2", "level": 1}\n{"q": "2+2=", "a": "4", "level": 2}\n')
+    (tmp_path / "rows.csv").write_text("prompt,answer\n1+1=,2\n")
+
+    def rows(**data):
+        return read_rows(from_mapping({"data": data, "model": "m"}).data)
+
+    loaded = rows(file=str(tmp_path / "rows.jsonl"), prompt="q", answer="a", limit=1)
+    assert loaded[:] == {"prompt": ["1+1="], "answer": ["2"], "level": [1]}
+    said = rows(file=str(tmp_path / "rows.csv"), chat=True, system="Add.")[0]["prompt"]
+    assert [message["role"] for message in said] == ["system", "user"]
+    with pytest.raises(CouplingError, match=r"no column 'question'.*data\.prompt.*q, a, level"):
+        rows(file=str(tmp_path / "rows.jsonl"), prompt="question")
+    with pytest.raises(CouplingError, match="there is no file"):
+        rows(file=str(tmp_path / "other.csv"))
+    with pytest.raises(CouplingError, match="cannot load the data set nobody/nothing"):
+        rows(dataset="nobody/nothing")
+    (tmp_path / "empty.csv").write_text('prompt,answer\n" ",2\n')
+    with pytest.raises(CouplingError, match=r"row 0 .* empty prompt"):
+        rows(file=str(tmp_path / "empty.csv"))
+
+
+def test_rewards_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my_scores.py").write_text("def score(completions, **_):\n    return [1.0] * len(completions)\n")
+    Path("broken_scores.py").write_text("import no_such_module\n")
+    assert find_reward("my_scores:score")(["a"]) == [1.0]
+    for name, part in (("nonsense", "exact, number"), ("my_scores:other", "no function other"),
+                       ("broken_scores:score", "ModuleNotFoundError")):  # fmt: skip
+        with pytest.raises(CouplingError, match=part):
+            find_reward(name)
+
+
+@pytest.mark.parametrize(
+    ("returned", "part"),
+    [
+        ([1.0, float("nan")], "returned nan for completion 1"),
+        ([float("inf"), 0], "returned inf for completion 0"),
+        ([1.0], "returned 1 rewards for 2 completions"),
+        ([1.0, None], "returned None for completion 1"),
+        ([1.0, "good"], "returned 'good' for completion 1"),
+        (None, "returned NoneType"),
+    ],
+)
+def test_rewards_that_are_none(returned, part):
+    state = dataclasses.make_dataclass("State", ["global_step"])(6)
+    reward = watched("mine", lambda completions, **_: returned, alone=True)
+    with pytest.raises(CouplingError, match=rf"step 7: the reward mine {part}"):
+        reward(completions=["a", "b"], trainer_state=state)
+
+
+def test_none_is_for_rewards_beside_others_and_empty_completions_stop():
+    reward = watched("mine", lambda completions, **_: [1, None], alone=False)
+    assert reward(completions=["a", ""], trainer_state=None) == [1.0, None]
+    assert reward.__name__ == "mine"
+    with pytest.raises(CouplingError, match="all 2 completions are empty"):
+        reward(completions=["", [{"role": "assistant", "content": " "}]], trainer_state=None)

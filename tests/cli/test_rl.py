@@ -1,0 +1,90 @@
+"""``coupling rl`` as a user meets it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import refused
+from coupling.analyses.rl_warm_start import warm_start
+
+YAML = """
+model: {model}
+objective: grpo
+data:
+  task: brackets
+probe:
+  every: 0
+trainer:
+  max_steps: 3
+  per_device_train_batch_size: 8
+  num_generations: 4
+  max_completion_length: 4
+"""
+
+
+@pytest.fixture
+def run_yaml(tmp_path_factory, tmp_path):
+    model = warm_start("brackets", steps=3, cache=tmp_path_factory.getbasetemp() / "cache")
+    (tmp_path / "run.yaml").write_text(YAML.format(model=model))
+    return "run.yaml"
+
+
+def test_a_run_end_to_end(cli, run_yaml):
+    code, out, err = cli("rl", run_yaml, "--out", "out", "--seeds", 2, "--seed", 5)
+    assert code == 0, err
+    assert "reward" in out
+    assert "seed 6: reward" in out
+    assert "table: out/table.csv" in err
+    assert "coupling plot out/table.csv --kind rl -o rl.png" in err
+    assert pd.read_csv("out/table.csv").seed.tolist() == [5, 5, 5, 6, 6, 6]
+    assert cli("plot", "out/table.csv", "--kind", "rl", "-o", "rl.png")[0] == 0
+    refused(cli("rl", run_yaml, "--out", "out"), "exists and holds a run", "--overwrite")
+    code, out, err = cli("rl", run_yaml, "--out", "out", "--overwrite", "--json", "--objective", "dapo")
+    assert code == 0, err
+    shown = json.loads(out)
+    assert shown["table"] == "out/table.csv"
+    assert shown["seeds"][0]["steps"] == 3
+    assert json.loads(Path("out/run.json").read_text())["config"]["objective"] == "dapo"
+    assert cli("rl", run_yaml, "--out", "quiet", "--quiet") == (0, "", "")
+
+
+def test_a_new_folder_under_runs_by_default(cli, run_yaml, tmp_path):
+    assert cli("rl", run_yaml, "--quiet")[0] == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("rl-grpo-")
+
+
+def test_refusals(cli, run_yaml, tmp_path):
+    refused(cli("rl", "missing.yaml", "--out", "out"), "cannot read missing.yaml")
+    (tmp_path / "wrong.yaml").write_text("data: {task: addition}\ntrainer: {learning_rat: 1}\n")
+    refused(cli("rl", "wrong.yaml", "--out", "out"), "trainer.learning_rat", "did you mean learning_rate?")
+    (tmp_path / "wrong.yaml").write_text("data: {task: addition}\nmodell: x\n")
+    refused(cli("rl", "wrong.yaml", "--out", "out"), "wrong.yaml: there is no key modell", "did you mean model?")
+    (tmp_path / "scores.py").write_text("def bad(completions, **_):\n    return [float('nan')] * len(completions)\n")
+    (tmp_path / "bad.yaml").write_text((tmp_path / run_yaml).read_text() + "reward: scores:bad\n")
+    refused(cli("rl", "bad.yaml", "--out", "out"), "step 1", "scores:bad", "nan")
+    refused(cli("rl", "--from-checkpoints", "nowhere"), "cannot read the folder nowhere")
+
+
+def test_a_reward_that_raises_a_defect_shows_no_traceback(cli, run_yaml, tmp_path):
+    (tmp_path / "scores_two.py").write_text("def bad(completions, **_):\n    raise OSError('disk')\n")
+    (tmp_path / "bad.yaml").write_text((tmp_path / run_yaml).read_text() + "reward: scores_two:bad\n")
+    refused(cli("rl", "bad.yaml", "--out", "out"), "scores_two:bad raised OSError: disk")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["run.yaml", "--demo"], ["--demo", "--from-checkpoints", "x"], ["--demo", "--k", 3],
+        ["--from-checkpoints", "x", "--seeds", 2], ["--demo", "--objective", "ppo"], ["--demo", "--seeds", 0],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_exit_2(cli, arguments):
+    refused(cli("rl", *arguments), "--help", code=2)
+
+
+def test_without_trl_one_line_says_what_to_install(cli, run_yaml, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "trl" else sys)
+    refused(cli("rl", run_yaml, "--out", "out"), "pip install 'block-coupling[rl]'")
