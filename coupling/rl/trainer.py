@@ -167,7 +167,7 @@ class P3OTrainer(GRPOTrainer):
         ratio = policy_ratio(logprobs, behaviour, mask)[counted]
         means = {name: metrics[name] for name in ("kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean")}
         if entropies is not None:
-            means["entropy"] = float(entropies[counted].mean()) if len(ratio) else 0.0
+            means["entropy"] = float(entropies.detach()[counted].mean()) if len(ratio) else 0.0
         device = self.accelerator.device
         weighed = torch.tensor([[*means.values(), 1.0]], dtype=torch.float64, device=device) * len(ratio)
         total = self.accelerator.gather(weighed).sum(dim=0)
