@@ -225,8 +225,9 @@ def _measures(table: Table, benchmark: str, seed: int, resamples: int) -> list[d
         columns = predictors_of(kept, measure)
         row |= {"partial_given_log_parameters": None, "partial_p": None}
         if "log parameters" in columns:
+            held = columns["log parameters"].notna().to_numpy()
             try:
-                fit = statistics.joint_regression(columns[[measure, "log parameters"]], y)
+                fit = statistics.joint_regression(columns.loc[held, [measure, "log parameters"]], y[held])
             except CouplingError:
                 pass
             else:

@@ -77,7 +77,8 @@ def family_table(path: Path | None = None) -> Table:
         raise CouplingError(f"cannot read {path or TABLE}: {error.strerror or error}") from None
     frame = pd.read_csv(io.StringIO(content), index_col="model")
     measures = [name for name in frame.columns if MEASURE.fullmatch(name)]
-    return Table(frame, measures, [name for name in BENCHMARKS if name in frame], default_measure(measures), notes=[
+    benchmarks = [name for name in BENCHMARKS if name in frame]
+    return Table(frame, measures, benchmarks, default_measure(frame, measures), notes=[
         "small Llamas trained on the standard library's source by python -m coupling.analyses.family; families are "
         "shapes, three trainings each; fewer bits per byte are better",
     ], controls=("steps",), within="steps")  # fmt: skip

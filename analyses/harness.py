@@ -42,12 +42,12 @@ def read_harness(path: Path) -> Scores:
                 f"{path} is no lm-evaluation-harness results file: it needs the keys results and model_name"
             )
         contents.append((path, content))
-    contents.sort(key=lambda item: float(item[1].get("date") or 0))
+    contents.sort(key=lambda item: _date(item[1]))
     table: dict[str, dict[str, float]] = {}
     for file, content in contents:
         row = table.setdefault(_model(content, file), {})
         for name, value in _benchmarks(content).items():
-            if row.get(name, value) != value:
+            if name in row and row[name] != value and value == value:
                 notes.append(f"{name} of {_model(content, file)} is taken from {file}, the newest of several")
             row[name] = value
     frame = pd.DataFrame.from_dict(table, orient="index", dtype=float)
@@ -55,6 +55,14 @@ def read_harness(path: Path) -> Scores:
         raise CouplingError(f"{path} holds lm-evaluation-harness results without a single score")
     frame.index.name = "model"
     return Scores(frame, pd.DataFrame(index=frame.index), {}, str(path), notes)
+
+
+def _date(content: dict[str, Any]) -> float:
+    """When a file was written, in seconds; 0 where it does not say it as a number."""
+    try:
+        return float(content.get("date") or 0)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _load(file: Path) -> dict[str, Any] | None:

@@ -84,9 +84,9 @@ def join(
         for run in rest:
             found = by_key.get(key(runs[run]), [])
             free = [score for score in found if score not in taken]
-            if len(free) > 1:
+            if len(free) > 1 or (free and len(found) > 1):  # one that another run took may be the right one
                 raise CouplingError(
-                    f"{runs[run]} could be {_listed(free)} of the scores; say which with --alias '{runs[run]}=...'"
+                    f"{runs[run]} could be {_listed(found)} of the scores; say which with --alias '{runs[run]}=...'"
                 )
             if free:
                 claims.setdefault(free[0], []).append(run)

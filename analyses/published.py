@@ -49,7 +49,7 @@ def correlate_published(
         raise CouplingError(f"there is no benchmark {chosen!r}; there are {', '.join(table.benchmarks)}")
     names = [name for name in table.measures if name.startswith("coupling ") and name.endswith(f"p={NORM}")]
     measured, left_out = [], list(table.left_out)
-    described = {run["model"]: run for run in table.runs} | {run["folder"]: run for run in table.runs}
+    described = {run["folder"]: run for run in table.runs}
     for model, row in table.frame.iterrows():
         run = described[row["folder"]]
         k = max(run["k"])

@@ -8,6 +8,7 @@ not run again; ``--summarize`` only reads.
 """
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from coupling.analyses.rl_rollouts import BehaviourPolicy
 from coupling.analyses.rl_run import run
 from coupling.analyses.rl_table import SUMMARY, TABLE
 
+from coupling.errors import CouplingError
 from coupling.store import load_json, write_atomically
 
 SEEDS = (0, 1, 2)
@@ -70,28 +72,40 @@ def run_case(case: Case, seed: int, out: Path, steps: int = STEPS) -> Path:
         CouplingError: see ``coupling.analyses.rl_run.run``; a model that diverges is a result, and its table is kept.
     """
     folder = out / case.folder / f"seed-{seed}"
-    if (folder / SUMMARY).exists() and load_json(folder / SUMMARY).get("finished"):
-        return folder
     settings = TRAINER | {"max_steps": steps} | case.trainer | REUSED.get(case.experiment, {})
     config = RunConfig(
         data=DataConfig(task="brackets", limit=4096), objective=case.objective, name=case.name, seed=seed,
         trainer=settings, probe=ProbeConfig(every=max(1, steps // 10), k=(10,), count=4),
     )  # fmt: skip
+    if (folder / SUMMARY).exists():
+        known = load_json(folder / SUMMARY)
+        if known.get("config") == json.loads(json.dumps(config.as_dict())) and _ended(known):
+            return folder
     rollouts = None
     if case.rollouts is not None:
         rollouts = BehaviourPolicy(**case.rollouts, max_new_tokens=settings["max_completion_length"])
-    run(config, folder, overwrite=True, rollout_func=rollouts)
+    try:
+        run(config, folder, overwrite=True, rollout_func=rollouts)
+    except CouplingError as error:
+        if "diverged" not in str(error):
+            raise
+        print(f"{case.folder} seed {seed}: {error}", file=sys.stderr)
     return folder
 
 
+def _ended(summary: dict[str, Any]) -> bool:
+    """Whether a run is over: finished, or diverged, which is a result too."""
+    return bool(summary.get("finished")) or "diverged" in str(summary.get("error", ""))
+
+
 def collect(out: Path, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
-    """Every row of every run that is there, with the columns experiment, objective and run."""
+    """Every row of every run that is over, with the columns experiment, objective and run."""
     tables = []
     for case in cases():
         for seed in seeds:
-            path = out / case.folder / f"seed-{seed}" / TABLE
-            if path.exists():
-                table = pd.read_csv(path)
+            folder = out / case.folder / f"seed-{seed}"
+            if (folder / TABLE).exists() and _ended(load_json(folder / SUMMARY)):
+                table = pd.read_csv(folder / TABLE)
                 tables.append(
                     table.assign(experiment=case.experiment, objective=case.objective, run=case.name, seed=seed)
                 )

@@ -158,9 +158,12 @@ def measure_checkpoints(
     found, skipped = find_checkpoints(folder)
     place = None if out is None else Path(out).expanduser()
     if place is not None:
-        if place.resolve() == Path(folder).expanduser().resolve():
-            raise CouplingError(f"--out is the folder of the checkpoints, {folder}; choose another")
-        prepare_folder(place, overwrite=overwrite)
+        inside, outside = place.resolve(), Path(folder).expanduser().resolve()
+        if inside.is_relative_to(outside) or outside.is_relative_to(inside):
+            raise CouplingError(
+                f"--out {out} and the folder of the checkpoints, {folder}, hold each other; choose another"
+            )
+        prepare_folder(place, overwrite=overwrite, replaced=())
     table = RunTable(None if place is None else place / TABLE, Path(folder).expanduser().resolve().name)
     probe: CouplingCallback | None = None
     logged = _logged(found[-1].folder, first_k)

@@ -203,7 +203,7 @@ def _checked(kind: type, content: Any, prefix: str) -> dict[str, Any]:
             )
         accepted, words = _KINDS[types[name]]
         elements = value if isinstance(value, (list, tuple)) else [value]
-        wanted = (int,) if "int" in types[name] else (str, dict)
+        wanted: tuple[type, ...] = (int,) if "int" in types[name] else (dict,) if accepted == (dict,) else (str,)
         wrong = not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted)
         if wrong or (isinstance(value, (list, tuple)) and not all(_is(element, wanted) for element in elements)):
             raise CouplingError(f"{prefix}{name} is {value!r}, but must be {words}")
@@ -256,10 +256,33 @@ def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool
                 f"there is no setting trainer.{name}{_nearest(str(name), known)}; known are the fields of "
                 f"{config_class.__name__}: {', '.join(sorted(known - set(OURS)))}"
             )
+    if config.objective == "p3o":
+        from coupling.rl.trainer import MEANINGLESS
+
+        for name in config.trainer:
+            if name in MEANINGLESS:
+                raise CouplingError(f"trainer.{name} means nothing in p3o: {MEANINGLESS[name]}; leave it out")
+    given = {name: _number(name, value, config_class) for name, value in config.trainer.items()}
     defaults: dict[str, Any] = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
     if not accelerator:
         defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "gradient_checkpointing": False}
     if config.model == TASK_MODEL:
         defaults |= {"gradient_checkpointing": False, "bf16": False}
-    return {**defaults, **config.trainer, "seed": config.seed, "logging_steps": 1, "logging_strategy": "steps",
+    return {**defaults, **given, "seed": config.seed, "logging_steps": 1, "logging_strategy": "steps",
             "logging_nan_inf_filter": False}  # fmt: skip
+
+
+def _number(name: str, value: Any, config_class: type) -> Any:
+    """A trainer's setting; a number that YAML reads as text, such as 1e-4, as the number that it is.
+
+    Raises:
+        CouplingError: if it is a text where the setting is a number.
+    """
+    (kind,) = [str(getattr(item.type, "__name__", item.type)) for item in fields(config_class) if item.name == name]
+    kinds = set(kind.replace("Optional[", "").replace("]", "").replace(" ", "").split("|")) - {"None"}
+    if not isinstance(value, str) or not kinds or not kinds <= {"float", "int"}:
+        return value
+    try:
+        return float(value) if "float" in kinds else int(value)
+    except ValueError:
+        raise CouplingError(f"trainer.{name} is {value!r}, but must be a number") from None

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coupling.rl import p3o_loss
+
 
 def round_weights(model: nn.Module, bits: int = 8) -> nn.Module:
     """Round the linear layers' weights, in place, to so many bits: symmetric, one scale an output row."""
@@ -75,6 +77,26 @@ class BehaviourPolicy:
             self._copy.eval().requires_grad_(False)
         self._copy.load_state_dict(self._states[0])
         return self._copy if self.bits is None else round_weights(self._copy, self.bits)
+
+
+class RatioStatistics:
+    """Mix-in for TRL's GRPO trainers: logs the effective sample size and KL that P3O would see; the loss is TRL's."""
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)  # type: ignore[misc]
+        self._logprobs = result[0].detach()
+        return result
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        loss = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        behaviour = inputs.get("old_per_token_logps")
+        behaviour = self._logprobs if behaviour is None else behaviour
+        with torch.no_grad():
+            _, metrics = p3o_loss(self._logprobs, behaviour, inputs["advantages"], inputs["completion_mask"])
+        log = self._metrics["train" if self.model.training else "eval"]  # type: ignore[attr-defined]
+        for name in ("ess", "kl_behaviour"):
+            log[f"p3o/{name}"].append(metrics[name])
+        return loss
 
 
 class RatioToBehaviour:

@@ -66,10 +66,11 @@ def run(
 
     rewards = [watched(name, find_reward(name), alone=len(config.reward) == 1) for name in config.reward]
     config_class, trainer_class = _classes(config.objective)
-    if rollout_func is not None and config.objective != "p3o":
-        from coupling.analyses.rl_rollouts import RatioToBehaviour
+    if config.objective != "p3o":
+        from coupling.analyses.rl_rollouts import RatioStatistics, RatioToBehaviour
 
-        trainer_class = type(f"RatioToBehaviour{trainer_class.__name__}", (RatioToBehaviour, trainer_class), {})
+        mixins = (RatioStatistics,) if rollout_func is None else (RatioToBehaviour, RatioStatistics)
+        trainer_class = type(f"Watched{trainer_class.__name__}", (*mixins, trainer_class), {})
     settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
     if first:
         prepare_folder(out, overwrite=overwrite)

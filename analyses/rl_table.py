@@ -2,10 +2,11 @@
 
 import csv
 import io
+import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,13 @@ def diverged(step: int, what: str) -> CouplingError:
     )
 
 
-def prepare_folder(folder: Path, *, overwrite: bool) -> None:
+def prepare_folder(folder: Path, *, overwrite: bool, replaced: Sequence[str] = (TRAINER, MODEL)) -> None:
     """Make the folder of a run, or empty the one that is there.
+
+    Args:
+        folder: to write to.
+        overwrite: replace a run that is there.
+        replaced: folders of a run that go with its table.
 
     Raises:
         CouplingError: if it holds a run that is not to be replaced or something else, or cannot be written.
@@ -156,15 +162,19 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
         if folder.exists() and not folder.is_dir():
             raise CouplingError(f"{folder} is a file; --out takes a folder")
         entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-        if entries and SUMMARY not in entries:
-            raise CouplingError(f"the folder {folder} holds other files and no run; choose another")
-        if "run.nc" in entries:
-            raise CouplingError(f"the folder {folder} holds a run of coupling analyze; choose another")
-        if TABLE in entries and not overwrite:  # a run that failed before its first step left nothing to lose
+        if entries and not _is_ours(folder / SUMMARY):
+            raise CouplingError(f"the folder {folder} holds other files and no run of coupling rl; choose another")
+        kept = [name for name in (TRAINER, MODEL) if (folder / name).is_dir() and any((folder / name).iterdir())]
+        if (TABLE in entries or kept) and not overwrite:  # a run that failed before its first step left nothing to lose
             raise CouplingError(f"the folder {folder} exists and holds a run; give --overwrite to replace it")
+        others = [name for name in kept if name not in replaced]
+        if others:
+            raise CouplingError(
+                f"the folder {folder} holds {others[0]}/ of another run, which would be lost; choose another"
+            )
         for name in (TABLE, SUMMARY):
             (folder / name).unlink(missing_ok=True)
-        for name in (TRAINER, MODEL):
+        for name in replaced:
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,3 +182,12 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
             raise CouplingError(f"cannot write to the folder {folder}: no permission")
     except OSError as error:
         raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+
+
+def _is_ours(summary: Path) -> bool:
+    """Whether a ``run.json`` is one that ``coupling rl`` wrote."""
+    try:
+        content = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and ({"config", "seeds"} <= content.keys() or "checkpoints" in content)

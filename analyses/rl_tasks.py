@@ -14,7 +14,7 @@ from coupling.errors import CouplingError
 CHARACTERS = "0123456789+=()[]{}<>"
 END, PAD, UNKNOWN = "<end>", "<pad>", "<unknown>"
 OPENING, CLOSING = "([{<", ")]}>"
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+NUMBER = re.compile(r"(?<!\d)-?\d[\d,]*(?:\.\d+)?|\d[\d,]*(?:\.\d+)?")
 
 Completion = str | Sequence[dict[str, Any]]
 """A text, or in conversations the messages that the model added."""

@@ -166,16 +166,14 @@ def join_table(
     for size in scores.sizes.columns:  # a run counts its own model; the table fills what a run does not say
         frame[size] = frame[size].fillna(pd.Series(scores.sizes.loc[names, size].to_numpy()))
     architectures = [described[at]["architecture"] for at in kept]
-    frame["family"] = [
-        scores.families.get(name) or family_of(name, architecture)
-        for name, architecture in zip(names, architectures, strict=True)
-    ]
+    named = families_of(names, architectures)
+    frame["family"] = [scores.families.get(name) or family for name, family in zip(names, named, strict=True)]
     aliased = [f"{models[at]} is {joined.pairs[at]} of the scores (by {how})"
                for at, how in joined.how.items() if how != "exact"]  # fmt: skip
     frame.index = pd.Index(names, name="model")
     return Table(
         frame.drop(columns="model"), measures, [benchmark_column(name, measures) for name in benchmarks],
-        default_measure(measures), joined.left_out, notes + aliased + scores.notes, described,
+        default_measure(frame, measures), joined.left_out, notes + aliased + scores.notes, described,
     )  # fmt: skip
 
 
@@ -185,30 +183,43 @@ def benchmark_column(benchmark: str, measures: Sequence[str]) -> str:
     return f"{benchmark} (benchmark)" if benchmark in taken else benchmark
 
 
-def default_measure(measures: Sequence[str]) -> str:
-    """The excess over chance at the largest K and p = 2, or the first measure there is.
+def default_measure(frame: pd.DataFrame, measures: Sequence[str]) -> str:
+    """The excess over chance at p = 2 and the largest K among those that most models hold, or the first measure.
 
     The excess, because a score alone mixes in what a flat spectrum gives; p = 2, though p = 1 says all but the same.
     """
-    found = [(int(m[1]), name) for name in measures if (m := re.fullmatch(r"excess K=(\d+) p=2", name))]
-    return max(found)[1] if found else measures[0]
+    found = [(int(frame[name].notna().sum()), int(m[1]), name)
+             for name in measures if (m := re.fullmatch(r"excess K=(\d+) p=2", name))]  # fmt: skip
+    return max(found)[2] if found else measures[0]
 
 
-def family_of(name: str, architecture: str = "") -> str:
-    """A model's family from its name: what stands before its size.
+def families_of(names: Sequence[str], architectures: Sequence[str]) -> list[str]:
+    """The family of each model: what stands before the size in its name.
 
-    ``EleutherAI/pythia-160m-deduped`` is of pythia, ``Qwen1.5-0.5B`` of qwen1.5, ``gpt2-large`` of gpt2. A name
-    without a size is of the family of its architecture where the run's configuration tells it, or one of its own.
+    ``EleutherAI/pythia-160m-deduped`` is of pythia, ``Qwen1.5-0.5B`` of qwen1.5, ``gpt2-large`` of gpt2, and so is
+    ``gpt2`` beside it. A name without a size is else of the family of its architecture where the run's configuration
+    tells it, or one of its own. A fine-tune under another name, such as Vicuna of Llama 2, is a family of its own: a
+    column ``family`` of the scores says it better.
 
     Args:
-        name: a model's name.
-        architecture: the model's class, such as ``LlamaModel``.
+        names: models' names.
+        architectures: their classes, such as ``LlamaModel``; empty where not known.
     """
+    prefixes = {prefix for name in names if (prefix := family_of(name))}
+    found = []
+    for name, architecture in zip(names, architectures, strict=True):
+        last = name.rstrip("/").rsplit("/", 1)[-1].casefold()
+        found.append(family_of(name) or (last if last in prefixes else architecture or fold(name)))
+    return found
+
+
+def family_of(name: str) -> str:
+    """What stands before the size in a model's name; empty if it says no size."""
     last = name.rstrip("/").rsplit("/", 1)[-1].casefold()
-    size = re.search(r"[-_](?:(?:\d+x)?\d+(?:[._]\d+)?[mbt]\d?|small|medium|large|xl|base|tiny|mini)(?=[-_]|$)", last)
+    size = re.search(r"[-_ ](?:(?:\d+x)?\d+(?:[._]\d+)?[mbt]\d?|small|medium|large|xl|base|tiny|mini)(?=[-_ ]|$)", last)
     if size is not None and size.start():
         return last[: size.start()]
-    return architecture or fold(name)
+    return ""
 
 
 def published_table() -> Table:

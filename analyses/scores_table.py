@@ -1,6 +1,7 @@
 """Benchmark scores of models, from a CSV, lm-evaluation-harness results, the bundled leaderboard or a hub data set."""
 
 import io
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -92,7 +93,8 @@ def read_csv(path: Path) -> Scores:
 def _parse_csv(content: bytes, source: str) -> pd.DataFrame:
     try:
         text = content.decode("utf-8-sig")
-        return pd.read_csv(io.StringIO(text), dtype=str, skipinitialspace=True)
+        table = pd.read_csv(io.StringIO(text), dtype=str, skipinitialspace=True, index_col=False)
+        return table.loc[:, [not re.fullmatch(r"Unnamed: \d+", str(name)) for name in table.columns]]
     except (UnicodeDecodeError, ValueError, pd.errors.ParserError) as error:
         raise CouplingError(f"{source} cannot be read as CSV: {str(error).splitlines()[0]}") from None
 
@@ -173,6 +175,8 @@ def scores_from(frame: pd.DataFrame, source: str) -> Scores:
 
 def _numbers(column: pd.Series, models: pd.Index, source: str) -> np.ndarray | None:
     """A column as floats; None if none of it is a number, an error if only some of it is."""
+    if pd.api.types.is_string_dtype(column):  # 45.2% is 45.2
+        column = column.str.strip().str.removesuffix("%")
     values = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
     if np.isnan(values).all() and column.notna().any():
         return None

@@ -105,7 +105,7 @@ def test_dropping_the_dense_matrices_changes_nothing(monkeypatch):
 
 def test_layout():
     prompts = [make_ids(0, 5), make_ids(1, 9)]
-    run = coupling.measure(make_model("llama"), prompts, k=(4, 2, 4))
+    run = coupling.measure(make_model("llama"), prompts, k=(4, 2, 4), detail="none")
     assert run.mismatch.dims == run.chance.dims == ("prompt", "k", "norm", "block", "other_block")
     assert run.singular_values.dims == run.singular_value_error.dims == ("prompt", "block", "rank")
     assert run.line_shape_score.dims == run.expodistance.dims == ("prompt", "token")

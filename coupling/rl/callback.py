@@ -1,5 +1,6 @@
 """Coupling through a training run: a callback for any ``transformers.Trainer``."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,14 +31,16 @@ class CouplingCallback(TrainerCallback):
 
     Args:
         prompts: texts (tokenized by the trainer's tokenizer), or token ids as ``coupling.measure`` takes them.
-        every: steps between measurements; the first is before the first step, one more is after the last.
+        every: steps between measurements; the first is before the first step, one more is after the last. Where
+            training is resumed from a checkpoint the mismatch to the initial policy is left out.
         k: numbers of top singular vectors.
         token: token measured in each prompt.
         blocks: name of the list of blocks, where it cannot be found.
         seed: of every random draw of the measurement.
 
     Raises:
-        CouplingError: if a setting is wrong; when training begins, if the model or a prompt cannot be measured.
+        CouplingError: if a setting is wrong; when training begins, if the model or a prompt cannot be measured. A
+            later measurement that fails is a warning.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class CouplingCallback(TrainerCallback):
         self.history: list[dict[str, float]] = []
         self._initial: list[list[Factored]] | None = None
         self._measured = -1
+        self._resumed = False
 
     def attach(self, trainer: Trainer) -> "CouplingCallback":
         """Add this callback to a trainer, and write into its logs."""
@@ -61,7 +65,8 @@ class CouplingCallback(TrainerCallback):
         return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure the initial policy."""
+        """Measure the initial policy; one that was resumed is not the initial one."""
+        self._resumed = state.global_step > 0
         self._probe(state, **kwargs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -83,8 +88,16 @@ class CouplingCallback(TrainerCallback):
         if self.trainer is not None:
             model = self.trainer.accelerator.unwrap_model(model)
         devices = [torch.device(f"cuda:{i}") for i in range(torch.cuda.device_count())]
-        with torch.random.fork_rng(devices=devices):  # training goes on with the random numbers that it would have had
-            metrics = self.measure(model, kwargs.get("processing_class"))
+        try:
+            with torch.random.fork_rng(devices=devices):  # training goes on with the numbers that it would have drawn
+                metrics = self.measure(model, kwargs.get("processing_class"))
+        except CouplingError as error:
+            if not self.history:
+                raise
+            warnings.warn(f"step {state.global_step}: coupling is not measured: {error}", stacklevel=2)
+            return  # what became of the model is the training's own to say
+        if self._resumed:
+            metrics = {name: value for name, value in metrics.items() if "to_initial" not in name}
         self.history.append({"step": state.global_step} | metrics)
         if self.trainer is not None:
             Trainer.log(self.trainer, dict(metrics))  # the base class's: TRL's would clear what it is averaging

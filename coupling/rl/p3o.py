@@ -77,7 +77,8 @@ def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor
 def kl_to(logprobs: Tensor, anchor: Tensor, mask: Tensor) -> Tensor:
     """Per-token estimate of KL(policy || anchor): ``(l - a) + exp(a - l) - 1``, exponent in [-10, 10]; 0 where masked.
 
-    Not negative. Its gradient by ``l`` is ``1 - exp(a - l)`` (1 where the exponent is cut).
+    Not negative, but for rounding. Its gradient by ``l`` is ``1 - exp(a - l)``; 1 where the exponent is cut, and 0
+    where the log-ratio itself is (see ``LARGEST_LOG_RATIO``).
     """
     difference = log_ratio(logprobs, anchor, mask)
     return difference + torch.exp((-difference).clamp(-LARGEST_KL_EXPONENT, LARGEST_KL_EXPONENT)) - 1

@@ -31,7 +31,8 @@ MEANINGLESS = {
     ),
     "use_bias_correction_kl": "P3O's regularizer is not corrected by ratios",
     **dict.fromkeys(
-        ("entropy_coef", "use_adaptive_entropy", "top_entropy_quantile"),
+        ("entropy_coef", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target",
+         "use_adaptive_entropy", "top_entropy_quantile"),
         "P3O has no entropy term",
     ),
 }  # fmt: skip
@@ -72,7 +73,8 @@ class P3OTrainer(GRPOTrainer):
     engine's where it returned them, else those of the policy when it generated.
 
     Logs, besides TRL's: ``p3o/ess``, ``p3o/kl_behaviour``, ``p3o/cap_fraction``, ``p3o/approx_kl``,
-    ``p3o/ratio_mean``, ``p3o/ratio_max`` and the ratio's quantiles ``p3o/ratio_q05``, ``_q50``, ``_q95``.
+    ``p3o/ratio_mean``, ``p3o/ratio_max`` and the ratio's quantiles ``p3o/ratio_q05``, ``_q50``, ``_q95``. The sample
+    size is that of the whole step; the others are over all ranks, averaged over micro-batches as TRL averages its own.
 
     Args:
         *args: as ``trl.GRPOTrainer``.
@@ -92,6 +94,11 @@ class P3OTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self._window: dict[str, Any] = {"left": 0}
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's; a second start begins a window of its own."""
+        self._window, self._step, self._buffered_inputs = {"left": 0}, 0, None
+        return super().train(*args, **kwargs)
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         train = bool(self.model.training)  # type: ignore[union-attr]
         accumulated = self.current_gradient_accumulation_steps if train else 1
@@ -109,10 +116,14 @@ class P3OTrainer(GRPOTrainer):
         # ranks' gradients are averaged and micro-batches' summed: together the mean over the whole batch's tokens
         share = mask.sum() * self.accelerator.num_processes / max(tokens, 1.0)
         loss = mean * share
+        log = self._metrics["train" if train else "eval"]
         if self.beta != 0.0:
-            loss = loss + self.beta * self._reference_kl(inputs, logprobs, mask) * share
+            reference_kl = self._reference_kl(inputs, logprobs, mask)
+            loss = loss + self.beta * reference_kl * share
+            log["kl"].append(self.accelerator.gather(reference_kl.detach()).mean().item())
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * router_loss / accumulated
+            log["aux_loss"].append(self.accelerator.gather(router_loss.detach()).mean().item())
         self._record(metrics, logprobs, behaviour, entropies, mask, "train" if train else "eval")
         return loss
 
@@ -136,6 +147,10 @@ class P3OTrainer(GRPOTrainer):
         first = self._step % self.args.steps_per_generation  # type: ignore[attr-defined]
         total = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
         buffered: list[dict[str, Any]] = self._buffered_inputs or []
+        if len(buffered) < first + accumulated:
+            raise RuntimeError(
+                f"{len(buffered)} micro-batches are left where a step takes {accumulated} from {first} on"
+            )
         for inputs in buffered[first : first + accumulated]:
             mask = _mask(inputs)
             if _behaviour(inputs, None) is None:  # sampled by this very policy: every ratio is 1

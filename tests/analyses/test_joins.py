@@ -2,7 +2,7 @@
 
 import pytest
 from coupling.analyses.joins import fold, join, parse_aliases
-from coupling.analyses.run_table import family_of
+from coupling.analyses.run_table import families_of
 from coupling.analyses.scores_table import read_scores
 
 from coupling.errors import CouplingError
@@ -112,9 +112,19 @@ def test_the_bundled_leaderboard_has_no_two_names_alike():
     ],
 )  # fmt: skip
 def test_families_from_names(name, family):
-    assert family_of(name, "SomeModel") == family
+    assert families_of([name], ["SomeModel"]) == [family]
 
 
 def test_families_from_configurations():
-    assert family_of("microsoft/phi-2", "PhiModel") == "PhiModel"
-    assert family_of("microsoft/phi-2") == "phi-2"
+    assert families_of(["microsoft/phi-2"], ["PhiModel"]) == ["PhiModel"]
+    assert families_of(["microsoft/phi-2"], [""]) == ["phi-2"]
+
+
+def test_a_name_without_a_size_joins_the_family_that_bears_it():
+    names = ["openai-community/gpt2", "gpt2-large", "bigscience/bloom", "bloom-560m", "opt 1.3b"]
+    assert families_of(names, ["GPT2Model"] * 5) == ["gpt2", "gpt2", "bloom", "bloom", "opt"]
+
+
+def test_another_organisation_s_model_is_not_taken_by_elimination():
+    with pytest.raises(CouplingError, match="could be EleutherAI/pythia-160m"):
+        join(["EleutherAI/pythia-160m", "pythia-160m"], ["EleutherAI/pythia-160m", "SomeoneElse/pythia-160m"])

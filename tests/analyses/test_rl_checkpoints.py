@@ -11,6 +11,7 @@ from conftest import refused
 from coupling.analyses.rl_checkpoints import find_checkpoints, measure_checkpoints
 from coupling.analyses.rl_config import from_mapping
 from coupling.analyses.rl_run import run
+from coupling.analyses.rl_table import prepare_folder
 from coupling.analyses.rl_warm_start import warm_start
 from coupling.figures import rl
 from coupling.figures.tables import read_table
@@ -181,3 +182,31 @@ def test_the_command(cli, feynrl_run, tmp_path):
     assert shown["skipped"][0]["folder"] == "logs"
     assert [row["step"] for row in shown["seeds"][0]["rows"]] == [16, 80, 88]
     assert cli(*arguments, "--overwrite", "--quiet") == (0, "", "")
+
+
+def test_checkpoints_are_never_deleted_by_measuring_them(tmp_path):
+    kept = tmp_path / "run" / "trainer" / "checkpoint-1" / "model.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("weights")
+    (kept.parent / "config.json").write_text("{}")
+    (kept.parent / "tokenizer.json").write_text("{}")
+    (tmp_path / "run" / "run.json").write_text('{"config": {}, "seeds": [0]}')
+    (tmp_path / "run" / "table.csv").write_text("step\n")
+    for place in (tmp_path / "run", tmp_path / "run" / "trainer" / "x"):
+        with pytest.raises(CouplingError, match="hold each other"):
+            measure_checkpoints(tmp_path / "run" / "trainer", prompts=PROMPTS, out=place, overwrite=True)
+    assert kept.read_text() == "weights"
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    kept = tmp_path / "model" / "weights.bin"
+    kept.parent.mkdir()
+    kept.write_text("x")
+    for summary in ("{}", '{"config": {}, "seeds": []}'):
+        (tmp_path / "run.json").write_text(summary)
+        with pytest.raises(CouplingError, match="holds"):
+            prepare_folder(tmp_path, overwrite=False)
+        assert kept.exists()
+    with pytest.raises(CouplingError, match=r"would be lost|is not replaced"):
+        prepare_folder(tmp_path, overwrite=True, replaced=())
+    assert kept.exists()

@@ -11,6 +11,7 @@ from coupling.analyses.rl_rewards import find_reward, watched
 from trl import GRPOConfig
 
 from coupling import CouplingError
+from coupling.rl import P3OConfig
 
 DATA = {"data": {"task": "addition"}}
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -134,3 +135,24 @@ def test_none_is_for_rewards_beside_others_and_empty_completions_stop():
     assert reward.__name__ == "mine"
     with pytest.raises(CouplingError, match="all 2 completions are empty"):
         reward(completions=["", [{"role": "assistant", "content": " "}]], trainer_state=None)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    config = from_mapping({"data": {"task": "brackets"}, "trainer": {"learning_rate": "1e-4", "max_steps": 3}})
+    settings = trainer_settings(config, GRPOConfig, accelerator=False)
+    assert settings["learning_rate"] == 1e-4
+    config = from_mapping({"data": {"task": "brackets"}, "trainer": {"learning_rate": "fast"}})
+    with pytest.raises(CouplingError, match="learning_rate is 'fast', but must be a number"):
+        trainer_settings(config, GRPOConfig, accelerator=False)
+
+
+def test_p3o_refuses_a_clip_range_even_at_its_default():
+    config = from_mapping({"objective": "p3o", "data": {"task": "brackets"}, "trainer": {"epsilon": 0.2}})
+    with pytest.raises(CouplingError, match="epsilon means nothing in p3o"):
+        trainer_settings(config, P3OConfig, accelerator=False)
+
+
+def test_texts_are_texts():
+    for wrong in ({"reward": [{"a": "b"}]}, {"probe": {"prompts": [{"a": 1}]}}):
+        with pytest.raises(CouplingError, match="must be texts"):
+            from_mapping({"data": {"task": "brackets"}} | wrong)

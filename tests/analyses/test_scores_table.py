@@ -166,3 +166,23 @@ def test_the_current_harness_run_on_the_bundled_checkpoint(tmp_path):
     scores = read_scores(str(tmp_path / "out"))
     fixture = read_scores(str(FIXTURES / "harness"))
     assert scores.benchmarks.to_dict() == fixture.benchmarks.to_dict()
+
+
+def test_what_spreadsheets_leave_in_a_table(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(",model,acc\n0,a,45.5%\n1,b,46%\n2,c,47\n")
+    scores = read_scores(str(path))
+    assert scores.benchmarks.columns.to_list() == ["acc"]
+    assert scores.benchmarks["acc"].to_list() == [45.5, 46, 47]
+
+
+def test_a_harness_date_that_is_no_number_and_a_score_that_is_none(tmp_path):
+    content = {
+        "model_name": "a",
+        "date": "2026-11-22",
+        "results": {"arc": {"acc,none": float("nan")}, "x": {"acc,none": 0.5}},
+    }
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    scores = read_scores(str(tmp_path / "r.json"))
+    assert not any("newest" in note for note in scores.notes)
+    assert 0.5 in scores.benchmarks.loc["a"].to_list()

@@ -131,3 +131,32 @@ def test_refusals(tmp_path):
         trainer.train()
     with pytest.raises(CouplingError, match="no tokenizer"):
         CouplingCallback(PROBES, k=2).measure(make_policy())
+
+
+def test_a_later_measurement_that_fails_is_a_warning(tmp_path):
+    trainer = plain_trainer(tmp_path, steps=3)
+    callback = CouplingCallback(PROBES, every=1, k=2).attach(trainer)
+    measure = callback.measure
+
+    def fails_once(*arguments):
+        if len(callback.history) == 1 and callback._measured == 1:
+            raise CouplingError("the Jacobian holds a NaN")
+        return measure(*arguments)
+
+    callback.measure = fails_once
+    with pytest.warns(UserWarning, match="step 1: coupling is not measured: the Jacobian holds a NaN"):
+        trainer.train()
+    assert [row["step"] for row in callback.history] == [0, 2, 3]
+
+
+def test_a_resumed_training_does_not_take_its_start_for_the_initial_policy(tmp_path):
+    first = plain_trainer(tmp_path, steps=4)
+    first.args.save_strategy, first.args.save_steps = "steps", 2
+    first.train()
+    resumed = plain_trainer(tmp_path, steps=6)
+    callback = CouplingCallback(PROBES, every=2, k=2).attach(resumed)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert callback.history
+    for row in callback.history:
+        assert "coupling/score_k2_p2" in row
+        assert not any("to_initial" in name for name in row)

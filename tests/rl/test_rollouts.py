@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from coupling.analyses.rl_rollouts import BehaviourPolicy, round_weights
-from small import make_policy
-from test_trainer import logged, make_trainer
+from coupling.analyses.rl_rollouts import BehaviourPolicy, RatioStatistics, RatioToBehaviour, round_weights
+from small import count_a, make_policy, make_prompts, make_tokenizer
+from test_trainer import logged, make_trainer, weights
+from trl import GRPOConfig, GRPOTrainer
 
 
 def scored(model, ids, completion, temperature):
@@ -57,3 +58,43 @@ def test_the_objective_sees_the_mismatch(options, sees, tmp_path):
     trainer.train()
     (ess,) = logged(trainer, "p3o/ess")
     assert (ess < 0.9995) == sees
+
+
+def test_trl_s_objectives_log_the_sample_size_too_and_train_the_same(tmp_path):
+    settings = {
+        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 4,
+        "learning_rate": 1e-2, "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True,
+        "bf16": False, "seed": 3, "disable_tqdm": True, "gradient_checkpointing": False, "num_iterations": 2,
+    }  # fmt: skip
+    trained = []
+    for trainer_class in (GRPOTrainer, type("Watched", (RatioStatistics, GRPOTrainer), {})):
+        trainer = trainer_class(
+            make_policy(), reward_funcs=count_a, args=GRPOConfig(output_dir=str(tmp_path), **settings),
+            train_dataset=make_prompts(), processing_class=make_tokenizer(),
+        )  # fmt: skip
+        trainer.train()
+        trained.append(trainer)
+    plain, watched = trained
+    assert torch.equal(weights(plain), weights(watched))
+    sizes = logged(watched, "p3o/ess")
+    assert sizes[0] == 1
+    assert sizes[1] < 1  # the second update on the same rollouts
+    assert logged(watched, "p3o/kl_behaviour")[1] > 0
+
+
+def test_grpo_takes_its_ratios_to_the_policy_that_sampled(tmp_path):
+    class Trainer(RatioToBehaviour, RatioStatistics, GRPOTrainer):
+        pass
+
+    settings = {
+        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 1,
+        "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False,
+        "disable_tqdm": True, "gradient_checkpointing": False,
+    }  # fmt: skip
+    trainer = Trainer(
+        make_policy(), reward_funcs=count_a, args=GRPOConfig(output_dir=str(tmp_path), **settings),
+        train_dataset=make_prompts(), processing_class=make_tokenizer(),
+        rollout_func=BehaviourPolicy(temperature=2.0, max_new_tokens=6),
+    )  # fmt: skip
+    trainer.train()
+    assert logged(trainer, "p3o/ess")[0] < 0.9995
