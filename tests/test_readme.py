@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from coupling.analyses.correlate import correlate
 from coupling.analyses.family_table import family_table
@@ -66,3 +67,19 @@ def test_the_family():
 @pytest.mark.parametrize("command", ["--published", "--family"])
 def test_the_commands_are_named(command):
     assert f"coupling correlate {command}" in README
+
+
+def test_the_experiments_of_rl():
+    results = Path(__file__).parents[1] / "analyses/results"
+    table = pd.read_csv(results / "rl.csv")
+    _, *rows = rows_of("P3O's experiments in miniature")
+    assert len(rows) == len(table) == 18
+    for cells, (_, row) in zip(rows, table.iterrows(), strict=True):
+        assert cells == [
+            row.experiment, row.run, f"{row.reward_start:.2f} → {row.reward:.2f}", f"{row.reward_sd:.2f}",
+            f"{row.ess:.2f} ({row.ess_min:.2f})", f"{row.kl:.3f}",
+            f"{100 * row.excess_start:.1f} → {100 * row.excess:.1f} %", f"{row.mismatch_to_initial:.2f}",
+        ]  # fmt: skip
+    assert (table.seeds == 3).all()
+    for experiment in table.experiment.unique():
+        assert (results / f"rl-{experiment}.png").exists()
