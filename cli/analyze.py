@@ -1,15 +1,12 @@
 """``coupling analyze MODEL``: measure a checkpoint on prompts."""
 
 import sys
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from coupling.cli.options import Json, print_json
-
-from coupling.errors import CouplingError
+from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder, print_json
 
 
 class Kind(StrEnum):
@@ -47,7 +44,7 @@ class Detail(StrEnum):
     none = "none"
 
 
-MODEL, PROMPTS, MEASURE, OUTPUT = "Model", "Prompts", "Measurement", "Output"
+MODEL, PROMPTS, MEASURE = "Model", "Prompts", "Measurement"
 
 
 def analyze(
@@ -141,16 +138,12 @@ def analyze(
         typer.Option(help="Folder for the run. Default: a new one under runs/.", show_default=False,
                      rich_help_panel=OUTPUT),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run.", rich_help_panel=OUTPUT)
     ] = False,
     json: Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)
-    ] = False,
+    quiet: NoTable = False,
 ) -> None:  # fmt: skip
     """Measure block coupling of a checkpoint, and save the run."""
     if overwrite and resume:
@@ -247,14 +240,3 @@ def parse_pair(pair: str) -> tuple[int, int]:
         return int(first), int(second)
     except ValueError:
         raise typer.BadParameter(f"block pair {pair!r} is not of the form 2:5") from None
-
-
-def new_folder(model: str | None) -> Path:
-    """A folder under runs/ that is not there yet, named for the model and the time."""
-    name = Path(model).name if model else "bundled"
-    stem = f"{name or 'model'}-{datetime.now():%Y%m%d-%H%M%S}"
-    for number in range(1000):
-        folder = Path("runs") / (stem if number == 0 else f"{stem}-{number}")
-        if not folder.exists():
-            return folder
-    raise CouplingError(f"there is no free folder name left under runs/ for {stem}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from coupling.cli.options import Json, print_json
+from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder, print_json
 
 from coupling.errors import CouplingError
 
@@ -19,7 +19,7 @@ class Objective(StrEnum):
     cispo = "cispo"
 
 
-RUN, CHECKPOINTS, OUTPUT = "Run", "Checkpoints of another run", "Output"
+RUN, CHECKPOINTS = "Run", "Checkpoints of another run"
 
 
 def rl(
@@ -75,13 +75,9 @@ def rl(
         typer.Option(help="Folder for the table. Default: a new one under runs/.", show_default=False,
                      rich_help_panel=OUTPUT),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)
-    ] = False,
+    quiet: NoTable = False,
 ) -> None:  # fmt: skip
     """Post-train a model by RL with block coupling tracked through it, or measure the checkpoints of a run."""
     if sum((config is not None, demo, from_checkpoints is not None)) != 1:
@@ -92,7 +88,6 @@ def rl(
         )
     if from_checkpoints is not None and (objective is not None or seeds is not None):
         raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
-    from coupling.cli.analyze import new_folder
     from coupling.cli.progress import StepProgress, quiet_libraries
     from coupling.cli.rl_table import print_rows, summarize_rows
     from rich.console import Console
