@@ -1,10 +1,11 @@
 """P3O's experiments in miniature: ``python -m coupling.analyses.rl --out FOLDER``.
 
-After Fakoor et al. 2026 (arXiv 2605.12380), on closing brackets with a small model, each from the same supervised
-start: (1) GRPO at three clip ranges against P3O, which has none; (2) rollouts sampled at another temperature than the
-one trained at; (3) rollouts of a copy with weights rounded to few bits; (4) rollouts 1, 4 and 16 updates old. The
-rollouts of 2 to 4 bring their own log-probabilities, and both objectives take their ratios to them. What is finished is
-not run again; ``--summarize`` only reads.
+After Fakoor et al. 2026 (arXiv 2605.12380), on closing brackets with a small model, each seed from a supervised start
+of its own: (1) GRPO at three clip ranges against P3O, which has none; (2) rollouts sampled at another temperature than
+the one assumed, with log-probabilities at the true one and at the assumed one; (3) rollouts of a copy with weights
+rounded to few bits; (4) rollouts 1, 4 and 16 updates old; and (5) learning rates up to one that ruins the policy, to
+see whether coupling shows it. The rollouts of 2 to 4 bring their own log-probabilities, and both objectives take their
+ratios to them. What is finished is not run again; ``--summarize`` only reads.
 """
 
 import argparse
@@ -16,15 +17,19 @@ from typing import Any
 
 import pandas as pd
 from coupling.analyses.rl_config import DataConfig, ProbeConfig, RunConfig
+from coupling.analyses.rl_held_out import HeldOutReward
 from coupling.analyses.rl_rollouts import BehaviourPolicy
 from coupling.analyses.rl_run import run
 from coupling.analyses.rl_table import SUMMARY, TABLE
+from coupling.analyses.rl_tasks import task
 
 from coupling.errors import CouplingError
 from coupling.store import load_json, write_atomically
 
+TASK = "brackets"
 SEEDS = (0, 1, 2)
 STEPS, LAST = 60, 10
+RATES = (5e-4, 2e-3, 5e-3)
 TRAINER: dict[str, Any] = {
     "per_device_train_batch_size": 128, "num_generations": 8, "max_completion_length": 6, "learning_rate": 5e-4,
     "lr_scheduler_type": "constant",
@@ -53,11 +58,16 @@ def cases() -> list[Case]:
     found += [Case("clip", "grpo", f"grpo {epsilon}", {"epsilon": epsilon})
               for epsilon in (0.2, 0.4, 0.6)]  # fmt: skip
     conditions = [("temperature", f"T {value}", {"temperature": value}) for value in (0.6, 1.2)]
+    conditions += [("temperature", f"T {value} as 1", {"temperature": value, "reported_temperature": 1.0})
+                   for value in (0.6, 1.2)]  # fmt: skip
     conditions += [("precision", f"{bits} bits", {"bits": bits}) for bits in (8, 4)]
     conditions += [("stale", f"{age} old", {"age": age}) for age in (1, 4, 16)]
     for experiment, condition, rollouts in conditions:
         for objective in ("p3o", "grpo"):
             found.append(Case(experiment, objective, f"{objective}, {condition}", {}, rollouts))
+    for rate in RATES:
+        for objective in ("p3o", "grpo"):
+            found.append(Case("rate", objective, f"{objective}, rate {rate:g}", {"learning_rate": rate}))
     return found
 
 
@@ -74,7 +84,7 @@ def run_case(case: Case, seed: int, out: Path, steps: int = STEPS) -> Path:
     folder = out / case.folder / f"seed-{seed}"
     settings = TRAINER | {"max_steps": steps} | case.trainer | REUSED.get(case.experiment, {})
     config = RunConfig(
-        data=DataConfig(task="brackets", limit=4096), objective=case.objective, name=case.name, seed=seed,
+        data=DataConfig(task=TASK, limit=4096), objective=case.objective, name=case.name, seed=seed,
         trainer=settings, probe=ProbeConfig(every=max(1, steps // 10), k=(10,), count=4),
     )  # fmt: skip
     if (folder / SUMMARY).exists():
@@ -85,7 +95,8 @@ def run_case(case: Case, seed: int, out: Path, steps: int = STEPS) -> Path:
     if case.rollouts is not None:
         rollouts = BehaviourPolicy(**case.rollouts, max_new_tokens=settings["max_completion_length"])
     try:
-        run(config, folder, overwrite=True, rollout_func=rollouts)
+        run(config, folder, overwrite=True, rollout_func=rollouts,
+            prepare=HeldOutReward(task(TASK), every=config.probe.every).attach)  # fmt: skip
     except CouplingError as error:
         if "diverged" not in str(error):
             raise
@@ -113,16 +124,20 @@ def collect(out: Path, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a case: means over the last steps and over seeds, and the standard deviation of the reward over seeds."""
+    """A row a case, means over seeds: rewards at first and in the last steps, and their deviation over seeds.
+
+    ``reward`` is that of the rollouts, whoever sampled them; ``held_out`` that of the policy itself.
+    """
     rows = []
     for (experiment, name), part in table.groupby(["experiment", "run"], sort=False):
         by_seed = []
         for _, one in part.groupby("seed"):
             late = one[one["step"] > one["step"].max() - LAST]
             first = one.dropna(subset=["reward"])["reward"].iloc[:3].mean()
-            measured = one.dropna(subset=["score"])
+            measured, held_out = one.dropna(subset=["score"]), one.dropna(subset=["held_out_reward"])
             by_seed.append({
                 "steps": int(one["step"].max()), "reward_start": first, "reward": late["reward"].mean(),
+                "held_out_start": held_out["held_out_reward"].iloc[0], "held_out": late["held_out_reward"].mean(),
                 "ess": one["ess"].mean(), "ess_min": one["ess"].min(), "kl": one["kl"].mean(),
                 "score_start": measured["score"].iloc[0], "score": measured["score"].iloc[-1],
                 "excess_start": measured["excess"].iloc[0], "excess": measured["excess"].iloc[-1],
@@ -130,7 +145,8 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
             })  # fmt: skip
         frame = pd.DataFrame(by_seed).astype(float)
         rows.append({"experiment": experiment, "run": name, "seeds": len(frame), **frame.mean().round(4).to_dict(),
-                     "reward_sd": round(float(frame["reward"].std(ddof=1)), 4)})  # fmt: skip
+                     "reward_sd": round(float(frame["reward"].std(ddof=1)), 4),
+                     "held_out_sd": round(float(frame["held_out"].std(ddof=1)), 4)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -140,7 +156,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and results")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--only", help="one experiment: clip, temperature, precision or stale")
+    parser.add_argument("--only", help="one experiment: clip, temperature, precision, stale or rate")
     parser.add_argument("--summarize", action="store_true", help="run nothing, only write the results again")
     arguments = parser.parse_args()
     out, seeds = arguments.out, tuple(range(arguments.seeds))

@@ -4,7 +4,7 @@ from coupling.analyses.rl_config import ProbeConfig, RunConfig, from_mapping
 
 OBJECTIVE = "p3o"
 SEEDS = 3
-STEPS = 100
+STEPS = 120
 
 
 def demo_config(
@@ -33,6 +33,7 @@ def demo_config(
             "max_steps": STEPS,
             "per_device_train_batch_size": 128,
             "num_generations": 8,
+            "num_iterations": 2,  # two updates on each batch of rollouts: off-policy, so that ess has something to see
             "max_completion_length": 6,
             "learning_rate": 3e-4,
             "lr_scheduler_type": "constant_with_warmup",

@@ -31,15 +31,18 @@ class BehaviourPolicy:
 
     Args:
         age: how many updates old the copy is; before so many were made it is the initial policy.
-        temperature: what it samples at; its log-probabilities are those at this temperature.
+        temperature: what it samples at.
+        reported_temperature: its log-probabilities are those at this temperature; default: the one it samples at.
         bits: round its linear layers' weights to so many bits; None leaves them.
         max_new_tokens: of a completion.
     """
 
     def __init__(
-        self, *, age: int = 0, temperature: float = 1.0, bits: int | None = None, max_new_tokens: int = 8
-    ) -> None:
+        self, *, age: int = 0, temperature: float = 1.0, reported_temperature: float | None = None,
+        bits: int | None = None, max_new_tokens: int = 8,
+    ) -> None:  # fmt: skip
         self.age, self.temperature, self.bits, self.max_new_tokens = age, temperature, bits, max_new_tokens
+        self.reported_temperature = temperature if reported_temperature is None else reported_temperature
         self._states: deque[dict[str, Tensor]] = deque(maxlen=age + 1)
         self._copy: Any = None
 
@@ -57,7 +60,8 @@ class BehaviourPolicy:
                 eos_token_id=tokenizer.eos_token_id,
             )  # fmt: skip
         completions = result.sequences[:, inputs["input_ids"].shape[1] :]
-        scores = torch.log_softmax(torch.stack(result.scores, dim=1).float(), dim=-1)
+        logits = torch.stack(result.scores, dim=1).float() * self.temperature  # generate gives them divided by it
+        scores = torch.log_softmax(logits / self.reported_temperature, dim=-1)
         logprobs = scores.gather(-1, completions[..., None])[..., 0]
         output: dict[str, list] = {"prompt_ids": [], "completion_ids": [], "logprobs": []}
         for row, mask in enumerate(inputs["attention_mask"].bool()):

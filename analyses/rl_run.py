@@ -34,6 +34,7 @@ def run(
     seeds: Sequence[int] | None = None,
     overwrite: bool = False,
     rollout_func: Callable[..., Any] | None = None,
+    prepare: Callable[[Any], Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Post-train, one seed after the other, and save a table with one row a seed and step.
@@ -48,6 +49,7 @@ def run(
         overwrite: replace a run that is there.
         rollout_func: samples in the policy's place (see TRL's ``rollout_func``); every objective then takes its
             ratios to the log-probabilities that it brings.
+        prepare: called with each seed's trainer before it starts, to attach callbacks to it.
         progress: see ``Progress``.
 
     Returns:
@@ -84,6 +86,8 @@ def run(
             place = f"seed-{seed}" if len(chosen) > 1 else ""
             arguments = settings | {"seed": seed, "output_dir": str(out / TRAINER / place)}
             trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, rollout_func)
+            if prepare is not None:
+                prepare(trainer)
             small = config.model == TASK_MODEL and not torch.accelerator.is_available()
             with one_thread() if small else nullcontext():
                 _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)))
@@ -128,7 +132,7 @@ def _trainer(
 
     logging.getLogger("trl").setLevel(logging.ERROR)
     rows = read_rows(config.data, seed)
-    model = _model_name(config)
+    model = _model_name(config, seed)
     if config.objective != "p3o":
         arguments = arguments | {"loss_type": config.objective}
     try:
@@ -150,12 +154,12 @@ def _trainer(
     return trainer
 
 
-def _model_name(config: RunConfig) -> str:
+def _model_name(config: RunConfig, seed: int) -> str:
     """A folder or hub id; the small model of a task is trained first if it was not kept."""
     if config.model == TASK_MODEL:
         from coupling.analyses.rl_warm_start import warm_start
 
-        return str(warm_start(str(config.data.task)))
+        return str(warm_start(str(config.data.task), seed=seed))
     if is_local(config.model):
         folder = Path(config.model).expanduser()
         if not (folder / "config.json").exists():

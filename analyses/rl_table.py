@@ -32,6 +32,7 @@ LOGGED = {
     "completions/mean_length": "completion_length",
     "learning_rate": "learning_rate",
     "entropy": "entropy",
+    "held_out/reward": "held_out_reward",
     "kl": "kl_reference",
 }
 """What the trainer logs, and the column that it goes to."""

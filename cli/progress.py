@@ -50,11 +50,13 @@ class StepProgress:
 
     def of(self, seeds: int, first: int) -> Callable[[int, int, int, Mapping[str, Any]], None]:
         """To be called with (seed, steps done, steps in all, the row of the step)."""
+        text = ""  # a step on rollouts that were trained on before has no reward of its own
 
         def move(seed: int, done: int, total: int, row: Mapping[str, Any]) -> None:
+            nonlocal text
             which = f"seed {seed}, " if seeds > 1 else ""
             reward = row.get("reward")
-            text = f", reward {reward:.3f}" if isinstance(reward, (int, float)) else ""
+            text = f", reward {reward:.3f}" if isinstance(reward, (int, float)) else text
             self._bar.update(self._task, description=f"{which}step {done}/{total}{text}",
                              completed=(seed - first) * total + done, total=seeds * total)  # fmt: skip
 

@@ -50,10 +50,23 @@ def _by_seed(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _few(rows: Sequence[Row]) -> list[Row]:
-    """The first, a middle and the last row, of those with coupling where there are such."""
+    """The first, a middle and the last row, of those with coupling where there are such.
+
+    A step on rollouts that were trained on before has no reward of its own: theirs stands there.
+    """
+    rows = _with_reward(rows)
     measured = [row for row in rows if _finite(row.get("score")) is not None]
-    chosen = measured if len(measured) >= 3 else list(rows)
+    chosen = measured if len(measured) >= 3 else rows
     return [chosen[index] for index in sorted({0, len(chosen) // 2, len(chosen) - 1})]
+
+
+def _with_reward(rows: Sequence[Row]) -> list[Row]:
+    filled, reward = [], None
+    for row in rows:
+        own = _finite(row.get("reward"))
+        reward = reward if own is None else own
+        filled.append(row if reward is None else {**row, "reward": reward})
+    return filled
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, Any]:

@@ -177,7 +177,9 @@ def test_p3o_logs_its_sample_size(configured):
 def test_the_demonstrations_reward_rises_over_its_seeds(objective, tmp_path):
     rows = run(demo_config(objective, probe=ProbeConfig(every=0)), tmp_path / "out", seeds=range(SEEDS))
     for seed in range(SEEDS):
-        rewards = [row["reward"] for row in rows if row["seed"] == seed]
+        rewards = [row["reward"] for row in rows if row["seed"] == seed and "reward" in row]  # when it generates
         first, last = sum(rewards[:10]) / 10, sum(rewards[-10:]) / 10
         assert first > 0.05  # not flat at zero
-        assert last > first + 0.15
+        assert last > first + 0.1
+    reused = [row["ess"] for row in rows if "reward" not in row]
+    assert max(reused) < 1

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import refused
 from coupling.analyses.rl_warm_start import warm_start
+from coupling.cli.rl_table import summarize_rows
 
 YAML = """
 model: {model}
@@ -88,3 +89,10 @@ def test_wrong_usage_is_exit_2(cli, arguments):
 def test_without_trl_one_line_says_what_to_install(cli, run_yaml, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "trl" else sys)
     refused(cli("rl", run_yaml, "--out", "out"), "pip install 'block-coupling[rl]'")
+
+
+def test_a_step_on_rollouts_used_before_shows_their_reward():
+    rows = [{"seed": 0, "step": step} | ({"reward": step / 10} if step % 2 else {}) for step in range(1, 7)]
+    (summary,) = summarize_rows(rows)["seeds"]
+    assert [(row["step"], row["reward"]) for row in summary["rows"]] == [(1, 0.1), (4, 0.3), (6, 0.5)]
+    assert (summary["reward_first"], summary["reward_last"]) == (0.1, 0.5)

@@ -14,8 +14,11 @@ def scored(model, ids, completion, temperature):
     return [float(logprobs[len(ids) - 1 + i, token].detach()) for i, token in enumerate(completion)]
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 1.5}, {"bits": 3, "temperature": 0.7}])
-def test_log_probabilities_are_those_of_the_policy_that_sampled(options, tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"temperature": 1.5}, {"bits": 3, "temperature": 0.7}, {"temperature": 0.6, "reported_temperature": 1.0}],
+)
+def test_log_probabilities_are_those_of_the_policy_that_sampled_at_the_temperature_reported(options, tmp_path):
     trainer = make_trainer(tmp_path)
     rollouts = BehaviourPolicy(max_new_tokens=5, **options)
     rows = rollouts(["a b", "c", "d e f"], trainer)
@@ -23,7 +26,8 @@ def test_log_probabilities_are_those_of_the_policy_that_sampled(options, tmp_pat
     if "bits" in options:
         round_weights(sampler, options["bits"])
     for ids, completion, logprobs in zip(*rows.values(), strict=True):
-        expected = scored(sampler, ids, completion, options.get("temperature", 1.0))
+        reported = options.get("reported_temperature", options.get("temperature", 1.0))
+        expected = scored(sampler, ids, completion, reported)
         assert logprobs == pytest.approx(expected, abs=1e-4)
         assert 1 not in completion[:-1]  # nothing after the end
 
@@ -52,7 +56,10 @@ def test_rounding_to_8_bits_moves_each_weight_by_half_a_step_at_most():
     assert torch.equal(after["model.embed_tokens.weight"], before["model.embed_tokens.weight"])
 
 
-@pytest.mark.parametrize(("options", "sees"), [({}, False), ({"temperature": 2.0}, True), ({"bits": 3}, True)])
+@pytest.mark.parametrize(("options", "sees"), [
+    ({}, False), ({"temperature": 2.0}, True), ({"temperature": 2.0, "reported_temperature": 1.0}, False),
+    ({"bits": 3}, True),
+])  # fmt: skip
 def test_the_objective_sees_the_mismatch(options, sees, tmp_path):
     trainer = make_trainer(tmp_path, rollout_func=BehaviourPolicy(max_new_tokens=6, **options), max_steps=1)
     trainer.train()
