@@ -18,17 +18,18 @@ from typing import Any
 import pandas as pd
 from coupling.analyses.rl_config import DataConfig, ProbeConfig, RunConfig
 from coupling.analyses.rl_held_out import HeldOutReward
+from coupling.analyses.rl_results import write_results
 from coupling.analyses.rl_rollouts import BehaviourPolicy
 from coupling.analyses.rl_run import run
 from coupling.analyses.rl_table import SUMMARY, TABLE
 from coupling.analyses.rl_tasks import task
 
 from coupling.errors import CouplingError
-from coupling.store import load_json, write_atomically
+from coupling.store import load_json
 
 TASK = "brackets"
 SEEDS = (0, 1, 2)
-STEPS, LAST = 60, 10
+STEPS = 60
 RATES = (5e-4, 2e-3, 5e-3)
 TRAINER: dict[str, Any] = {
     "per_device_train_batch_size": 128, "num_generations": 8, "max_completion_length": 6, "learning_rate": 5e-4,
@@ -123,35 +124,8 @@ def collect(out: Path, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a case, means over seeds: rewards at first and in the last steps, and their deviation over seeds.
-
-    ``reward`` is that of the rollouts, whoever sampled them; ``held_out`` that of the policy itself.
-    """
-    rows = []
-    for (experiment, name), part in table.groupby(["experiment", "run"], sort=False):
-        by_seed = []
-        for _, one in part.groupby("seed"):
-            late = one[one["step"] > one["step"].max() - LAST]
-            first = one.dropna(subset=["reward"])["reward"].iloc[:3].mean()
-            measured, held_out = one.dropna(subset=["score"]), one.dropna(subset=["held_out_reward"])
-            by_seed.append({
-                "steps": int(one["step"].max()), "reward_start": first, "reward": late["reward"].mean(),
-                "held_out_start": held_out["held_out_reward"].iloc[0], "held_out": late["held_out_reward"].mean(),
-                "ess": one["ess"].mean(), "ess_min": one["ess"].min(), "kl": one["kl"].mean(),
-                "score_start": measured["score"].iloc[0], "score": measured["score"].iloc[-1],
-                "excess_start": measured["excess"].iloc[0], "excess": measured["excess"].iloc[-1],
-                "mismatch_to_initial": measured["mismatch_to_initial"].iloc[-1],
-            })  # fmt: skip
-        frame = pd.DataFrame(by_seed).astype(float)
-        rows.append({"experiment": experiment, "run": name, "seeds": len(frame), **frame.mean().round(4).to_dict(),
-                     "reward_sd": round(float(frame["reward"].std(ddof=1)), 4),
-                     "held_out_sd": round(float(frame["held_out"].std(ddof=1)), 4)})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def main() -> None:
-    """Run what is missing, then write the table, its summary and a picture an experiment."""
+    """Run what is missing, then write the tables and a picture an experiment."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs and results")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
@@ -170,19 +144,6 @@ def main() -> None:
             print(f"{index + 1}/{len(seeds) * len(chosen)} {case.folder} seed {seed}", file=sys.stderr, flush=True)
             run_case(case, seed, out, arguments.steps)
     write_results(collect(out, seeds), out)
-
-
-def write_results(table: pd.DataFrame, out: Path) -> None:
-    """``rl.csv`` (a row a case), and the picture ``rl`` of each experiment."""
-    from coupling import figures
-
-    summary = summarize(table)
-    write_atomically(out / "rl.csv", summary.to_csv(index=False).encode())
-    for experiment, part in table.groupby("experiment", sort=False):
-        smooth = part.copy()
-        smooth["reward"] = part.groupby(["run", "seed"])["reward"].transform(lambda r: r.rolling(LAST, 1).mean())
-        figures.save(figures.rl(smooth), out / f"rl-{experiment}.png")
-    print(summary.to_string(index=False))
 
 
 if __name__ == "__main__":
