@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import logging
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, lora_config, trainer_settings
+from coupling.analyses.rl_ranks import AgreedRewards, is_first
 from coupling.analyses.rl_table import MODEL, SUMMARY, TABLE, TRAINER, Recorder, Row, RunTable, diverged, prepare_folder
 from coupling.analyses.rl_warm_start import one_thread
 
@@ -61,16 +61,17 @@ def run(
         if importlib.util.find_spec(package) is None:
             raise CouplingError(MISSING)
     out = Path(out).expanduser()
-    first = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
+    first = is_first()
     from coupling.analyses.rl_rewards import find_reward, watched
 
     rewards = [watched(name, find_reward(name), alone=len(config.reward) == 1) for name in config.reward]
     config_class, trainer_class = _classes(config.objective)
+    mixins: tuple[type, ...] = (AgreedRewards,)
     if config.objective != "p3o":
         from coupling.analyses.rl_rollouts import RatioStatistics, RatioToBehaviour
 
-        mixins = (RatioStatistics,) if rollout_func is None else (RatioToBehaviour, RatioStatistics)
-        trainer_class = type(f"Watched{trainer_class.__name__}", (*mixins, trainer_class), {})
+        mixins += (RatioStatistics,) if rollout_func is None else (RatioToBehaviour, RatioStatistics)
+    trainer_class = type(f"Watched{trainer_class.__name__}", (*mixins, trainer_class), {})
     settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
     adapter = lora_config(config)
     if first:
@@ -128,8 +129,6 @@ def _trainer(
     from transformers import PrinterCallback, set_seed
 
     logging.getLogger("trl").setLevel(logging.ERROR)
-    rows = read_rows(config.data, seed)
-    model = _model_name(config)
     if config.objective != "p3o":
         arguments = arguments | {"loss_type": config.objective}
     try:
@@ -138,6 +137,9 @@ def _trainer(
         raise
     except (ValueError, TypeError) as error:
         raise CouplingError(f"the trainer settings do not go together: {' '.join(str(error).split())}") from None
+    with settings.main_process_first():  # the others find in the caches what it made
+        rows = read_rows(config.data, seed)
+        model = _model_name(config)
     set_seed(seed)  # an adapter is drawn before TRL sets it
     try:
         trainer = trainer_class(model=model, reward_funcs=rewards, args=settings, train_dataset=rows,
