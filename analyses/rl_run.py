@@ -146,7 +146,7 @@ def _trainer(
                                 peft_config=adapter, rollout_func=rollout_func)  # fmt: skip
     except CouplingError:
         raise
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError, ImportError, NotImplementedError) as error:
         raise CouplingError(f"cannot set up RL of {model}: {' '.join(str(error).split())[:300]}") from None
     trainer.remove_callback(PrinterCallback)
     if config.probe.every:
