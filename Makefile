@@ -37,7 +37,7 @@ benchmark: .venv/installed
 ## Resolve the dependencies again; the lock holds for every platform and Python 3.11 or later.
 lock: .venv/uv
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--extra datasets --extra rl --group dev --output-file requirements.lock pyproject.toml
+		--extra datasets --extra lora --extra rl --group dev --output-file requirements.lock pyproject.toml
 
 .venv/uv:
 	$(PYTHON) -m venv .venv

@@ -1,23 +1,25 @@
 """Coupling through a run of RL after the fact, from the checkpoints that it left.
 
 Two layouts are read: TRL's (``checkpoint-100``, as every ``transformers.Trainer`` writes it, the tokenizer inside or
-in the parent folder) and FeynRL's (``iter000001_v000001``, one Hugging Face folder an epoch with
-``training_state.json`` and, once it is whole, ``CHECKPOINT_COMPLETE``; see its ``misc/setup_rl.py``).
+in the parent folder; of a run with adapters these alone, merged here into the model that they name) and FeynRL's
+(``iter000001_v000001``, one Hugging Face folder an epoch with ``training_state.json`` and, once it is whole,
+``CHECKPOINT_COMPLETE``; see its ``misc/setup_rl.py``).
 """
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from coupling.analyses.rl_table import SUMMARY, TABLE, Row, RunTable, columns_of, prepare_folder
+from transformers import AutoModelForCausalLM
 
 from coupling.errors import CouplingError
-from coupling.load import TOKENIZER_FILES, load, tokenize
-from coupling.prompts import Prompts
+from coupling.load import TOKENIZER_FILES, Checkpoint, is_local, load, tokenize
+from coupling.prompts import Prompts, first_line
 from coupling.rl import CouplingCallback
 from coupling.settings import Settings
 from coupling.store import write_atomically
@@ -26,7 +28,7 @@ from coupling.version import __version__
 TRL_NAME = re.compile(r"checkpoint-(\d+)")
 FEYNRL_NAME = re.compile(r"iter(\d+)_v(\d+)")
 FEYNRL_STATE, FEYNRL_MARKER = "training_state.json", "CHECKPOINT_COMPLETE"
-TRL_STATE = "trainer_state.json"
+TRL_STATE, ADAPTER_CONFIG = "trainer_state.json", "adapter_config.json"
 
 Progress = Callable[[int, int, str], None]
 """Called with (checkpoints measured, checkpoints in all, the name of the one at hand)."""
@@ -34,11 +36,12 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint folder: its optimisation step, and where its tokenizer is."""
+    """A checkpoint folder: its optimisation step, where its tokenizer is, and the model that an adapter belongs to."""
 
     folder: Path
     step: int
     tokenizer: Path
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,13 @@ def _look_at(entry: Path) -> Found | Skipped:
         return Skipped(entry, "no checkpoint by its name (checkpoint-STEP, iterEPOCH_vVERSION)")
     if trl is None and not (entry / FEYNRL_MARKER).exists():
         return Skipped(entry, f"incomplete: {FEYNRL_MARKER} is not there, so writing it was interrupted")
+    base = None
     if not (entry / "config.json").exists():
-        adapter = (entry / "adapter_config.json").exists()
-        return Skipped(entry, "an adapter without the model's weights; merge it into them first" if adapter
-                       else "incomplete: no config.json")  # fmt: skip
+        if not (entry / ADAPTER_CONFIG).exists():
+            return Skipped(entry, "incomplete: no config.json")
+        base = _json(entry / ADAPTER_CONFIG).get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            return Skipped(entry, f"an adapter whose {ADAPTER_CONFIG} names no model; merge it into its model first")
     if not any(entry.glob("*.safetensors")) and not any(entry.glob("*.bin")):
         adapter = (entry / "adapter").is_dir()
         return Skipped(entry, "an adapter without the model's weights; merge it into them first" if adapter
@@ -105,11 +111,11 @@ def _look_at(entry: Path) -> Found | Skipped:
     if tokenizer is None:
         return Skipped(entry, "no tokenizer in it or in its parent folder")
     if trl is not None:
-        return Found(entry, int(trl[1]), tokenizer)
+        return Found(entry, int(trl[1]), tokenizer, base)
     step = _json(entry / FEYNRL_STATE).get("global_step")
     if not isinstance(step, int):
         return Skipped(entry, f"incomplete: {FEYNRL_STATE} gives no global_step")
-    return Found(entry, step, tokenizer)
+    return Found(entry, step, tokenizer, base)
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -171,7 +177,7 @@ def measure_checkpoints(
         if progress is not None:
             progress(index, len(found), item.folder.name)
         try:
-            checkpoint = load(str(item.folder), tokenizer=str(item.tokenizer))
+            checkpoint = _load(item)
         except CouplingError as error:
             skipped.append(Skipped(item.folder, str(error)))
             continue
@@ -187,6 +193,34 @@ def measure_checkpoints(
         raise CouplingError("; ".join(f"{item.folder.name}: {item.reason}" for item in skipped))
     _summarize(place, folder, prompts, settings, found, skipped, finished=True)
     return table.rows(), skipped
+
+
+def _load(item: Found) -> Checkpoint:
+    """The model of a checkpoint, an adapter merged into it.
+
+    Raises:
+        CouplingError: if it cannot be loaded, or an adapter does not belong to the model that it names.
+    """
+    if item.base is None:
+        return load(str(item.folder), tokenizer=str(item.tokenizer))
+    try:
+        from peft import PeftConfig, get_peft_model
+    except ImportError:
+        raise CouplingError("an adapter, which needs the peft package: pip install 'block-coupling[lora]'") from None
+    checkpoint = load(item.base, tokenizer=str(item.tokenizer))
+    place = {"dtype": checkpoint.model.dtype, "device_map": {"": checkpoint.model.device}}
+    base = str(Path(item.base).expanduser()) if is_local(item.base) else item.base
+    whole = AutoModelForCausalLM.from_pretrained(base, **place)  # adapters name its modules, head and all
+    try:
+        adapted: Any = get_peft_model(whole, PeftConfig.from_pretrained(str(item.folder), inference_mode=True))
+        report = adapted.load_adapter(str(item.folder), "default")
+        merged = adapted.merge_and_unload(safe_merge=True)
+    except Exception as error:  # a file that is cut short, shapes of another model, a kind of adapter that cannot merge
+        raise CouplingError(f"the adapter cannot be merged into {item.base}: {first_line(error)}") from None
+    strange = [*report.missing_keys, *report.unexpected_keys]
+    if strange:
+        raise CouplingError(f"the adapter does not fit {item.base}: {len(strange)} weights, such as {strange[0]}")
+    return replace(checkpoint, model=merged.eval().requires_grad_(False))
 
 
 def _logged(last: Path, k: int) -> dict[int, Row]:

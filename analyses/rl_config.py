@@ -92,6 +92,7 @@ class RunConfig:
         reward: names of built-in rewards ("exact", "number") or of functions ("module:function").
         probe: when and on what coupling is measured.
         trainer: settings of TRL's GRPOConfig (for p3o P3OConfig), passed through.
+        lora: train adapters with these settings of peft's LoraConfig, passed through; None trains all weights.
         seed: of sampling, shuffling and the task's prompts.
         save: keep the final model beside the table.
         name: the table's column ``run``; default: the objective.
@@ -103,6 +104,7 @@ class RunConfig:
     reward: tuple[str, ...] = ("exact",)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] | None = None
     seed: int = 0
     save: bool = False
     name: str | None = None
@@ -186,6 +188,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "tuple[str, ...]": ((str, list, tuple), "texts"),
     "tuple[str, ...] | str | None": ((str, list, tuple, type(None)), "texts or a file"),
     "dict[str, Any]": ((dict,), "a mapping"),
+    "dict[str, Any] | None": ((dict, type(None)), "a mapping"),
     "DataConfig": ((dict,), "a mapping"),
     "ProbeConfig": ((dict,), "a mapping"),
 }
@@ -270,6 +273,31 @@ def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool
         defaults |= {"gradient_checkpointing": False, "bf16": False}
     return {**defaults, **given, "seed": config.seed, "logging_steps": 1, "logging_strategy": "steps",
             "logging_nan_inf_filter": False}  # fmt: skip
+
+
+def lora_config(config: RunConfig) -> Any:
+    """The run's adapters as peft's LoraConfig; None where all weights are trained.
+
+    Raises:
+        CouplingError: if peft is not installed, or a setting is unknown or wrong.
+    """
+    if config.lora is None:
+        return None
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise CouplingError("lora needs the peft package: pip install 'block-coupling[lora]'") from None
+    known = {item.name for item in fields(LoraConfig) if item.init}
+    for name in config.lora:
+        if name not in known:
+            raise CouplingError(
+                f"there is no setting lora.{name}{_nearest(str(name), known)}; known are the fields of peft's "
+                f"LoraConfig: {', '.join(sorted(known))}"
+            )
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM"} | config.lora)
+    except (TypeError, ValueError) as error:
+        raise CouplingError(f"the lora settings do not go together: {' '.join(str(error).split())}") from None
 
 
 def _number(name: str, value: Any, config_class: type) -> Any:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coupling.analyses.rl_tasks import REWARDS, text_of
+from coupling.analyses.rl_tasks import REWARDS
 
 from coupling.errors import CouplingError
 from coupling.prompts import first_line
@@ -59,18 +59,12 @@ def watched(name: str, function: Reward, *, alone: bool) -> Reward:
         alone: whether it is the only one, so that None would leave a completion without any reward.
 
     Returns:
-        A function of the same signature that raises CouplingError if the completions are all empty, or the rewards
-        are too few or many, not finite, no numbers, or not there because the function raised.
+        A function of the same signature that raises CouplingError if the rewards are too few or many, not finite, no
+        numbers, or not there because the function raised.
     """
 
-    def before(completions: Sequence[Any], state: Any) -> str:
-        at = f"step {state.global_step + 1}" if state is not None else "the first step"
-        if all(not text_of(completion).strip() for completion in completions):
-            raise CouplingError(
-                f"{at}: all {len(completions)} completions are empty: the model ends its answer at once, or writes "
-                "nothing but special tokens; look at the prompts, the chat template and trainer.max_completion_length"
-            )
-        return at
+    def step_of(state: Any) -> str:
+        return f"step {state.global_step + 1}" if state is not None else "the first step"
 
     def checked(rewards: Any, count: int, at: str) -> list[float | None]:
         try:
@@ -105,7 +99,7 @@ def watched(name: str, function: Reward, *, alone: bool) -> Reward:
     if inspect.iscoroutinefunction(function):
 
         async def reward_async(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-            at = before(completions, columns.get("trainer_state"))
+            at = step_of(columns.get("trainer_state"))
             try:
                 rewards = await function(completions=completions, **columns)
             except Exception as error:
@@ -116,7 +110,7 @@ def watched(name: str, function: Reward, *, alone: bool) -> Reward:
         return reward_async
 
     def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        at = before(completions, columns.get("trainer_state"))
+        at = step_of(columns.get("trainer_state"))
         try:
             rewards = function(completions=completions, **columns)
         except Exception as error:

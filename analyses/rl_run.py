@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import logging
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, trainer_settings
+from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, lora_config, trainer_settings
+from coupling.analyses.rl_ranks import AgreedRewards, is_first
 from coupling.analyses.rl_table import MODEL, SUMMARY, TABLE, TRAINER, Recorder, Row, RunTable, diverged, prepare_folder
 from coupling.analyses.rl_warm_start import one_thread
 
@@ -63,17 +63,19 @@ def run(
         if importlib.util.find_spec(package) is None:
             raise CouplingError(MISSING)
     out = Path(out).expanduser()
-    first = int(os.environ.get("RANK", "0")) == 0  # of several processes one writes
+    first = is_first()
     from coupling.analyses.rl_rewards import find_reward, watched
 
     rewards = [watched(name, find_reward(name), alone=len(config.reward) == 1) for name in config.reward]
     config_class, trainer_class = _classes(config.objective)
+    mixins: tuple[type, ...] = (AgreedRewards,)
     if config.objective != "p3o":
         from coupling.analyses.rl_rollouts import RatioStatistics, RatioToBehaviour
 
-        mixins = (RatioStatistics,) if rollout_func is None else (RatioToBehaviour, RatioStatistics)
-        trainer_class = type(f"Watched{trainer_class.__name__}", (*mixins, trainer_class), {})
+        mixins += (RatioStatistics,) if rollout_func is None else (RatioToBehaviour, RatioStatistics)
+    trainer_class = type(f"Watched{trainer_class.__name__}", (*mixins, trainer_class), {})
     settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
+    adapter = lora_config(config)
     if first:
         prepare_folder(out, overwrite=overwrite)
     chosen = (config.seed,) if seeds is None else tuple(seeds)
@@ -85,7 +87,7 @@ def run(
         for seed in chosen:
             place = f"seed-{seed}" if len(chosen) > 1 else ""
             arguments = settings | {"seed": seed, "output_dir": str(out / TRAINER / place)}
-            trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, rollout_func)
+            trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, adapter, rollout_func)
             if prepare is not None:
                 prepare(trainer)
             small = config.model == TASK_MODEL and not torch.accelerator.is_available()
@@ -125,14 +127,12 @@ def _classes(objective: str) -> tuple[type, type]:
 
 def _trainer(
     config: RunConfig, seed: int, rewards: list[Any], config_class: type, trainer_class: type,
-    arguments: dict[str, Any], rollout_func: Callable[..., Any] | None,
+    arguments: dict[str, Any], adapter: Any, rollout_func: Callable[..., Any] | None,
 ) -> Any:  # fmt: skip
     from coupling.analyses.rl_data import read_rows
-    from transformers import PrinterCallback
+    from transformers import PrinterCallback, set_seed
 
     logging.getLogger("trl").setLevel(logging.ERROR)
-    rows = read_rows(config.data, seed)
-    model = _model_name(config, seed)
     if config.objective != "p3o":
         arguments = arguments | {"loss_type": config.objective}
     try:
@@ -141,12 +141,16 @@ def _trainer(
         raise
     except (ValueError, TypeError) as error:
         raise CouplingError(f"the trainer settings do not go together: {' '.join(str(error).split())}") from None
+    with settings.main_process_first():  # the others find in the caches what it made
+        rows = read_rows(config.data, seed)
+        model = _model_name(config, seed)
+    set_seed(seed)  # an adapter is drawn before TRL sets it
     try:
         trainer = trainer_class(model=model, reward_funcs=rewards, args=settings, train_dataset=rows,
-                                rollout_func=rollout_func)  # fmt: skip
+                                peft_config=adapter, rollout_func=rollout_func)  # fmt: skip
     except CouplingError:
         raise
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, ImportError, NotImplementedError) as error:
         raise CouplingError(f"cannot set up RL of {model}: {' '.join(str(error).split())[:300]}") from None
     trainer.remove_callback(PrinterCallback)
     if config.probe.every:

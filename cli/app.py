@@ -2,12 +2,16 @@
 
 import os
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
 from coupling.cli import analyze, correlate, diff, plot, report, rl, show
 
 from coupling.errors import CouplingError
+
+OTHERS_WAIT = 10
+"""Seconds after which a process that is not the first says what failed, if it still runs: it failed alone."""
 
 app = typer.Typer(
     name="coupling",
@@ -72,5 +76,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    if int(os.environ.get("RANK") or 0):  # the first of several processes says it, and the launcher then ends this one
+        time.sleep(OTHERS_WAIT)
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

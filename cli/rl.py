@@ -88,10 +88,15 @@ def rl(
         )
     if from_checkpoints is not None and (objective is not None or seeds is not None):
         raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
+    from coupling.analyses.rl_ranks import is_alone, is_first
     from coupling.cli.progress import StepProgress, quiet_libraries
     from coupling.cli.rl_table import print_rows, summarize_rows
     from rich.console import Console
 
+    if not is_alone() and out is None:
+        raise CouplingError("several processes need one folder to write to: give --out")
+    if not is_first():  # of several processes one speaks
+        quiet, json = True, False
     screen = Console(stderr=True, quiet=quiet)
     quiet_libraries()
     place: Path

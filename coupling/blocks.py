@@ -91,8 +91,21 @@ def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
 
 
 def trunk(model: nn.Module) -> nn.Module:
-    """The model without its head: nobody asks for logits here."""
-    return model.base_model if isinstance(model, PreTrainedModel) else model
+    """The model without its head: nobody asks for logits here.
+
+    Of a PEFT model, whose adapters are inside, too: its own ``forward`` may be wrapped to run in half precision.
+    """
+    inner = without_peft(model)
+    if inner is not model and model.active_peft_config.is_prompt_learning:  # type: ignore[union-attr]
+        return model  # only its own forward prepends the learned tokens
+    return inner.base_model if isinstance(inner, PreTrainedModel) else inner
+
+
+def without_peft(model: nn.Module) -> nn.Module:
+    """The model, adapters included, that a PEFT model holds; any other model itself."""
+    if hasattr(model, "active_peft_config") and hasattr(model, "get_base_model"):
+        return model.get_base_model()  # type: ignore[operator]
+    return model
 
 
 def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn.Module]]:
@@ -106,6 +119,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
     Raises:
         CouplingError: if there is no such list, or none was named and none, or several, could be it.
     """
+    model = without_peft(model)
     config = getattr(model, "config", None)
     if path is None and getattr(config, "is_encoder_decoder", False):
         raise CouplingError(

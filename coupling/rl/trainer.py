@@ -7,11 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from coupling.rl.p3o import p3o_loss, policy_ratio, ratio_statistics, sample_size
 
+PROCESSED = "processed_logprobs"
+"""vLLM's name for log-probabilities after temperature and everything else that shapes what it samples from."""
 QUANTILES = (0.05, 0.5, 0.95)
 MEANINGLESS = {
     **dict.fromkeys(
@@ -82,6 +85,7 @@ class P3OTrainer(GRPOTrainer):
 
     Raises:
         TypeError: if ``args`` is not a ``P3OConfig``.
+        ValueError: if a vLLM server's log-probabilities are not those of what it samples from.
     """
 
     _tag_names = ["trl", "p3o"]  # noqa: RUF012 (the base class says so)
@@ -92,7 +96,21 @@ class P3OTrainer(GRPOTrainer):
         if not isinstance(config, P3OConfig):
             raise TypeError(f"P3OTrainer takes a P3OConfig, and was given {type(config).__name__}")
         super().__init__(*args, **kwargs)
+        if self.use_vllm and self.vllm_mode == "server":
+            self._check_server()
         self._window: dict[str, Any] = {"left": 0}
+
+    def _check_server(self) -> None:
+        """TRL warns of this only where it corrects by the same ratios itself; here the loss is made of them."""
+        said: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            said = [self.vllm_generation.vllm_client.get_server_info().get("model_config", {}).get("logprobs_mode")]
+        broadcast_object_list(said, from_process=0)
+        if said[0] != PROCESSED:
+            raise ValueError(
+                f"the vLLM server gives {said[0] or 'unknown'} instead of {PROCESSED}, so P3O's ratios would not be to "
+                f"the policy that it samples from; restart it with --logprobs-mode {PROCESSED}"
+            )
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As TRL's; a second start begins a window of its own."""

@@ -49,6 +49,21 @@ def trl_run(started, tmp_path_factory):
     return out / "trainer", rows
 
 
+@pytest.fixture(scope="module")
+def lora_run(started, tmp_path_factory):
+    """TRL's checkpoints of a run that trained adapters: nothing but these."""
+    out = tmp_path_factory.mktemp("runs") / "lora"
+    trainer = {"max_steps": 4, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 4,
+               "learning_rate": 1e-2, "weight_decay": 20, "save_strategy": "steps", "save_steps": 2}  # fmt: skip
+    config = {
+        "model": str(started),
+        "data": {"task": "brackets"},
+        "lora": {"r": 2, "target_modules": "all-linear", "init_lora_weights": False},
+        "probe": {"every": 2, "k": 5, "prompts": PROMPTS.texts},
+    }
+    return out / "trainer", run(from_mapping(config | {"trainer": trainer}), out)
+
+
 def feynrl_checkpoint(folder: Path, epoch: int, step: int, model, tokenizer) -> Path:
     """A folder as FeynRL's save_checkpoint and the engines' savers write it."""
     place = folder / f"iter{epoch:06d}_v{epoch:06d}"
@@ -108,6 +123,25 @@ def test_trls_layout(trl_run, tmp_path):
     assert rows[1]["mismatch_to_initial"] > 0.001
     rl(read_table(tmp_path / "out" / "table.csv", "rl"))
     assert json.loads((tmp_path / "out" / "run.json").read_text())["measured"] == {"checkpoint-2": 2, "checkpoint-4": 4}
+
+
+def test_adapters_are_merged_into_the_model_that_they_name(lora_run, tmp_path):
+    folder, seen = lora_run
+    rows, skipped = measure_checkpoints(folder, PROMPTS, k=(5,))
+    assert skipped == []
+    during = {row["step"]: row["score"] for row in seen if "score" in row}
+    for row in rows:  # the same as was measured through the run, on the model with its adapters beside its weights
+        assert row["score"] == pytest.approx(during[row["step"]], abs=1e-5)
+    assert rows[1]["mismatch_to_initial"] > 0.01  # the decay of the adapters' weights moved them
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    config = broken / "checkpoint-2" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"r": 2', '"r": 3'))
+    (broken / "checkpoint-4" / "adapter_config.json").write_text("{}")
+    with pytest.raises(CouplingError) as refusal:
+        measure_checkpoints(broken, PROMPTS, k=(5,))
+    for part in ("checkpoint-2: the adapter cannot be merged into", "checkpoint-4: an adapter whose", "names no model"):
+        assert part in str(refusal.value)
 
 
 def test_a_tokenizer_in_the_parent_gives_the_same(trl_run, tmp_path):

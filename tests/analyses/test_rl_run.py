@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -165,6 +166,28 @@ def test_coupling_is_measured_through_a_run(configured):
         assert "coupling/score_k8_p2" in row
     assert [row["reward"] for row in probed if row["step"]] == [row["reward"] for row in plain]
     assert [row["loss"] for row in probed if row["step"]] == [row["loss"] for row in plain]
+
+
+def test_a_run_with_adapters_and_what_is_refused_of_them(configured, monkeypatch):
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    changes = {"lora": lora, "reward": "bad_rewards:later", "save": True, "probe": {"every": 2, "k": 4, "count": 1}}
+    config = configured(objective="p3o", trainer={"max_steps": 2, "learning_rate": 1e-2}, **changes)
+    rows = run(config, "out")
+    assert rows[-1]["mismatch_to_initial"] > 1e-3
+    saved = json.loads(Path("out/model/adapter_config.json").read_text())
+    assert (saved["r"], saved["lora_alpha"]) == (4, 8)
+    assert run(config, "again") == rows  # the seed decides how the adapters begin
+    for given, part in (
+        ({"rank": 4}, r"no setting lora\.rank.*known are .*lora_alpha"),
+        ({"r": 0}, "positive integer"),
+        ({"target_modules": "nothing"}, "nothing"),
+        ({"bias": "some"}, "some"),
+    ):
+        with pytest.raises(CouplingError, match=part):
+            run(configured(lora=given), "refused")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(CouplingError, match=r"pip install 'block-coupling\[lora\]'"):
+        run(configured(lora=lora), "refused")
 
 
 def test_p3o_logs_its_sample_size(configured):

@@ -1,6 +1,8 @@
 """``coupling rl`` as a user meets it."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -96,3 +98,49 @@ def test_a_step_on_rollouts_used_before_shows_their_reward():
     (summary,) = summarize_rows(rows)["seeds"]
     assert [(row["step"], row["reward"]) for row in summary["rows"]] == [(1, 0.1), (4, 0.3), (6, 0.5)]
     assert (summary["reward_first"], summary["reward_last"]) == (0.1, 0.5)
+
+
+def two_processes(*arguments):
+    """As ``accelerate launch`` starts them; (exit code, stdout, stderr without what torch and the launcher say)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "coupling.cli",
+         *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    ours = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "table: ", "draw it: "))]
+    return done.returncode, done.stdout, ours
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_writes_and_speaks(cli, run_yaml, tmp_path):
+    (tmp_path / "probed.yaml").write_text((tmp_path / run_yaml).read_text().replace("every: 0", "every: 2\n  k: 4"))
+    code, out, ours = two_processes("rl", "probed.yaml", "--out", "out", "--objective", "p3o")
+    assert code == 0
+    assert out.count("over the last") == 1
+    assert [line.split(":")[0] for line in ours] == ["table", "draw it"]
+    table = pd.read_csv("out/table.csv")
+    assert table.step.tolist() == [0, 1, 2, 3]
+    assert table.score.notna().tolist() == [True, False, True, True]
+    assert json.loads(Path("out/run.json").read_text())["finished"] is True
+    code, out, ours = two_processes("rl", "probed.yaml")
+    assert code != 0
+    assert len(ours) == 1
+    assert "give --out" in ours[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_reward_that_fails_in_one_of_two_processes_ends_both_with_one_message(cli, run_yaml, tmp_path, rank):
+    (tmp_path / "scores_three.py").write_text(
+        "import os\n\ndef bad(completions, trainer_state, **_):\n"
+        f"    if trainer_state.global_step == 1 and os.environ['RANK'] == '{rank}':\n        raise OSError('disk')\n"
+        "    return [float(len(text)) for text in completions]\n"
+    )
+    (tmp_path / "bad.yaml").write_text((tmp_path / run_yaml).read_text() + "reward: scores_three:bad\n")
+    code, out, ours = two_processes("rl", "bad.yaml", "--out", "out")
+    assert code != 0
+    assert out == ""
+    assert ours == [
+        "error: step 2: the reward scores_three:bad raised OSError: disk; the steps before it are in out/table.csv"
+    ]
+    assert pd.read_csv("out/table.csv").step.tolist() == [1]

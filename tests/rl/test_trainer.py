@@ -11,7 +11,7 @@ from small import count_a, make_policy, make_prompts, make_tokenizer
 from coupling.rl import P3OConfig, P3OTrainer, p3o_loss
 
 
-def make_trainer(folder, policy=None, callbacks=None, rollout_func=None, **options):
+def make_trainer(folder, policy=None, callbacks=None, rollout_func=None, peft_config=None, **options):
     settings = {
         "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 2,
         "learning_rate": 1e-2, "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True,
@@ -20,6 +20,7 @@ def make_trainer(folder, policy=None, callbacks=None, rollout_func=None, **optio
     return P3OTrainer(
         policy or make_policy(), reward_funcs=count_a, args=P3OConfig(output_dir=str(folder), **settings),
         train_dataset=make_prompts(), processing_class=make_tokenizer(), callbacks=callbacks, rollout_func=rollout_func,
+        peft_config=peft_config,
     )  # fmt: skip
 
 

@@ -1,0 +1,76 @@
+"""P3O on two processes: whole optimisation steps through DDP end where one process ends on the same batch."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small import LETTERS, make_policy
+from test_trainer import logged, make_trainer, weights
+
+pytestmark = pytest.mark.slow
+STEPS = {"num_iterations": 2, "max_steps": 4, "optim": "sgd", "learning_rate": 1.0, "num_generations": 4}
+"""Two updates on each of two generations: every second step's ratios differ from 1, and from token to token."""
+
+
+def scripted(prompts, trainer):
+    """Completions and log-probabilities that depend on the prompt and the place in its group alone."""
+    output = {"prompt_ids": trainer.processing_class(prompts)["input_ids"], "completion_ids": [], "logprobs": []}
+    for index, prompt in enumerate(prompts):
+        drawn = random.Random(f"{prompt} {index % 4}")
+        length = drawn.randint(1, 6)
+        output["completion_ids"].append([drawn.randrange(1, len(LETTERS)) for _ in range(length)])
+        output["logprobs"].append([drawn.uniform(-3, -1.5) for _ in range(length)])
+    return output
+
+
+RANK = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from test_ranks import STEPS, scripted
+from test_trainer import logged, make_trainer, weights
+trainer = make_trainer(f"{sys.argv[2]}/out", rollout_func=scripted if sys.argv[3] == "scripted" else None,
+                       per_device_train_batch_size=4, gradient_accumulation_steps=2, **STEPS)
+assert trainer.accelerator.num_processes == 2
+trainer.train()
+outcome = weights(trainer), logged(trainer, "p3o/ess"), logged(trainer, "grad_norm")
+torch.save(outcome, f"{sys.argv[2]}/rank{os.environ['RANK']}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def two_ranks(folder, rollouts):
+    (folder / "rank.py").write_text(RANK)
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", folder / "rank.py",
+         str(Path(__file__).parent), folder, rollouts],
+        check=True, timeout=500, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
+
+
+def test_two_ranks_train_as_one_process_does_on_the_same_batch(tmp_path):
+    (first, ess, norms), (second, _, _) = two_ranks(tmp_path, "scripted")
+    assert torch.equal(first, second)
+    for sizes in (
+        {"per_device_train_batch_size": 16},
+        {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2},
+    ):
+        one = make_trainer(tmp_path / "one", rollout_func=scripted, **sizes, **STEPS)
+        one.train()
+        assert ess == pytest.approx(logged(one, "p3o/ess"), rel=1e-4)
+        assert norms == pytest.approx(logged(one, "grad_norm"), rel=1e-4)
+        moved = (weights(one) - torch.cat([p.detach().reshape(-1) for p in make_policy().parameters()])).abs().max()
+        assert (weights(one) - first).abs().max() < 1e-4 * moved
+    assert max(ess) < 0.99
+
+
+def test_ranks_that_sample_for_themselves_end_with_the_same_weights(tmp_path):
+    (first, ess, _), (second, _, _) = two_ranks(tmp_path, "sampled")
+    assert torch.equal(first, second)
+    assert ess[0] == pytest.approx(1, abs=1e-6)
+    assert min(ess) < 0.9999
