@@ -7,6 +7,9 @@ from typing import Any
 
 from coupling.errors import CouplingError
 
+EMPTY = "completions/empty"
+"""What is logged: the share of completions that hold nothing but white space."""
+
 
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks; launchers number them in ``RANK``."""
@@ -48,14 +51,16 @@ class AgreedRewards:
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # type: ignore[misc]
         finally:
             self.reward_funcs = functions
-        empty = all(not text_of(completion).strip() for completion in completions)
-        verdicts = from_all((failures[:1], empty, len(completions)))
-        if all(empty for _, empty, _ in verdicts):
+        verdicts = from_all((failures[:1], sum(not text_of(one).strip() for one in completions), len(completions)))
+        empty, count = sum(part for _, part, _ in verdicts), sum(part for *_, part in verdicts)
+        if empty == count:
             raise CouplingError(
-                f"step {self.state.global_step + 1}: all {sum(count for *_, count in verdicts)} completions are "  # type: ignore[attr-defined]
-                "empty: the model ends its answer at once, or writes nothing but special tokens; look at the prompts, "
-                "the chat template and trainer.max_completion_length"
+                f"step {self.state.global_step + 1}: all {count} completions are empty: the model ends its answer "  # type: ignore[attr-defined]
+                "at once, or writes nothing but special tokens; look at the prompts, the chat template and "
+                "trainer.max_completion_length"
             )
+        mode = "train" if self.model.training else "eval"  # type: ignore[attr-defined]
+        self._metrics[mode][EMPTY].append(empty / count)  # type: ignore[attr-defined]
         for said in [said for held, *_ in verdicts for said in held]:
             raise CouplingError(said)
         return rewards

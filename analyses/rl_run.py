@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, lora_config, trainer_settings
 from coupling.analyses.rl_ranks import AgreedRewards, is_first
+from coupling.analyses.rl_resume import Resumption, place_of, resumption
 from coupling.analyses.rl_table import MODEL, SUMMARY, TABLE, TRAINER, Recorder, Row, RunTable, diverged, prepare_folder
 from coupling.analyses.rl_warm_start import one_thread
 
@@ -33,6 +34,7 @@ def run(
     *,
     seeds: Sequence[int] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     rollout_func: Callable[..., Any] | None = None,
     prepare: Callable[[Any], Any] | None = None,
     progress: Progress | None = None,
@@ -47,6 +49,8 @@ def run(
         out: folder to write to.
         seeds: default: the configuration's own.
         overwrite: replace a run that is there.
+        resume: go on with an unfinished run that is there, of the same configuration and seeds, from its last
+            checkpoint; seeds that are finished are not run again.
         rollout_func: samples in the policy's place (see TRL's ``rollout_func``); every objective then takes its
             ratios to the log-probabilities that it brings.
         prepare: called with each seed's trainer before it starts, to attach callbacks to it.
@@ -76,25 +80,35 @@ def run(
     trainer_class = type(f"Watched{trainer_class.__name__}", (*mixins, trainer_class), {})
     settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
     adapter = lora_config(config)
-    if first:
-        prepare_folder(out, overwrite=overwrite)
     chosen = (config.seed,) if seeds is None else tuple(seeds)
+    before = resumption(out, config, chosen) if resume else Resumption()
     table = RunTable(out / TABLE if first else None, config.run_name)
+    if resume:
+        table.read(before.keeps)
+    elif first:
+        prepare_folder(out, overwrite=overwrite)
+    done = list(before.done)
+    if set(chosen) <= set(done):
+        return table.rows()
     started = time.perf_counter()
     ending: dict[str, Any] = {"finished": False, "error": "interrupted"}
-    _summarize(out, config, chosen, {"finished": False}, first)
+    _summarize(out, config, chosen, {"finished": False, "seeds_done": done}, first)
     try:
-        for seed in chosen:
-            place = f"seed-{seed}" if len(chosen) > 1 else ""
-            arguments = settings | {"seed": seed, "output_dir": str(out / TRAINER / place)}
+        for seed in [seed for seed in chosen if seed not in done]:
+            checkpoint, before = before.checkpoint, Resumption()
+            place = place_of(out, seed, chosen)
+            arguments = settings | {"seed": seed, "output_dir": str(place)}
             trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, adapter, rollout_func)
+            if checkpoint is not None:
+                _measure_initial(trainer)
             if prepare is not None:
                 prepare(trainer)
             small = config.model == TASK_MODEL and not torch.accelerator.is_available()
             with one_thread() if small else nullcontext():
-                _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)))
+                _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)), checkpoint)
             if config.save:
-                trainer.save_model(str(out / MODEL / place))
+                trainer.save_model(str(out / MODEL / place.relative_to(out / TRAINER)))
+            done.append(seed)
         ending = {"finished": True}
     except Exception as error:
         ending["error"] = str(error)
@@ -103,6 +117,7 @@ def run(
             raise CouplingError(f"{error}{saved}") from error.__cause__
         raise
     finally:
+        ending["seeds_done"] = done
         _summarize(out, config, chosen, ending | {"seconds": round(time.perf_counter() - started, 1)}, first)
     return table.rows()
 
@@ -186,10 +201,19 @@ def _probe(config: RunConfig, rows: Any) -> Any:
     return CouplingCallback(chosen, every=config.probe.every, k=config.probe.k)
 
 
-def _train(trainer: Any, recorder: Recorder) -> None:
+def _measure_initial(trainer: Any) -> None:
+    """Show the initial policy to the callback that measures against it, before a checkpoint's weights replace it."""
+    from coupling.rl import CouplingCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, CouplingCallback) and is_first():
+            callback.measure(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
+
+
+def _train(trainer: Any, recorder: Recorder, checkpoint: Path | None) -> None:
     trainer.add_callback(recorder)
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except CouplingError:
         raise
     except Exception as error:

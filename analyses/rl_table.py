@@ -33,6 +33,7 @@ LOGGED = {
     "learning_rate": "learning_rate",
     "entropy": "entropy",
     "held_out/reward": "held_out_reward",
+    "completions/empty": "empty_completions",
     "kl": "kl_reference",
 }
 """What the trainer logs, and the column that it goes to."""
@@ -68,6 +69,24 @@ class RunTable:
         """The rows in order of seed and step, of one seed if it is given."""
         return [row for key, row in sorted(self._rows.items(), key=lambda item: (item[0][0] or 0, item[0][1]))
                 if seed is None or key[0] == seed]  # fmt: skip
+
+    def read(self, keeps: Callable[[int, int], bool]) -> None:
+        """Take over the rows of the file, of every seed and step that ``keeps`` holds for.
+
+        Raises:
+            CouplingError: if it cannot be read as a table that ``write`` wrote.
+        """
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    seed, step = int(row.pop("seed")), int(row.pop("step"))
+                    if keeps(seed, step):
+                        row.pop("run")
+                        self.update(seed, step, {name: float(text) for name, text in row.items() if text})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CouplingError(f"cannot read the table {self.path} to go on with it: {error}") from None
 
     @property
     def columns(self) -> list[str]:

@@ -1,5 +1,6 @@
 """``coupling rl RUN.yaml``: post-train by RL, coupling tracked through it; or measure the checkpoints of a run."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,6 +77,10 @@ def rl(
                      rich_help_panel=OUTPUT),
     ] = None,
     overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run from its last checkpoint.",
+                           rich_help_panel=OUTPUT)
+    ] = False,
     json: Json = False,
     quiet: NoTable = False,
 ) -> None:  # fmt: skip
@@ -88,6 +93,11 @@ def rl(
         )
     if from_checkpoints is not None and (objective is not None or seeds is not None):
         raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
+    if resume and (overwrite or from_checkpoints is not None):
+        raise typer.BadParameter("--resume and --overwrite exclude each other" if overwrite
+                                 else "--resume does not apply to --from-checkpoints")  # fmt: skip
+    if resume and out is None:
+        raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
     from coupling.analyses.rl_ranks import is_alone, is_first
     from coupling.cli.progress import StepProgress, quiet_libraries
     from coupling.cli.rl_table import print_rows, summarize_rows
@@ -128,11 +138,18 @@ def rl(
         count = seeds if seeds is not None else SEEDS if demo else 1
         place = out or new_folder(f"rl-{chosen.run_name}")
         with screen.status("loading libraries"):
+            from coupling.analyses.rl_resume import can_go_on
             from coupling.analyses.rl_run import run
-        with StepProgress(screen, "loading the model") as progress:
-            rows = run(chosen, place, seeds=range(chosen.seed, chosen.seed + count), overwrite=overwrite,
-                       progress=progress.of(count, chosen.seed))  # fmt: skip
-    if not rows:
+        try:
+            with StepProgress(screen, "loading the model") as progress:
+                rows = run(chosen, place, seeds=range(chosen.seed, chosen.seed + count), overwrite=overwrite,
+                           resume=resume, progress=progress.of(count, chosen.seed))  # fmt: skip
+        except KeyboardInterrupt:
+            if is_first():
+                hint = f"; go on with the same command and --out {place} --resume" if can_go_on(place) else ""
+                print(f"interrupted; the table up to there is in {place}{hint}", file=sys.stderr)
+            raise
+    if not rows and is_first():
         raise CouplingError(f"the run made no steps; see {place}")
     if json:
         print_json({"out": str(place), "table": str(place / "table.csv"), "skipped": skipped, **summarize_rows(rows)})

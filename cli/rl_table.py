@@ -37,12 +37,16 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     console.print(table)
     for group in groups:
         summary = _summary(group)
+        seed = f"seed {summary['seed']}: " if several else ""
         if summary["reward_first"] is not None:
-            seed = f"seed {summary['seed']}: " if several else ""
             console.print(
                 f"{seed}reward {number(summary['reward_first'])} over the first tenth of the steps, "
                 f"{number(summary['reward_last'])} over the last", highlight=False, soft_wrap=True,
             )  # fmt: skip
+        empty = [share for row in group if (share := _finite(row.get("empty_completions")))]
+        if empty:
+            console.print(f"{seed}empty completions in {len(empty)} steps, at most {percent(max(empty))} of a step's",
+                          highlight=False, soft_wrap=True)  # fmt: skip
 
 
 def _by_seed(rows: Sequence[Row]) -> list[list[Row]]:

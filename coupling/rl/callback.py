@@ -32,7 +32,8 @@ class CouplingCallback(TrainerCallback):
     Args:
         prompts: texts (tokenized by the trainer's tokenizer), or token ids as ``coupling.measure`` takes them.
         every: steps between measurements; the first is before the first step, one more is after the last. Where
-            training is resumed from a checkpoint the mismatch to the initial policy is left out.
+            training is resumed from a checkpoint the mismatch to the initial policy is left out, unless ``measure``
+            saw the initial policy before.
         k: numbers of top singular vectors.
         token: token measured in each prompt.
         blocks: name of the list of blocks, where it cannot be found.
@@ -66,7 +67,7 @@ class CouplingCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure the initial policy; one that was resumed is not the initial one."""
-        self._resumed = state.global_step > 0
+        self._resumed = state.global_step > 0 and self._initial is None
         self._probe(state, **kwargs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

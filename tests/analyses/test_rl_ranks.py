@@ -1,6 +1,7 @@
 """Rewards of several processes: one verdict for all of them."""
 
 import asyncio
+from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,8 @@ class Base:
 
     def __init__(self, *functions):
         self.reward_funcs = list(functions)
+        self.model = SimpleNamespace(training=True)
+        self._metrics = {"train": defaultdict(list)}
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         outcomes = [function(completions=completions) for function in self.reward_funcs]
@@ -64,13 +67,20 @@ def test_one_process_alone():
 
 def test_what_fails_elsewhere_fails_here(monkeypatch):
     with pytest.raises(CouplingError, match="their words"):
-        calculate(FINE, lengths, others=[(["their words"], False, 2)], monkeypatch=monkeypatch)
+        calculate(FINE, lengths, others=[(["their words"], 0, 2)], monkeypatch=monkeypatch)
 
 
 def test_completions_are_empty_only_where_all_processes_have_none(monkeypatch):
-    assert calculate(EMPTY, lambda completions: [0.0], others=[([], False, 2)], monkeypatch=monkeypatch) == [[0.0]]
+    assert calculate(EMPTY, lambda completions: [0.0], others=[([], 0, 2)], monkeypatch=monkeypatch) == [[0.0]]
     with pytest.raises(CouplingError, match="all 5 completions are empty"):
-        calculate(EMPTY, lambda completions: [0.0], others=[([], True, 3)], monkeypatch=monkeypatch)
+        calculate(EMPTY, lambda completions: [0.0], others=[([], 3, 3)], monkeypatch=monkeypatch)
+
+
+def test_the_share_of_empty_completions_over_all_processes_is_logged(monkeypatch):
+    monkeypatch.setattr(rl_ranks, "from_all", lambda value: [value, ([], 1, 6)])
+    trainer = Trainer(lengths)
+    trainer._calculate_rewards([], [], FINE, [])
+    assert trainer._metrics["train"]["completions/empty"] == [0.25]
 
 
 def test_the_first_process_is_the_one_without_a_rank(monkeypatch):

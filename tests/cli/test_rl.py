@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from conftest import refused
 from coupling.analyses.rl_warm_start import warm_start
-from coupling.cli.rl_table import summarize_rows
+from coupling.cli.progress import StepProgress
+from coupling.cli.rl_table import print_rows, summarize_rows
+from rich.console import Console
 
 YAML = """
 model: {model}
@@ -82,6 +84,8 @@ def test_a_reward_that_raises_a_defect_shows_no_traceback(cli, run_yaml, tmp_pat
     [
         [], ["run.yaml", "--demo"], ["--demo", "--from-checkpoints", "x"], ["--demo", "--k", 3],
         ["--from-checkpoints", "x", "--seeds", 2], ["--demo", "--objective", "ppo"], ["--demo", "--seeds", 0],
+        ["--demo", "--resume"], ["--demo", "--resume", "--overwrite", "--out", "x"],
+        ["--from-checkpoints", "x", "--resume", "--out", "y"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_exit_2(cli, arguments):
@@ -144,3 +148,41 @@ def test_a_reward_that_fails_in_one_of_two_processes_ends_both_with_one_message(
         "error: step 2: the reward scores_three:bad raised OSError: disk; the steps before it are in out/table.csv"
     ]
     assert pd.read_csv("out/table.csv").step.tolist() == [1]
+
+
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_an_interrupted_run_says_how_to_go_on_if_it_can(cli, run_yaml, tmp_path, monkeypatch, checkpoints):
+    kept = "  save_strategy: steps\n  save_steps: 1\n" if checkpoints else ""
+    (tmp_path / "kept.yaml").write_text((tmp_path / run_yaml).read_text() + kept)
+    real = StepProgress.of
+
+    def interrupting(self, *arguments):
+        move = real(self, *arguments)
+
+        def moved(seed, done, total, row):
+            move(seed, done, total, row)
+            if done == 3:
+                raise KeyboardInterrupt
+
+        return moved
+
+    monkeypatch.setattr(StepProgress, "of", interrupting)
+    code, out, err = cli("rl", "kept.yaml", "--out", "out")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1].startswith("interrupted; the table up to there is in out")
+    assert ("--out out --resume" in err) == checkpoints
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if checkpoints:
+        code, out, err = cli("rl", "kept.yaml", "--out", "out", "--resume")
+        assert code == 0, err
+    assert pd.read_csv("out/table.csv").step.tolist() == [1, 2, 3]
+
+
+def test_empty_completions_are_told(capsys):
+    rows = [{"seed": 0, "step": step, "reward": 1.0, "empty_completions": share}
+            for step, share in enumerate((0.25, 0.0, 0.5))]  # fmt: skip
+    print_rows(rows, Console())
+    assert "empty completions in 2 steps, at most 50.0% of a step's" in capsys.readouterr().out
+    print_rows([row | {"empty_completions": 0.0} for row in rows], Console())
+    assert "empty" not in capsys.readouterr().out
