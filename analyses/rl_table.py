@@ -37,7 +37,7 @@ LOGGED = {
     "kl": "kl_reference",
 }
 """What the trainer logs, and the column that it goes to."""
-KEPT = ("p3o/", "coupling/", "rewards/")
+KEPT = ("p3o/", "coupling/", "rewards/", "clip_ratio/")
 """Other logged numbers that keep their names as columns."""
 FINITE = {"loss": "the loss", "grad_norm": "the gradient's norm", "reward": "the mean reward"}
 """What a run cannot go on without, and its name in a message."""
@@ -146,7 +146,7 @@ class Recorder(TrainerCallback):
         """Record one step.
 
         Raises:
-            CouplingError: if the loss, the gradient's norm or the reward is not finite.
+            CouplingError: if the loss, the gradient's norm (but for fp16) or the reward is not finite.
         """
         values = columns_of(logs or {}, self.k)
         if not values:
@@ -154,6 +154,8 @@ class Recorder(TrainerCallback):
         row = self.table.update(self.seed, state.global_step, values)
         self.table.write()
         for name, words in FINITE.items():
+            if name == "grad_norm" and getattr(args, "fp16", False):
+                continue  # its loss scaling finds the largest scale by steps that overflow, which are skipped
             if name in values and not math.isfinite(values[name]):
                 raise diverged(state.global_step, f"{words} is {values[name]}")
         if self.progress is not None and "loss" in values:

@@ -1,5 +1,6 @@
 """Coupling through a training run: a callback for any ``transformers.Trainer``."""
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from coupling.blocks import find_blocks
 from coupling.comparison import NORMS, Factored, compare, factor
 from coupling.errors import CouplingError
 from coupling.measurement import split_inputs
+from coupling.rl.p3o import WITHOUT_FLOAT64
 from coupling.settings import Settings, resolve_tokens
 from coupling.trajectory import record_blocks
 
@@ -114,6 +116,8 @@ class CouplingCallback(TrainerCallback):
         Raises:
             CouplingError: if the model or a prompt cannot be measured.
         """
+        if next(model.parameters()).device.type in WITHOUT_FLOAT64:
+            model = copy.deepcopy(model).cpu()
         _, modules = find_blocks(model, self.blocks)
         parts, factored = [], []
         for inputs in self._inputs(model, tokenizer):

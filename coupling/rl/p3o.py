@@ -7,6 +7,8 @@ Post-Training*, 2026 (arXiv 2605.12380); the effective sample size as a cap: Fak
 All arithmetic is in float32, sums in float64, whatever the inputs. Masked positions never count, whatever they hold.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -14,7 +16,19 @@ from torch import Tensor
 LARGEST_LOG_RATIO = 300.0
 """Beyond it, either way, a log-ratio is cut: its square is then still a float64."""
 LARGEST_KL_EXPONENT = 10.0
+WITHOUT_FLOAT64 = ("mps",)
+"""Types of devices that have no float64: what needs it is computed on the CPU."""
 Metrics = dict[str, float]
+
+
+def wide_device(device: torch.device) -> torch.device:
+    """The device itself, or the CPU where it has no float64."""
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def widened(values: Tensor) -> Tensor:
+    """In float64, detached, on ``wide_device``: moved first, since a cast is made where the values are."""
+    return values.detach().to(wide_device(values.device)).double()
 
 
 def ratio_statistics(ratio: Float[Tensor, "..."], mask: Tensor) -> Float[Tensor, " 3"]:
@@ -27,9 +41,9 @@ def ratio_statistics(ratio: Float[Tensor, "..."], mask: Tensor) -> Float[Tensor,
     Returns:
         ``(sum r, sum r^2, n)`` in float64, over the tokens that count.
     """
-    counted = mask.bool()
-    largest = torch.tensor(LARGEST_LOG_RATIO, dtype=torch.float64).exp().item()
-    kept = ratio.detach().double()[counted].clamp(max=largest)
+    ratio = widened(ratio)
+    counted = mask.bool().to(ratio.device)
+    kept = ratio[counted].clamp(max=math.exp(LARGEST_LOG_RATIO))
     return torch.stack([kept.sum(), (kept**2).sum(), counted.sum().double()])
 
 
@@ -70,8 +84,8 @@ def log_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
 
 
 def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
-    """``exp(logprobs - old_logprobs)`` in float64, detached; 1 where the mask is not set."""
-    return log_ratio(logprobs, old_logprobs, mask).detach().double().exp()
+    """``exp(logprobs - old_logprobs)`` in float64, detached, on ``wide_device``; 1 where the mask is not set."""
+    return widened(log_ratio(logprobs, old_logprobs, mask)).exp()
 
 
 def kl_to(logprobs: Tensor, anchor: Tensor, mask: Tensor) -> Tensor:
@@ -192,11 +206,11 @@ def _assemble(
 ) -> tuple[Tensor, Metrics]:  # fmt: skip
     """The mean over the tokens that count of the capped score function and the regularizer."""
     policy = torch.where(counted, logprobs.float(), 0.0)
-    weight = ratio.clamp(max=ess).float()
+    weight = ratio.clamp(max=ess).float().to(policy.device)
     per_token = torch.where(counted, -weight * policy * advantage + (1 - ess) * kl, 0.0)
     loss = per_token.sum() / counted.sum().clamp(min=1)
     with torch.no_grad():
-        kept = ratio[counted]
+        kept = ratio[counted.to(ratio.device)]
         metrics = extra | {
             "kl_behaviour": _mean(kl_behaviour, counted),
             "cap_fraction": float((kept > ess).double().mean()) if len(kept) else 0.0,
@@ -208,7 +222,9 @@ def _assemble(
 
 
 def _mean(values: Tensor, counted: Tensor) -> float:
-    return float(values.detach().double()[counted].mean()) if bool(counted.any()) else 0.0
+    values = widened(values)
+    kept = values[counted.to(values.device)]
+    return float(kept.mean()) if len(kept) else 0.0
 
 
 def _checked(logprobs: Tensor, others: list[Tensor], advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

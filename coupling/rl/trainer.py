@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from coupling.rl.p3o import p3o_loss, policy_ratio, ratio_statistics, sample_size
+from coupling.rl.p3o import p3o_loss, policy_ratio, ratio_statistics, sample_size, wide_device
 
 PROCESSED = "processed_logprobs"
 """vLLM's name for log-probabilities after temperature and everything else that shapes what it samples from."""
@@ -163,7 +163,7 @@ class P3OTrainer(GRPOTrainer):
     def _look_ahead(self, model: Any, accumulated: int) -> dict[str, float]:
         """The effective sample size and the number of tokens of the optimisation step that begins."""
         first = self._step % self.args.steps_per_generation  # type: ignore[attr-defined]
-        total = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
+        total = torch.zeros(3, dtype=torch.float64, device=wide_device(self.accelerator.device))
         buffered: list[dict[str, Any]] = self._buffered_inputs or []
         if len(buffered) < first + accumulated:
             raise RuntimeError(
@@ -197,11 +197,12 @@ class P3OTrainer(GRPOTrainer):
     ) -> None:  # fmt: skip
         """Average what was measured over the ranks' tokens, and keep it for TRL's next log."""
         counted = mask.bool()
-        ratio = policy_ratio(logprobs, behaviour, mask)[counted]
+        ratio = policy_ratio(logprobs, behaviour, mask)
+        ratio = ratio[counted.to(ratio.device)]
         means = {name: metrics[name] for name in ("kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean")}
         if entropies is not None:
             means["entropy"] = float(entropies.detach()[counted].mean()) if len(ratio) else 0.0
-        device = self.accelerator.device
+        device = wide_device(self.accelerator.device)
         weighed = torch.tensor([[*means.values(), 1.0]], dtype=torch.float64, device=device) * len(ratio)
         total = self.accelerator.gather(weighed).sum(dim=0)
         longest = self.accelerator.gather(torch.tensor([len(ratio)], device=device)).max()

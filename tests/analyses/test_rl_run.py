@@ -3,14 +3,16 @@
 import json
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from coupling.analyses.rl_config import ProbeConfig, from_mapping
 from coupling.analyses.rl_demo import SEEDS, demo_config
 from coupling.analyses.rl_run import run
-from coupling.analyses.rl_table import COLUMNS, RunTable, columns_of
+from coupling.analyses.rl_table import COLUMNS, Recorder, RunTable, columns_of
 from coupling.analyses.rl_warm_start import warm_start
 from coupling.figures import rl
 from coupling.figures.tables import read_table
@@ -141,10 +143,10 @@ def test_refusals_before_anything_is_trained(configured, tmp_path):
 def test_what_is_logged_goes_to_its_column(tmp_path):
     logs = {"p3o/ess": 0.9, "p3o/kl_behaviour": 0.1, "coupling/score_k5_p2": 0.2, "coupling/chance_k5_p2": 0.1,
             "coupling/excess_k5_p2": 0.05, "coupling/score_k10_p2": 0.3, "coupling/mismatch_to_initial": 0.4, "kl": 2.0,
-            "epoch": 1.0, "reward": None}  # fmt: skip
+            "clip_ratio/low_mean": 0.2, "epoch": 1.0, "reward": None}  # fmt: skip
     row = columns_of(logs, 5)
     assert row == {"ess": 0.9, "kl": 0.1, "score": 0.2, "chance": 0.1, "excess": 0.05, "coupling/score_k10_p2": 0.3,
-                   "mismatch_to_initial": 0.4, "kl_reference": 2.0}  # fmt: skip
+                   "mismatch_to_initial": 0.4, "kl_reference": 2.0, "clip_ratio/low_mean": 0.2}  # fmt: skip
     table = RunTable(tmp_path / "table.csv", "p3o")
     table.update(0, 1, {"reward": 0.5})
     table.update(0, 0, row)
@@ -152,6 +154,19 @@ def test_what_is_logged_goes_to_its_column(tmp_path):
     read = read_table(tmp_path / "table.csv", "rl")
     assert read.step.tolist() == [0, 1]
     assert read.reward.isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_a_step_that_fp16_skips_is_no_divergence(fp16):
+    args, state = SimpleNamespace(fp16=fp16), SimpleNamespace(global_step=2, max_steps=3)
+    recorder = Recorder(RunTable(None, "p3o"), 0, 10)
+    logs = {"loss": 0.1, "reward": 0.5, "grad_norm": math.inf}
+    with nullcontext() if fp16 else pytest.raises(CouplingError, match="gradient's norm is inf"):
+        recorder.on_log(args, state, None, logs=logs)
+    for name, words in (("loss", "the loss"), ("reward", "the mean reward")):
+        with pytest.raises(CouplingError, match=f"{words} is nan"):
+            recorder.on_log(args, state, None, logs=logs | {"grad_norm": 1.0, name: math.nan})
+    assert recorder.table.rows()[0]["reward"] is math.nan
 
 
 def test_coupling_is_measured_through_a_run(configured):

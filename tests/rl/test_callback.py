@@ -133,6 +133,17 @@ def test_refusals(tmp_path):
         CouplingCallback(PROBES, k=2).measure(make_policy())
 
 
+def test_where_the_device_has_no_float64_a_copy_is_measured_on_the_cpu(tmp_path, monkeypatch):
+    rows = []
+    for kinds in ((), ("cpu",)):
+        monkeypatch.setattr("coupling.rl.callback.WITHOUT_FLOAT64", kinds)
+        trainer = make_trainer(tmp_path, max_steps=1)
+        rows.append(CouplingCallback(PROBES, k=2).attach(trainer).history)
+        trainer.train()
+    assert len(rows[0]) == 2
+    assert rows[0] == rows[1]
+
+
 def test_a_later_measurement_that_fails_is_a_warning(tmp_path):
     trainer = plain_trainer(tmp_path, steps=3)
     callback = CouplingCallback(PROBES, every=1, k=2).attach(trainer)
