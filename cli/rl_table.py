@@ -38,15 +38,15 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     for group in groups:
         summary = _summary(group)
         seed = f"seed {summary['seed']}: " if several else ""
+        said = []
         if summary["reward_first"] is not None:
-            console.print(
-                f"{seed}reward {number(summary['reward_first'])} over the first tenth of the steps, "
-                f"{number(summary['reward_last'])} over the last", highlight=False, soft_wrap=True,
-            )  # fmt: skip
+            said.append(f"reward {number(summary['reward_first'])} over the first tenth of the steps, "
+                        f"{number(summary['reward_last'])} over the last")  # fmt: skip
         empty = [share for row in group if (share := _finite(row.get("empty_completions")))]
         if empty:
-            console.print(f"{seed}empty completions in {len(empty)} steps, at most {percent(max(empty))} of a step's",
-                          highlight=False, soft_wrap=True)  # fmt: skip
+            said.append(f"empty completions in {len(empty)} steps, at most {percent(max(empty))} of a step's")
+        if said:
+            console.print(f"{seed}{'; '.join(said)}", highlight=False, soft_wrap=True)
 
 
 def _by_seed(rows: Sequence[Row]) -> list[list[Row]]:
