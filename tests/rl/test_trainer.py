@@ -218,5 +218,5 @@ def test_loss_falls_and_reward_rises(tmp_path):
     trainer.train()
     reward, loss = logged(trainer, "reward"), logged(trainer, "loss")[:80]
     assert sum(reward[-5:]) / 5 > sum(reward[:5]) / 5 + 1
-    # no objective, since each batch has advantages of its own; but where what is better has become likelier, it is lower
+    # each batch has advantages of its own; but where what is better has become likelier, the loss is lower
     assert sum(loss[:10]) / 10 > sum(loss[-60:]) / 60 + 0.1
