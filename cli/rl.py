@@ -26,8 +26,8 @@ RUN, CHECKPOINTS = "Run", "Checkpoints of another run"
 def rl(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN.yaml]", help="What to run: model, objective, data, reward, probe, trainer, seed.",
-                       show_default=False),
+        typer.Argument(metavar="[RUN.yaml]", help="What to run: model, objective, data, reward, probe, trainer, lora, "
+                       "seed.", show_default=False),
     ] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="A small model that closes brackets, on the CPU in minutes.",

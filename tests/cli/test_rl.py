@@ -104,6 +104,14 @@ def test_a_step_on_rollouts_used_before_shows_their_reward():
     assert (summary["reward_first"], summary["reward_last"]) == (0.1, 0.5)
 
 
+def test_a_process_that_is_not_the_first_lets_it_speak(cli, run_yaml, monkeypatch):
+    waited = []
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("coupling.cli.app.time.sleep", waited.append)
+    refused(cli("rl", "missing.yaml", "--out", "out"), "cannot read missing.yaml")  # it failed alone after all
+    assert waited == [10]
+
+
 def two_processes(*arguments):
     """As ``accelerate launch`` starts them; (exit code, stdout, stderr without what torch and the launcher say)."""
     done = subprocess.run(
@@ -117,7 +125,8 @@ def two_processes(*arguments):
 
 @pytest.mark.slow
 def test_of_two_processes_one_writes_and_speaks(cli, run_yaml, tmp_path):
-    (tmp_path / "probed.yaml").write_text((tmp_path / run_yaml).read_text().replace("every: 0", "every: 2\n  k: 4"))
+    probed = (tmp_path / run_yaml).read_text().replace("every: 0", "every: 2\n  k: 4")
+    (tmp_path / "probed.yaml").write_text(probed + "lora: {r: 2, target_modules: all-linear}\n")
     code, out, ours = two_processes("rl", "probed.yaml", "--out", "out", "--objective", "p3o")
     assert code == 0
     assert out.count("over the last") == 1

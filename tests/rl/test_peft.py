@@ -50,6 +50,15 @@ def test_training_is_bit_for_bit_the_same_with_the_callback_and_without(options,
     assert logged(without, "loss") == logged(with_it, "loss")
 
 
+def test_the_reference_policy_is_the_one_without_the_adapters(tmp_path):
+    trainer = lora_trainer(tmp_path, beta=0.1)
+    assert trainer.ref_model is None
+    trainer.train()
+    kl = logged(trainer, "kl")
+    assert kl[0] == pytest.approx(0, abs=1e-6)  # fresh adapters change nothing
+    assert kl[-1] > 1e-5
+
+
 def test_blocks_have_the_names_that_they_have_without_peft():
     model = get_peft_model(make_policy(), LoraConfig(target_modules="all-linear"))
     name, blocks = find_blocks(model, "model.layers")
