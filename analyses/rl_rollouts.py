@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from coupling.rl import p3o_loss
+from coupling.rl.p3o import policy_ratio, ratio_statistics, sample_size
 
 
 def round_weights(model: nn.Module, bits: int = 8) -> nn.Module:
@@ -84,7 +85,10 @@ class BehaviourPolicy:
 
 
 class RatioStatistics:
-    """Mix-in for TRL's GRPO trainers: logs the effective sample size and KL that P3O would see; the loss is TRL's."""
+    """Mix-in for TRL's GRPO trainers: logs the effective sample size and KL that P3O would see; the loss is TRL's.
+
+    Both are over all ranks; where gradients are accumulated, a mean over micro-batches.
+    """
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._get_per_token_logps_and_entropies(*args, **kwargs)  # type: ignore[misc]
@@ -95,11 +99,15 @@ class RatioStatistics:
         loss = super()._compute_loss(model, inputs)  # type: ignore[misc]
         behaviour = inputs.get("old_per_token_logps")
         behaviour = self._logprobs if behaviour is None else behaviour
+        mask = inputs["completion_mask"]
+        statistics = ratio_statistics(policy_ratio(self._logprobs, behaviour, mask), mask)
         with torch.no_grad():
-            _, metrics = p3o_loss(self._logprobs, behaviour, inputs["advantages"], inputs["completion_mask"])
+            _, metrics = p3o_loss(self._logprobs, behaviour, inputs["advantages"], mask)
+        kl = statistics.new_tensor([metrics["kl_behaviour"] * float(statistics[2])])
+        *sums, kl_sum = self.accelerator.reduce(torch.cat([statistics, kl]), reduction="sum")  # type: ignore[attr-defined]
         log = self._metrics["train" if self.model.training else "eval"]  # type: ignore[attr-defined]
-        for name in ("ess", "kl_behaviour"):
-            log[f"p3o/{name}"].append(metrics[name])
+        log["p3o/ess"].append(sample_size(torch.stack(sums)))
+        log["p3o/kl_behaviour"].append(float(kl_sum / sums[2].clamp(min=1)))
         return loss
 
 

@@ -178,6 +178,11 @@ def _check_files(folder: Path, name: str, *, weights: bool) -> None:
     if not folder.is_dir():
         raise CouplingError(f"{name} is a file; give the folder that holds config.json and the weights")
     config = folder / "config.json"
+    if not config.exists() and (folder / "adapter_config.json").exists():
+        raise CouplingError(
+            f"{name} holds an adapter without its model's weights; merge them (peft's merge_and_unload, then "
+            "save_pretrained) and give that folder"
+        )
     if not config.exists():
         raise CouplingError(f"{name} holds no config.json, so it is not a checkpoint in the Hugging Face format")
     try:

@@ -69,6 +69,8 @@ def test_damaged_checkpoints(cli, checkpoint, tmp_path):
     refused(cli("analyze", checkpoint, "--out", "run"), "cannot load the configuration", "no-such-model")
     (checkpoint / "config.json").unlink()
     refused(cli("analyze", checkpoint, "--out", "run"), "holds no config.json")
+    (checkpoint / "adapter_config.json").write_text("{}")
+    refused(cli("analyze", checkpoint, "--out", "run"), "holds an adapter without its model's weights; merge")
     refused(cli("analyze", weights, "--out", "run"), "is a file")
     assert not (tmp_path / "run").exists()
 
