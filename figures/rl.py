@@ -14,11 +14,12 @@ PANELS = {
     "ess": "effective\nsample size",
     "kl": "KL, nats\na token",
     "score": "coupling\n1 − m",
+    "mismatch_to_initial": "mismatch\nto initial",
 }
 
 
 def rl(table: pd.DataFrame) -> Figure:
-    """Reward, effective sample size, KL and coupling against step, one above the other on one axis.
+    """Reward, effective sample size, KL, coupling and mismatch to the initial policy against step, on one axis.
 
     Args:
         table: columns of ``coupling.figures.tables.RL``; a quantity that the table does not hold has no panel.
@@ -40,8 +41,8 @@ def rl(table: pd.DataFrame) -> Figure:
                 _draw(axes, rows, quantity, line_look(index), legend_name(name))
             axes.set_ylabel(PANELS[quantity])
             axes.yaxis.set_major_locator(MaxNLocator(4))
-            if quantity == "ess":
-                axes.set_ylim(0, max(1.05, 1.05 * float(table["ess"].max())))
+            if quantity in ("ess", "mismatch_to_initial"):
+                axes.set_ylim(0, max(1.05, 1.05 * float(table[quantity].max())))
         all_axes[-1].set_xlabel("step")
         all_axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         if "score" in held and "chance" in table and table["chance"].notna().any():

@@ -64,6 +64,7 @@ RL = Columns(
         "kl": "KL divergence from the behaviour policy, in nats a token",
         "score": "coupling on the probe prompts",
         "chance": "the score of random frames",
+        "mismatch_to_initial": "mean over blocks of the mismatch to the initial policy, 0 at first",
         "run": "name of the run; a line each",
         "seed": "number of the seed; several give the mean and a band",
     },

@@ -69,17 +69,36 @@ def test_the_commands_are_named(command):
     assert f"coupling correlate {command}" in README
 
 
+def pairs(cases):
+    """The experiments of RL, each condition with P3O and GRPO side by side: (experiment, condition, p3o, grpo)."""
+    rows = cases.set_index(["experiment", "run"])
+    for epsilon in (0.2, 0.4, 0.6):
+        yield "clip", f"ε {epsilon}", rows.loc[("clip", "p3o")], rows.loc[("clip", f"grpo {epsilon}")]
+    for experiment, run in rows.index:
+        objective, _, condition = run.partition(", ")
+        if condition and objective == "p3o":
+            yield experiment, condition, rows.loc[(experiment, run)], rows.loc[(experiment, f"grpo, {condition}")]
+
+
+def experiment_cells(cases):
+    """The README's table of them."""
+    for experiment, condition, *both in pairs(cases):
+        yield [
+            experiment, condition, *(f"{one.held_out:.2f} ± {one.held_out_sd:.2f}" for one in both),
+            " / ".join(f"{one.ess:.2f} ({one.ess_min:.2f})" for one in both),
+            " / ".join(f"{one.kl:.2f}" for one in both),
+            " / ".join(f"{100 * one.excess:.1f}" for one in both) + " %",
+            " / ".join(f"{one.mismatch_early:.2f}" for one in both),
+            " / ".join(f"{one.mismatch_to_initial:.2f}" for one in both),
+        ]  # fmt: skip
+
+
 def test_the_experiments_of_rl():
     results = Path(__file__).parents[1] / "analyses/results"
-    table = pd.read_csv(results / "rl.csv")
+    cases = pd.read_csv(results / "rl.csv")
+    assert len(cases) == 28
+    assert (cases.seeds == 3).all()
     _, *rows = rows_of("P3O's experiments in miniature")
-    assert len(rows) == len(table) == 18
-    for cells, (_, row) in zip(rows, table.iterrows(), strict=True):
-        assert cells == [
-            row.experiment, row.run, f"{row.reward_start:.2f} → {row.reward:.2f}", f"{row.reward_sd:.2f}",
-            f"{row.ess:.2f} ({row.ess_min:.2f})", f"{row.kl:.3f}",
-            f"{100 * row.excess_start:.1f} → {100 * row.excess:.1f} %", f"{row.mismatch_to_initial:.2f}",
-        ]  # fmt: skip
-    assert (table.seeds == 3).all()
-    for experiment in table.experiment.unique():
+    assert rows == list(experiment_cells(cases))
+    for experiment in cases.experiment.unique():
         assert (results / f"rl-{experiment}.png").exists()

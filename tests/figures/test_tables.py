@@ -102,6 +102,9 @@ def test_rl_stacks_what_the_table_holds_on_one_axis(tmp_path):
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     assert figure.axes[3].lines[0].get_xdata().tolist() == [0]  # coupling is measured at fewer steps
     assert len(figures.rl(frame.drop(columns=["ess", "kl"])).axes) == 2
+    *_, added = figures.rl(frame.assign(mismatch_to_initial=[0.5] * len(frame))).axes
+    assert added.get_ylabel() == "mismatch\nto initial"
+    assert set(added.lines[0].get_ydata()) == {0.5}
 
 
 @pytest.mark.parametrize(("kind", "text", "said"), [
