@@ -12,8 +12,6 @@ from coupling.store import write_atomically
 
 LAST = 10
 """The steps at the end of a run whose mean is its result."""
-RUINED = 0.5
-"""A run whose policy ends below so much of the reward that it began with has gone bad."""
 EARLY = ("excess_early", "mismatch_early")
 LATE = ("excess", "mismatch_to_initial", "kl", "ess")
 
@@ -58,8 +56,8 @@ def by_case(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def ruined(runs: pd.DataFrame) -> pd.Series:
-    """Whether each run's policy ended below ``RUINED`` of the reward that it began with, or diverged before its end."""
-    return ~(runs["held_out"] >= RUINED * runs["held_out_start"])
+    """Whether each run went bad: its policy ended with less reward than it began with, or diverged before its end."""
+    return ~(runs["held_out"] >= runs["held_out_start"])
 
 
 def goes_with_reward(runs: pd.DataFrame) -> pd.DataFrame:

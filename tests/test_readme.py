@@ -8,6 +8,7 @@ import pytest
 from coupling.analyses.correlate import correlate
 from coupling.analyses.family_table import family_table
 from coupling.analyses.published import correlate_published
+from coupling.analyses.rl_results import goes_with_reward, ruined
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -86,7 +87,7 @@ def experiment_cells(cases):
         yield [
             experiment, condition, *(f"{one.held_out:.2f} ± {one.held_out_sd:.2f}" for one in both),
             " / ".join(f"{one.ess:.2f} ({one.ess_min:.2f})" for one in both),
-            " / ".join(f"{one.kl:.2f}" for one in both),
+            " / ".join(f"{abs(one.kl):.2f}" for one in both),  # rounding leaves a -0.00
             " / ".join(f"{100 * one.excess:.1f}" for one in both) + " %",
             " / ".join(f"{one.mismatch_early:.2f}" for one in both),
             " / ".join(f"{one.mismatch_to_initial:.2f}" for one in both),
@@ -102,3 +103,39 @@ def test_the_experiments_of_rl():
     assert rows == list(experiment_cells(cases))
     for experiment in cases.experiment.unique():
         assert (results / f"rl-{experiment}.png").exists()
+
+
+def test_what_is_said_of_the_experiments_of_rl():
+    results = Path(__file__).parents[1] / "analyses/results"
+    runs, cases = pd.read_csv(results / "rl-runs.csv"), pd.read_csv(results / "rl.csv").set_index("run")
+    text = re.sub(r"\s+", " ", README)
+    bad = ruined(runs)
+    assert set(runs[bad].run) == {f"{name}, rate {rate:g}" for name in ("p3o", "grpo") for rate in (2e-3, 5e-3)}
+    sound = goes_with_reward(runs).set_index(["group", "quantity"]).loc[("sound", "excess")]
+    low, high = (runs[bad][name].agg(["min", "max"]) for name in ("excess", "mismatch_early"))
+    others = runs[~bad].mismatch_early.agg(["min", "max"])
+    kl = cases.kl.round(2)
+    grpo_reused = kl[["grpo 0.2", "grpo 0.4", "grpo 0.6"]]
+    for stated in (
+        f"{len(runs)} runs of about",
+        f"over the {(~bad).sum()} runs that ended above",
+        f"in the {bad.sum()} that ended below",
+        f"Spearman {sound.spearman:.2f}, p {sound.p:.2f}",
+        f"from {100 * low['min']:.1f} to {100 * low['max']:.1f} %",
+        f"it is {high['min']:.2f} to {high['max']:.2f} in those {bad.sum()}",
+        f"and {others['min']:.2f} to {others['max']:.2f} in the others",
+        f"{kl['p3o, 16 old']:.2f} nats against {kl['grpo, 16 old']:.2f} at 16 updates old",
+        f"{kl['p3o, 4 bits']:.2f} against {kl['grpo, 4 bits']:.2f} at 4 bits",
+        f"{kl['p3o']:.2f} against {grpo_reused.min():.2f} to {grpo_reused.max():.2f} with reused",
+        f"({100 * cases.held_out_start.iloc[0]:.0f} % of them right at first)",
+        f"Excess was {100 * cases.excess_start.iloc[0]:.1f} % at first",
+    ):
+        assert stated in text, stated
+    fresh = runs[runs.experiment == "rate"]
+    assert (fresh.ess == 1).all()
+    assert (fresh.kl.abs() < 1e-4).all()
+    assert runs[bad].held_out_early.max() < runs[~bad].held_out_early.min()  # reward tells them apart as well
+    by_seed = runs.pivot_table(index="run", columns="seed", values="held_out")
+    assert (by_seed.loc["p3o, T 1.2"] > by_seed.loc["grpo, T 1.2"]).all()
+    for condition in ("4 bits", "16 old"):
+        assert (by_seed.loc[f"p3o, {condition}"] < by_seed.loc[f"grpo, {condition}"]).all()
