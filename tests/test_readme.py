@@ -139,3 +139,4 @@ def test_what_is_said_of_the_experiments_of_rl():
     assert (by_seed.loc["p3o, T 1.2"] > by_seed.loc["grpo, T 1.2"]).all()
     for condition in ("4 bits", "16 old"):
         assert (by_seed.loc[f"p3o, {condition}"] < by_seed.loc[f"grpo, {condition}"]).all()
+    assert f"ended at {by_seed.loc['p3o, 16 old'].min():.2f}" in text
