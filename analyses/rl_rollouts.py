@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from coupling.rl import p3o_loss
 from coupling.rl.p3o import policy_ratio, ratio_statistics, sample_size
+from coupling.rl.trainer import behaviour_logprobs, counted_mask
 
 
 def round_weights(model: nn.Module, bits: int = 8) -> nn.Module:
@@ -87,27 +88,35 @@ class BehaviourPolicy:
 class RatioStatistics:
     """Mix-in for TRL's GRPO trainers: logs the effective sample size and KL that P3O would see; the loss is TRL's.
 
-    Both are over all ranks; where gradients are accumulated, a mean over micro-batches.
+    As P3O's own, both are over the tokens of the whole step, all micro-batches and all ranks.
     """
+
+    _sums: Tensor | None = None
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._get_per_token_logps_and_entropies(*args, **kwargs)  # type: ignore[misc]
         self._logprobs = result[0].detach()
         return result
 
+    @torch.no_grad()
+    def _measure(self, inputs: dict[str, Any]) -> None:
+        mask, behaviour = counted_mask(inputs), behaviour_logprobs(inputs, self._logprobs)
+        statistics = ratio_statistics(policy_ratio(self._logprobs, behaviour, mask), mask)
+        _, metrics = p3o_loss(self._logprobs, behaviour, inputs["advantages"], mask)
+        kl = statistics.new_tensor([metrics["kl_behaviour"] * float(statistics[2])])
+        sums = torch.cat([statistics, kl])
+        self._sums = sums if self._sums is None else self._sums + sums
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss = super()._compute_loss(model, inputs)  # type: ignore[misc]
-        behaviour = inputs.get("old_per_token_logps")
-        behaviour = self._logprobs if behaviour is None else behaviour
-        mask = inputs["completion_mask"]
-        statistics = ratio_statistics(policy_ratio(self._logprobs, behaviour, mask), mask)
-        with torch.no_grad():
-            _, metrics = p3o_loss(self._logprobs, behaviour, inputs["advantages"], mask)
-        kl = statistics.new_tensor([metrics["kl_behaviour"] * float(statistics[2])])
-        *sums, kl_sum = self.accelerator.reduce(torch.cat([statistics, kl]), reduction="sum")  # type: ignore[attr-defined]
-        log = self._metrics["train" if self.model.training else "eval"]  # type: ignore[attr-defined]
-        log["p3o/ess"].append(sample_size(torch.stack(sums)))
-        log["p3o/kl_behaviour"].append(float(kl_sum / sums[2].clamp(min=1)))
+        self._measure(inputs)
+        train = self.model.training  # type: ignore[attr-defined]
+        if self.accelerator.sync_gradients or not train:  # type: ignore[attr-defined]
+            total = self.accelerator.reduce(self._sums, reduction="sum")  # type: ignore[attr-defined]
+            self._sums = None
+            log = self._metrics["train" if train else "eval"]  # type: ignore[attr-defined]
+            log["p3o/ess"].append(sample_size(total[:3]))
+            log["p3o/kl_behaviour"].append(float(total[3] / total[2].clamp(min=1)))
         return loss
 
 

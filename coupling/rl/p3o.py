@@ -40,8 +40,13 @@ def ratio_statistics(ratio: Float[Tensor, "..."], mask: Tensor) -> Float[Tensor,
 
     Returns:
         ``(sum r, sum r^2, n)`` in float64, over the tokens that count.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
     ratio = widened(ratio)
+    if mask.shape != ratio.shape:
+        raise ValueError(f"the mask has the shape {tuple(mask.shape)}, the ratios {tuple(ratio.shape)}")
     counted = mask.bool().to(ratio.device)
     kept = ratio[counted].clamp(max=math.exp(LARGEST_LOG_RATIO))
     return torch.stack([kept.sum(), (kept**2).sum(), counted.sum().double()])
@@ -72,9 +77,15 @@ def effective_sample_size(ratio: Float[Tensor, "..."], mask: Tensor) -> float:
         In [1/n, 1] for n tokens that count: 1 where their ratios are equal, 1/n where one dwarfs the others; 1 where no
         token counts. For a batch in parts add ``ratio_statistics`` and use ``sample_size``.
 
+    Raises:
+        ValueError: if the shapes differ, or a ratio that counts is negative.
+
     Source: arXiv 2605.12380; Kish, *Survey Sampling*, 1965.
     """
-    return sample_size(ratio_statistics(ratio, mask))
+    statistics = ratio_statistics(ratio, mask)
+    if bool((ratio[mask.bool()] < 0).any()):
+        raise ValueError("a ratio of probabilities is negative")
+    return sample_size(statistics)
 
 
 def log_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:

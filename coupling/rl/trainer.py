@@ -6,6 +6,7 @@ Generation, vLLM, rewards, PEFT, accelerate, DeepSpeed, checkpoints and trackers
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
@@ -76,8 +77,8 @@ class P3OTrainer(GRPOTrainer):
     engine's where it returned them, else those of the policy when it generated.
 
     Logs, besides TRL's: ``p3o/ess``, ``p3o/kl_behaviour``, ``p3o/cap_fraction``, ``p3o/approx_kl``,
-    ``p3o/ratio_mean``, ``p3o/ratio_max`` and the ratio's quantiles ``p3o/ratio_q05``, ``_q50``, ``_q95``. The sample
-    size is that of the whole step; the others are over all ranks, averaged over micro-batches as TRL averages its own.
+    ``p3o/ratio_mean``, ``p3o/ratio_max`` and the ratio's quantiles ``p3o/ratio_q05``, ``_q50``, ``_q95``, each over the
+    tokens of the whole step, all micro-batches and all ranks.
 
     Args:
         *args: as ``trl.GRPOTrainer``.
@@ -99,6 +100,7 @@ class P3OTrainer(GRPOTrainer):
         if self.use_vllm and self.vllm_mode == "server":
             self._check_server()
         self._window: dict[str, Any] = {"left": 0}
+        self._measured: list[tuple[Tensor, Tensor]] = []
 
     def _check_server(self) -> None:
         """TRL warns of this only where it corrects by the same ratios itself; here the loss is made of them."""
@@ -114,17 +116,17 @@ class P3OTrainer(GRPOTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As TRL's; a second start begins a window of its own."""
-        self._window, self._step, self._buffered_inputs = {"left": 0}, 0, None
+        self._window, self._measured, self._step, self._buffered_inputs = {"left": 0}, [], 0, None
         return super().train(*args, **kwargs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         train = bool(self.model.training)  # type: ignore[union-attr]
         accumulated = self.current_gradient_accumulation_steps if train else 1
-        mask = _mask(inputs)
+        mask = counted_mask(inputs)
         if train and accumulated > 1 and self._window["left"] == 0:
             self._window = {"left": accumulated} | self._look_ahead(model, accumulated)
         logprobs, entropies, router_loss = self._forward(model, inputs, entropy=True)
-        behaviour = _behaviour(inputs, logprobs)
+        behaviour = behaviour_logprobs(inputs, logprobs)
         if train and accumulated > 1:
             ess, tokens = self._window["ess"], self._window["tokens"]
             self._window["left"] -= 1
@@ -142,7 +144,8 @@ class P3OTrainer(GRPOTrainer):
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * router_loss / accumulated
             log["aux_loss"].append(self.accelerator.gather(router_loss.detach()).mean().item())
-        self._record(metrics, logprobs, behaviour, entropies, mask, "train" if train else "eval")
+        last = not train or accumulated == 1 or self._window["left"] == 0
+        self._record(metrics, logprobs, behaviour, entropies, mask, "train" if train else "eval", last=last)
         return loss
 
     def _forward(self, model: Any, inputs: dict[str, Any], *, entropy: bool) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -170,12 +173,12 @@ class P3OTrainer(GRPOTrainer):
                 f"{len(buffered)} micro-batches are left where a step takes {accumulated} from {first} on"
             )
         for inputs in buffered[first : first + accumulated]:
-            mask = _mask(inputs)
-            if _behaviour(inputs, None) is None:  # sampled by this very policy: every ratio is 1
+            mask = counted_mask(inputs)
+            if behaviour_logprobs(inputs, None) is None:  # sampled by this very policy: every ratio is 1
                 ratio = torch.ones(mask.shape, device=mask.device)
             else:
                 logprobs, *_ = self._forward(model, inputs, entropy=False)
-                ratio = policy_ratio(logprobs, _behaviour(inputs, logprobs), mask)
+                ratio = policy_ratio(logprobs, behaviour_logprobs(inputs, logprobs), mask)
             total += ratio_statistics(ratio, mask)
         ess, tokens = self._reduce(total)
         return {"ess": ess, "tokens": tokens}
@@ -193,9 +196,9 @@ class P3OTrainer(GRPOTrainer):
 
     def _record(
         self, metrics: dict[str, float], logprobs: Tensor, behaviour: Tensor, entropies: Tensor | None, mask: Tensor,
-        mode: str,
+        mode: str, *, last: bool,
     ) -> None:  # fmt: skip
-        """Average what was measured over the ranks' tokens, and keep it for TRL's next log."""
+        """Keep what was measured of a micro-batch; after the last, over all and all ranks, for TRL's next log."""
         counted = mask.bool()
         ratio = policy_ratio(logprobs, behaviour, mask)
         ratio = ratio[counted.to(ratio.device)]
@@ -203,11 +206,17 @@ class P3OTrainer(GRPOTrainer):
         if entropies is not None:
             means["entropy"] = float(entropies.detach()[counted].mean()) if len(ratio) else 0.0
         device = wide_device(self.accelerator.device)
-        weighed = torch.tensor([[*means.values(), 1.0]], dtype=torch.float64, device=device) * len(ratio)
-        total = self.accelerator.gather(weighed).sum(dim=0)
-        longest = self.accelerator.gather(torch.tensor([len(ratio)], device=device)).max()
+        weighed = torch.tensor([*means.values(), 1.0], dtype=torch.float64, device=device) * len(ratio)
+        self._measured.append((weighed, ratio))
+        if not last:
+            return
+        sums, ratios = (torch.stack([one for one, _ in self._measured]).sum(dim=0),
+                        torch.cat([one for _, one in self._measured]))  # fmt: skip
+        self._measured = []
+        total: Any = self.accelerator.reduce(sums, reduction="sum")
+        longest = self.accelerator.gather(torch.tensor([len(ratios)], device=device)).max()
         padded = torch.full((int(longest),), torch.nan, dtype=torch.float64, device=device)
-        padded[: len(ratio)] = ratio
+        padded[: len(ratios)] = ratios
         everywhere = self.accelerator.gather(padded)
         everywhere = everywhere[~everywhere.isnan()]
         log = self._metrics[mode]
@@ -216,18 +225,18 @@ class P3OTrainer(GRPOTrainer):
             log[name if name == "entropy" else f"p3o/{name}"].append(value)
         if len(everywhere):
             log["p3o/ratio_max"].append(float(everywhere.max()))
-            levels = torch.tensor(QUANTILES, dtype=torch.float64, device=device)
-            for level, value in zip(QUANTILES, torch.quantile(everywhere, levels).tolist(), strict=True):
+            quantiles = np.quantile(everywhere.cpu().numpy(), QUANTILES)  # torch's takes no more than 2^24 numbers
+            for level, value in zip(QUANTILES, quantiles.tolist(), strict=True):
                 log[f"p3o/ratio_q{round(100 * level):02d}"].append(value)
 
 
-def _mask(inputs: dict[str, Any]) -> Tensor:
+def counted_mask(inputs: dict[str, Any]) -> Tensor:
     """Nonzero where a completion's token counts: not padding, and not written by a tool."""
     mask = inputs["completion_mask"]
     return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
 
 
-def _behaviour(inputs: dict[str, Any], logprobs: Tensor | None) -> Any:
+def behaviour_logprobs(inputs: dict[str, Any], logprobs: Tensor | None) -> Any:
     """The log-probabilities under the policy that sampled; the policy's own, detached, where it has not moved since.
 
     Tokens that the engine could not score (NaN) have the ratio that the policy's own log-probabilities give them.

@@ -1,5 +1,7 @@
 """A very small language model with its tokenizer, and a task for it."""
 
+import random
+
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -30,3 +32,14 @@ def make_prompts(count: int = 32) -> Dataset:
 def count_a(completions, **_):
     """A reward that a policy can raise: how many of the completion's letters are a."""
     return [float(text.split().count("a")) for text in completions]
+
+
+def scripted(prompts, trainer):
+    """Completions and log-probabilities that depend on the prompt and the place in its group alone."""
+    output = {"prompt_ids": trainer.processing_class(prompts)["input_ids"], "completion_ids": [], "logprobs": []}
+    for index, prompt in enumerate(prompts):
+        drawn = random.Random(f"{prompt} {index % 4}")
+        length = drawn.randint(1, 6)
+        output["completion_ids"].append([drawn.randrange(1, len(LETTERS)) for _ in range(length)])
+        output["logprobs"].append([drawn.uniform(-3, -1.5) for _ in range(length)])
+    return output

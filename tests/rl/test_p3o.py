@@ -219,3 +219,12 @@ def test_shapes_that_do_not_fit_are_refused():
         p3o_loss(logprobs, old, advantages[:3], mask)
     with pytest.raises(ValueError, match="ess"):
         p3o_loss(logprobs, old, advantages, mask, ess=1.5)
+
+
+def test_a_mask_of_another_shape_and_negative_ratios_are_refused():
+    ratio = torch.tensor([[1.0, 1.0], [9.0, 9.0]])
+    with pytest.raises(ValueError, match=r"mask has the shape \(2,\), the ratios \(2, 2\)"):
+        effective_sample_size(ratio, torch.ones(2))
+    with pytest.raises(ValueError, match="negative"):
+        effective_sample_size(-ratio, torch.ones(2, 2))
+    assert effective_sample_size(torch.tensor([-1.0, 1.0]), torch.tensor([0, 1])) == 1  # what is masked may be anything

@@ -1,14 +1,13 @@
 """P3O on two processes: whole optimisation steps through DDP end where one process ends on the same batch."""
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from small import LETTERS, make_policy
+from small import make_policy, scripted
 from test_trainer import logged, make_trainer, weights
 
 pytestmark = pytest.mark.slow
@@ -16,22 +15,12 @@ STEPS = {"num_iterations": 2, "max_steps": 4, "optim": "sgd", "learning_rate": 1
 """Two updates on each of two generations: every second step's ratios differ from 1, and from token to token."""
 
 
-def scripted(prompts, trainer):
-    """Completions and log-probabilities that depend on the prompt and the place in its group alone."""
-    output = {"prompt_ids": trainer.processing_class(prompts)["input_ids"], "completion_ids": [], "logprobs": []}
-    for index, prompt in enumerate(prompts):
-        drawn = random.Random(f"{prompt} {index % 4}")
-        length = drawn.randint(1, 6)
-        output["completion_ids"].append([drawn.randrange(1, len(LETTERS)) for _ in range(length)])
-        output["logprobs"].append([drawn.uniform(-3, -1.5) for _ in range(length)])
-    return output
-
-
 RANK = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import torch
-from test_ranks import STEPS, scripted
+from small import scripted
+from test_ranks import STEPS
 from test_trainer import logged, make_trainer, weights
 trainer = make_trainer(f"{sys.argv[2]}/out", rollout_func=scripted if sys.argv[3] == "scripted" else None,
                        per_device_train_batch_size=4, gradient_accumulation_steps=2, **STEPS)

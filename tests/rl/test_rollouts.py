@@ -3,7 +3,7 @@
 import pytest
 import torch
 from coupling.analyses.rl_rollouts import BehaviourPolicy, RatioStatistics, RatioToBehaviour, round_weights
-from small import count_a, make_policy, make_prompts, make_tokenizer
+from small import count_a, make_policy, make_prompts, make_tokenizer, scripted
 from test_trainer import logged, make_trainer, weights
 from trl import GRPOConfig, GRPOTrainer
 
@@ -87,6 +87,29 @@ def test_trl_s_objectives_log_the_sample_size_too_and_train_the_same(tmp_path):
     assert sizes[0] == 1
     assert sizes[1] < 1  # the second update on the same rollouts
     assert logged(watched, "p3o/kl_behaviour")[1] > 0
+
+
+def make_watched(folder, rollout_func=None, **options):
+    settings = {
+        "num_generations": 4, "max_completion_length": 6, "max_steps": 4, "learning_rate": 1.0, "optim": "sgd",
+        "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False,
+        "disable_tqdm": True, "gradient_checkpointing": False, "num_iterations": 2, "loss_type": "dapo",
+    } | options  # fmt: skip
+    return type("Watched", (RatioStatistics, GRPOTrainer), {})(
+        make_policy(), reward_funcs=count_a, args=GRPOConfig(output_dir=str(folder), **settings),
+        train_dataset=make_prompts(), processing_class=make_tokenizer(), rollout_func=rollout_func,
+    )  # fmt: skip
+
+
+def test_their_sample_size_is_that_of_the_whole_step_and_of_the_policy_that_sampled(tmp_path):
+    whole = make_watched(tmp_path / "a", scripted, per_device_train_batch_size=16)
+    split = make_watched(tmp_path / "b", scripted, per_device_train_batch_size=4, gradient_accumulation_steps=4)
+    for trainer in (whole, split):
+        trainer.train()
+    for name in ("p3o/ess", "p3o/kl_behaviour"):
+        assert len(logged(split, name)) == 4
+        assert logged(split, name) == pytest.approx(logged(whole, name), rel=1e-3)
+    assert max(logged(whole, "p3o/ess")) < 0.99  # from the first step on: scripted says how it scored what it wrote
 
 
 def test_grpo_takes_its_ratios_to_the_policy_that_sampled(tmp_path):

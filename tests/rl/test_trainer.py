@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import count_a, make_policy, make_prompts, make_tokenizer
+from small import count_a, make_policy, make_prompts, make_tokenizer, scripted
 
 from coupling.rl import P3OConfig, P3OTrainer, p3o_loss
 
@@ -45,6 +45,32 @@ def test_micro_batches_train_as_one_batch_does(tmp_path):
     assert second == pytest.approx(first, rel=1e-4)
     moved = (weights(whole) - weights(make_trainer(tmp_path / "c"))).abs().max()
     assert (weights(whole) - weights(split)).abs().max() < 1e-3 * moved
+    for name in ("kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05", "ratio_q95"):
+        assert logged(split, f"p3o/{name}") == pytest.approx(logged(whole, f"p3o/{name}"), rel=1e-3, abs=1e-6), name
+
+
+@pytest.mark.parametrize(("beta", "generations"), [(0.3, 1), (0.0, 2), (0.3, 2)])
+def test_so_with_a_reference_policy_and_several_steps_a_generation(beta, generations, tmp_path, monkeypatch):
+    monkeypatch.setattr("trl.trainer.grpo_trainer.shuffle_sequence_dict", lambda batch: batch)
+    settings = {"learning_rate": 1.0, "optim": "sgd", "num_iterations": 2, "max_steps": 4, "beta": beta}
+
+    def policy():
+        model = make_policy()
+        model.save_pretrained(tmp_path / "model")
+        model.config._name_or_path = str(tmp_path / "model")  # the reference policy is loaded from there
+        return model
+
+    whole = make_trainer(tmp_path / "a", policy(), rollout_func=scripted, per_device_train_batch_size=16,
+                         steps_per_generation=generations, **settings)  # fmt: skip
+    split = make_trainer(tmp_path / "b", policy(), rollout_func=scripted, per_device_train_batch_size=8,
+                         gradient_accumulation_steps=2, steps_per_generation=2 * generations, **settings)  # fmt: skip
+    for trainer in (whole, split):
+        trainer.train()
+    assert logged(split, "p3o/ess") == pytest.approx(logged(whole, "p3o/ess"), rel=1e-4)
+    assert len(set(logged(whole, "p3o/ess"))) > 1
+    assert logged(split, "grad_norm") == pytest.approx(logged(whole, "grad_norm"), rel=1e-4)
+    moved = (weights(whole) - weights(make_trainer(tmp_path / "c"))).abs().max()
+    assert (weights(whole) - weights(split)).abs().max() < 1e-4 * moved
 
 
 def test_what_is_logged(tmp_path):
