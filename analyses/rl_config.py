@@ -235,8 +235,12 @@ OURS = {
     "logging_steps": "the table has a row a step",
     "logging_strategy": "the table has a row a step",
     "logging_nan_inf_filter": "a loss that is not finite stops the run",
+    "resume_from_checkpoint": "--resume goes on from the last one",
+    **dict.fromkeys(("do_eval", "eval_strategy", "eval_steps", "eval_on_start"), "a run has no data to evaluate on"),
 }
 """Trainer settings that the run decides."""
+SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "num_iterations",
+         "steps_per_generation", "max_completion_length")  # fmt: skip
 
 
 def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool) -> dict[str, Any]:
@@ -266,6 +270,15 @@ def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool
             if name in MEANINGLESS:
                 raise CouplingError(f"trainer.{name} means nothing in p3o: {MEANINGLESS[name]}; leave it out")
     given = {name: _number(name, value, config_class) for name, value in config.trainer.items()}
+    for name, value in given.items():
+        if name in SIZES and value is not None and not (isinstance(value, int) and value >= 1):
+            raise CouplingError(f"trainer.{name} is {value!r}, but must be a whole number of at least 1")
+    if given.get("max_steps", -1) != -1 and not (isinstance(given["max_steps"], int) and given["max_steps"] >= 1):
+        raise CouplingError(f"trainer.max_steps is {given['max_steps']!r}, but must be at least 1")
+    for name, least in (("learning_rate", "0 or more"), ("temperature", "more than 0")):
+        value = given.get(name, 1.0)
+        if not isinstance(value, (int, float)) or not (value > 0 or (value == 0 and name == "learning_rate")):
+            raise CouplingError(f"trainer.{name} is {value!r}, but must be {least}")
     defaults: dict[str, Any] = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
     if not accelerator:
         defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "gradient_checkpointing": False}

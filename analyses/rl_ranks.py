@@ -38,7 +38,8 @@ class AgreedRewards:
     A process that stopped alone would leave the others waiting for it, or have them fail with words of their own.
 
     Raises:
-        CouplingError: if a reward function raised it anywhere, or the completions are empty everywhere.
+        CouplingError: if a reward function raised it anywhere, no function rewards a completion, or the completions are
+            empty everywhere.
     """
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
@@ -63,6 +64,12 @@ class AgreedRewards:
         self._metrics[mode][EMPTY].append(empty / count)  # type: ignore[attr-defined]
         for said in [said for held, *_ in verdicts for said in held]:
             raise CouplingError(said)
+        unrewarded = int(rewards.isnan().all(dim=1).sum())  # TRL has gathered them, and would count them as 0
+        if unrewarded:
+            raise CouplingError(
+                f"step {self.state.global_step + 1}: {unrewarded} of {count} completions got no reward: every reward "  # type: ignore[attr-defined]
+                "function returned None for them"
+            )
         return rewards
 
 

@@ -1,6 +1,7 @@
 """Going on with an unfinished run of RL: the seeds that are done, and the checkpoint that the next one goes on from."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from coupling.analyses.rl_checkpoints import TRL_NAME, TRL_STATE
 from coupling.analyses.rl_config import RunConfig
 from coupling.analyses.rl_table import SUMMARY, TRAINER
+from safetensors import SafetensorError, safe_open
 
 from coupling.errors import CouplingError
 from coupling.store import load_json
@@ -21,11 +23,13 @@ class Resumption:
         done: seeds that are finished.
         checkpoint: of the seed after those; None where it begins again.
         step: the checkpoint's; 0 for none.
+        ended: whether it is the seed's last step, after which only saving is left.
     """
 
     done: tuple[int, ...] = ()
     checkpoint: Path | None = None
     step: int = 0
+    ended: bool = False
 
     def keeps(self, seed: int, step: int) -> bool:
         """Whether a row of the table stays: what comes after the checkpoint is done again."""
@@ -37,13 +41,14 @@ def place_of(out: Path, seed: int, seeds: tuple[int, ...]) -> Path:
     return out / TRAINER / (f"seed-{seed}" if len(seeds) > 1 else "")
 
 
-def resumption(out: Path, config: RunConfig, seeds: tuple[int, ...]) -> Resumption:
+def resumption(out: Path, config: RunConfig, seeds: tuple[int, ...], window: int) -> Resumption:
     """Where the unfinished run in a folder goes on.
 
     Args:
         out: its folder.
         config: has to be the run's own.
         seeds: likewise.
+        window: steps from one generation of rollouts to the next: a checkpoint between has lost its rollouts.
 
     Raises:
         CouplingError: if there is no such run, its settings are others, or it left nothing to go on from.
@@ -53,7 +58,7 @@ def resumption(out: Path, config: RunConfig, seeds: tuple[int, ...]) -> Resumpti
     known = load_json(out / SUMMARY)
     wanted = _flat(json.loads(json.dumps(config.as_dict() | {"seeds": list(seeds)})))
     there = _flat((known.get("config") or {}) | {"seeds": known.get("seeds")})
-    differing = sorted(key for key in wanted.keys() | there.keys() if wanted.get(key) != there.get(key))
+    differing = sorted(key for key in wanted.keys() | there.keys() if not _alike(wanted.get(key), there.get(key)))
     if differing:
         key = differing[0]
         raise CouplingError(
@@ -62,29 +67,72 @@ def resumption(out: Path, config: RunConfig, seeds: tuple[int, ...]) -> Resumpti
         )
     done = tuple(seed for seed in seeds if seed in known.get("seeds_done", []))
     left = [seed for seed in seeds if seed not in done]
-    checkpoints = _checkpoints(place_of(out, left[0], seeds)) if left else []
-    if not checkpoints and not done:
-        raise CouplingError(
-            f"the run in {out} left no checkpoint to go on from (trainer.save_strategy: steps and trainer.save_steps "
-            "keep some); give --overwrite to begin again"
-        )
-    if not checkpoints:
+    if not left:
         return Resumption(done)
-    step, folder = checkpoints[-1]
-    return Resumption(done, folder, step)
+    if config.trainer.get("save_only_model"):
+        raise CouplingError(
+            f"the run in {out} cannot be resumed: with trainer.save_only_model its checkpoints hold no optimizer; give "
+            "--overwrite to begin again"
+        )
+    checkpoints = _checkpoints(place_of(out, left[0], seeds))
+    for state, folder in reversed(checkpoints):
+        step, ended = state["global_step"], state["global_step"] >= state["max_steps"]
+        if ended or step % window == 0:
+            return Resumption(done, folder, step, ended)
+    if done:
+        return Resumption(done)
+    between = f" where rollouts are made anew, every {window} steps" if checkpoints else ""
+    raise CouplingError(
+        f"the run in {out} left no checkpoint to go on from{between} (trainer.save_strategy: steps and "
+        "trainer.save_steps keep some); give --overwrite to begin again"
+    )
 
 
 def can_go_on(out: Path) -> bool:
     """Whether an interrupted run left a seed that is done, or a checkpoint."""
     if not (out / SUMMARY).exists():
         return False
-    return bool(load_json(out / SUMMARY).get("seeds_done")) or any(out.glob(f"{TRAINER}/**/{TRL_STATE}"))
+    folders = {state.parent.parent for state in out.glob(f"{TRAINER}/**/{TRL_STATE}")}
+    return bool(load_json(out / SUMMARY).get("seeds_done")) or any(_checkpoints(folder) for folder in folders)
 
 
-def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """Those written to the end, in order: TRL writes their state last."""
-    found = [(TRL_NAME.fullmatch(entry.name), entry) for entry in (folder.iterdir() if folder.is_dir() else ())]
-    return sorted((int(name[1]), entry) for name, entry in found if name and (entry / TRL_STATE).exists())
+def _checkpoints(folder: Path) -> list[tuple[dict[str, Any], Path]]:
+    """Those written to the end, in order, with TRL's state of each."""
+    entries = [entry for entry in (folder.iterdir() if folder.is_dir() else ()) if TRL_NAME.fullmatch(entry.name)]
+    found = [(_state(entry), entry) for entry in entries]
+    whole = [(state, entry) for state, entry in found if state is not None and _is_whole(entry)]
+    return sorted(whole, key=lambda item: item[0]["global_step"])
+
+
+def _state(checkpoint: Path) -> dict[str, Any] | None:
+    try:
+        state = json.loads((checkpoint / TRL_STATE).read_text(encoding="utf-8"))
+        return {name: int(state[name]) for name in ("global_step", "max_steps")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether no file was cut short: torch's are zip archives, which end in their index."""
+    if not all(zipfile.is_zipfile(file) for pattern in ("*.pt", "*.pth") for file in checkpoint.glob(pattern)):
+        return False
+    try:
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, "pt"):
+                pass
+    except (OSError, SafetensorError):
+        return False
+    return True
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Equal, or a number and the text that YAML makes of it, such as 3e-4."""
+    if a == b:
+        return True
+    try:
+        return isinstance(a, str) != isinstance(b, str) and float(a) == float(b)
+    except (TypeError, ValueError):
+        return False
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from coupling.analyses.rl_checkpoints import TRL_STATE
 from coupling.analyses.rl_config import MISSING, TASK_MODEL, RunConfig, lora_config, trainer_settings
 from coupling.analyses.rl_ranks import AgreedRewards, is_first
 from coupling.analyses.rl_resume import Resumption, place_of, resumption
 from coupling.analyses.rl_table import MODEL, SUMMARY, TABLE, TRAINER, Recorder, Row, RunTable, diverged, prepare_folder
 from coupling.analyses.rl_warm_start import one_thread
+from transformers import TrainerState
 
 from coupling.errors import CouplingError
 from coupling.load import is_local
@@ -81,7 +84,10 @@ def run(
     settings = trainer_settings(config, config_class, accelerator=torch.accelerator.is_available())
     adapter = lora_config(config)
     chosen = (config.seed,) if seeds is None else tuple(seeds)
-    before = resumption(out, config, chosen) if resume else Resumption()
+    before = Resumption()
+    window = _generation_window(_instantiate(config, config_class, settings | {"output_dir": str(out / TRAINER)}))
+    if resume:
+        before = resumption(out, config, chosen, window)
     table = RunTable(out / TABLE if first else None, config.run_name)
     if resume:
         table.read(before.keeps)
@@ -95,17 +101,17 @@ def run(
     _summarize(out, config, chosen, {"finished": False, "seeds_done": done}, first)
     try:
         for seed in [seed for seed in chosen if seed not in done]:
-            checkpoint, before = before.checkpoint, Resumption()
+            start, before = before, Resumption()
             place = place_of(out, seed, chosen)
             arguments = settings | {"seed": seed, "output_dir": str(place)}
             trainer = _trainer(config, seed, rewards, config_class, trainer_class, arguments, adapter, rollout_func)
-            if checkpoint is not None:
+            if start.checkpoint is not None:
                 _measure_initial(trainer)
             if prepare is not None:
                 prepare(trainer)
             small = config.model == TASK_MODEL and not torch.accelerator.is_available()
             with one_thread() if small else nullcontext():
-                _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)), checkpoint)
+                _train(trainer, Recorder(table, seed, config.probe.k[0], _for_seed(progress, seed)), start)
             if config.save:
                 trainer.save_model(str(out / MODEL / place.relative_to(out / TRAINER)))
             done.append(seed)
@@ -148,14 +154,7 @@ def _trainer(
     from transformers import PrinterCallback, set_seed
 
     logging.getLogger("trl").setLevel(logging.ERROR)
-    if config.objective != "p3o":
-        arguments = arguments | {"loss_type": config.objective}
-    try:
-        settings = config_class(**arguments)
-    except CouplingError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise CouplingError(f"the trainer settings do not go together: {' '.join(str(error).split())}") from None
+    settings = _instantiate(config, config_class, arguments)
     with settings.main_process_first():  # the others find in the caches what it made
         rows = read_rows(config.data, seed)
         model = _model_name(config, seed)
@@ -165,8 +164,8 @@ def _trainer(
                                 peft_config=adapter, rollout_func=rollout_func)  # fmt: skip
     except CouplingError:
         raise
-    except (OSError, ValueError, TypeError, ImportError, NotImplementedError) as error:
-        raise CouplingError(f"cannot set up RL of {model}: {' '.join(str(error).split())[:300]}") from None
+    except Exception as error:  # whatever TRL, transformers, a tracker or peft find wrong with what was asked for
+        raise CouplingError(f"cannot set up RL of {model}: {' '.join(str(error).split())[:300]}") from error
     trainer.remove_callback(PrinterCallback)
     if config.probe.every:
         _probe(config, rows).attach(trainer)
@@ -210,10 +209,38 @@ def _measure_initial(trainer: Any) -> None:
             callback.measure(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
 
 
-def _train(trainer: Any, recorder: Recorder, checkpoint: Path | None) -> None:
-    trainer.add_callback(recorder)
+def _instantiate(config: RunConfig, config_class: type, arguments: dict[str, Any]) -> Any:
+    """TRL's settings object.
+
+    Raises:
+        CouplingError: in the words of whatever refuses them.
+    """
+    if config.objective != "p3o":
+        arguments = arguments | {"loss_type": config.objective}
     try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return config_class(**arguments)
+    except CouplingError:
+        raise
+    except Exception as error:  # TRL, transformers, accelerate and DeepSpeed each check in their own way
+        raise CouplingError(f"the trainer settings do not go together: {' '.join(str(error).split())}") from error
+
+
+def _generation_window(settings: Any) -> int:
+    """Steps from one generation of rollouts to the next, or the fewest at which both begin."""
+    micro_batches = settings.steps_per_generation * settings.num_iterations
+    return micro_batches // math.gcd(micro_batches, settings.gradient_accumulation_steps)
+
+
+def _train(trainer: Any, recorder: Recorder, start: Resumption) -> None:
+    trainer.add_callback(recorder)
+    checkpoint = None if start.checkpoint is None else str(start.checkpoint)
+    try:
+        if checkpoint is not None and start.ended:  # only what follows the last step is missing
+            trainer._load_from_checkpoint(checkpoint)
+            trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / TRL_STATE))
+            trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        else:
+            trainer.train(resume_from_checkpoint=checkpoint)
     except CouplingError:
         raise
     except Exception as error:
@@ -224,6 +251,8 @@ def _train(trainer: Any, recorder: Recorder, checkpoint: Path | None) -> None:
             raise diverged(step, f"{len(bad)} parameters hold a NaN or an infinity, among them {bad[0]}") from error
         if "probability tensor contains" in str(error):
             raise diverged(step, "its next-token probabilities are not finite") from error
+        if isinstance(error, ValueError) and step == start.step + 1:
+            raise CouplingError(f"training cannot begin: {' '.join(str(error).split())[:300]}") from error
         raise
     recorder.table.write()
 

@@ -70,7 +70,8 @@ class CouplingCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure the initial policy; one that was resumed is not the initial one."""
         self._resumed = state.global_step > 0 and self._initial is None
-        self._probe(state, **kwargs)
+        if state.global_step == 0 or self._resumed or state.global_step % self.every == 0:
+            self._probe(state, **kwargs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure every N steps."""

@@ -1,10 +1,12 @@
 """Rewards of several processes: one verdict for all of them."""
 
 import asyncio
+import math
 from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
+import torch
 from coupling.analyses import rl_ranks
 from coupling.analyses.rl_ranks import AgreedRewards, from_all, is_alone, is_first
 
@@ -25,7 +27,8 @@ class Base:
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         outcomes = [function(completions=completions) for function in self.reward_funcs]
-        return [asyncio.run(outcome) if asyncio.iscoroutine(outcome) else outcome for outcome in outcomes]
+        columns = [asyncio.run(outcome) if asyncio.iscoroutine(outcome) else outcome for outcome in outcomes]
+        return torch.tensor([[math.nan if value is None else value for value in column] for column in columns]).T
 
 
 class Trainer(AgreedRewards, Base):
@@ -56,7 +59,7 @@ def calculate(completions, *functions, others=(), monkeypatch=None):
 
 def test_one_process_alone():
     assert from_all(3) == [3]
-    assert calculate(FINE, lengths) == [[1.0, 0.0]]
+    assert calculate(FINE, lengths).tolist() == [[1.0], [0.0]]
     with pytest.raises(CouplingError, match="fails raised OSError: disk"):
         calculate(FINE, lengths, fails)
     with pytest.raises(CouplingError, match="step 5: later"):
@@ -71,9 +74,19 @@ def test_what_fails_elsewhere_fails_here(monkeypatch):
 
 
 def test_completions_are_empty_only_where_all_processes_have_none(monkeypatch):
-    assert calculate(EMPTY, lambda completions: [0.0], others=[([], 0, 2)], monkeypatch=monkeypatch) == [[0.0]]
+    rewards = calculate(EMPTY, lambda completions: [0.0], others=[([], 0, 2)], monkeypatch=monkeypatch)
+    assert rewards.tolist() == [[0.0]]
     with pytest.raises(CouplingError, match="all 5 completions are empty"):
         calculate(EMPTY, lambda completions: [0.0], others=[([], 3, 3)], monkeypatch=monkeypatch)
+
+
+def test_a_completion_that_no_function_rewards_ends_the_run():
+    def some(completions):
+        return [None, 2.0]
+
+    assert calculate(FINE, lengths, some)[:, 0].tolist() == [1.0, 0.0]
+    with pytest.raises(CouplingError, match="step 5: 1 of 2 completions got no reward"):
+        calculate(FINE, some, some)
 
 
 def test_the_share_of_empty_completions_over_all_processes_is_logged(monkeypatch):

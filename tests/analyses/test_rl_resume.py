@@ -1,6 +1,8 @@
 """Going on with a run of RL: it ends as one that was never stopped, and what cannot be gone on with is refused."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +35,7 @@ def configured(tmp_path_factory, tmp_path, monkeypatch):
                     "max_completion_length": 4, "learning_rate": 1e-3, "save_strategy": "steps"} | trainer  # fmt: skip
         return from_mapping({
             "model": model, "objective": "p3o", "data": {"task": "brackets"}, "reward": "stopping:stops",
-            "probe": {"every": 2, "k": 4, "count": 2}, "trainer": settings,
+            "probe": {"every": 3, "k": 4, "count": 2}, "trainer": settings,
         })  # fmt: skip
 
     return config
@@ -63,6 +65,54 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(configured):
     table = pd.read_csv("out/table.csv")
     assert table.step.tolist() == list(range(7))
     assert compared(run(configured(), "out", resume=True)) == compared(rows)  # nothing is left to do
+
+
+def test_a_run_stopped_after_its_last_step_only_saves(configured, monkeypatch):
+    config = replace(configured(save_steps=3), save=True)
+    whole = run(config, "whole")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("coupling.rl.CouplingCallback.on_train_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, "out")
+    assert Path("out/trainer/checkpoint-6").exists()
+    assert not Path("out/model").exists()
+    rows = run(config, "out", resume=True)
+    assert [row["step"] for row in rows] == list(range(7))
+    assert compared(rows) == compared(whole)
+    models = [Path(folder, "model/model.safetensors").read_bytes() for folder in ("whole", "out")]
+    assert models[0] == models[1]
+
+
+def test_it_goes_on_only_where_rollouts_are_made_anew(configured):
+    config = configured(num_iterations=2, save_steps=1)
+    whole = run(config, "whole")
+    stopped_run(config, at=4)  # after steps 1 to 4; checkpoints 1 and 3 have no rollouts left to go on with
+    shutil.rmtree("out/trainer/checkpoint-4")
+    rows = run(config, "out", resume=True)
+    for row, expected in zip(compared(rows), compared(whole), strict=True):
+        assert row == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    stopped_run(configured(num_iterations=2, save_steps=3), at=4, overwrite=True)
+    with pytest.raises(CouplingError, match="where rollouts are made anew, every 2 steps"):
+        run(configured(num_iterations=2, save_steps=3), "out", resume=True)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "trainer_state.json", "model.safetensors", "rng_state.pth"])
+def test_a_checkpoint_that_was_cut_short_is_passed_over(configured, name):
+    stopped_run(configured(), at=5)
+    file = Path("out/trainer/checkpoint-4", name)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    seen = []
+    run(configured(), "out", resume=True, progress=lambda seed, done, *_: seen.append(done))
+    assert seen == [3, 4, 5, 6]
+
+
+def test_a_number_written_otherwise_is_the_same_setting(configured):
+    stopped_run(configured(learning_rate="1e-3"), at=5)
+    assert run(configured(learning_rate=0.001), "out", resume=True)[-1]["step"] == 6
 
 
 def test_seeds_that_are_done_are_not_run_again(configured):
@@ -97,6 +147,11 @@ def test_what_cannot_be_gone_on_with(configured):
     stopped_run(configured(), at=3, overwrite=True)
     with pytest.raises(CouplingError, match=r"differs in trainer.max_steps .*6 there, 8 now"):
         run(configured(max_steps=8), "out", resume=True)
+    only_model = configured(save_only_model=True)
+    stopped_run(only_model, at=3, overwrite=True)
+    with pytest.raises(CouplingError, match="hold no optimizer"):
+        run(only_model, "out", resume=True)
+    stopped_run(configured(), at=3, overwrite=True)
     (Path("out/trainer/checkpoint-2/trainer_state.json")).unlink()  # its writing was interrupted
     with pytest.raises(CouplingError, match="left no checkpoint"):
         run(configured(), "out", resume=True)
