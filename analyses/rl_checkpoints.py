@@ -14,12 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from coupling.analyses.rl_table import SUMMARY, TABLE, Row, RunTable, columns_of, prepare_folder
+from coupling.analyses.rl_config import from_mapping
+from coupling.analyses.rl_table import SUMMARY, TABLE, TRAINER, Row, RunTable, columns_of, prepare_folder
 from transformers import AutoModelForCausalLM
 
 from coupling.errors import CouplingError
 from coupling.load import TOKENIZER_FILES, Checkpoint, is_local, load, tokenize
-from coupling.prompts import Prompts, first_line
+from coupling.prompts import Prompts, bundled_prompts, first_line
 from coupling.rl import CouplingCallback
 from coupling.settings import Settings
 from coupling.store import write_atomically
@@ -79,6 +80,7 @@ def find_checkpoints(folder: str | Path) -> tuple[list[Found], list[Skipped]]:
         raise CouplingError(
             f"{folder} holds no checkpoint to measure (expected folders such as checkpoint-100 or iter000001_v000001)"
             + (f": {reasons}" if reasons else "")
+            + _elsewhere(folder)
         )
     found.sort(key=lambda item: item.step)
     for before, after in pairwise(found):
@@ -88,6 +90,12 @@ def find_checkpoints(folder: str | Path) -> tuple[list[Found], list[Skipped]]:
                 "keep the checkpoints of one run in a folder"
             )
     return found, skipped
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where below a folder that holds none there are checkpoints: a run's ``trainer``, or its seeds'."""
+    places = sorted({path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/checkpoint-*")})
+    return f"; there are some in {', '.join(map(str, places))}: give one of these" if places else ""
 
 
 def _look_at(entry: Path) -> Found | Skipped:
@@ -130,12 +138,38 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def default_probe(folder: str | Path) -> tuple[Prompts, tuple[int, ...]]:
+    """Prompts and K's where none are given: those of the run of ``coupling rl`` that the checkpoints are from.
+
+    Args:
+        folder: see ``find_checkpoints``.
+
+    Returns:
+        The run's own; of other people's runs the bundled prompts and K = 10.
+
+    Raises:
+        CouplingError: if the run's data cannot be read again.
+    """
+    folder = Path(folder).expanduser().resolve()
+    for out in list(folder.parents)[:2]:
+        content = _json(out / SUMMARY).get("config")
+        if folder.is_relative_to(out / TRAINER) and isinstance(content, dict):
+            from coupling.analyses.rl_data import probe_texts, read_rows
+
+            config = from_mapping(content, str(out / SUMMARY))
+            seed = int(folder.name.removeprefix("seed-")) if folder.name.startswith("seed-") else config.seed
+            texts = probe_texts(config.probe, read_rows(config.data, seed))
+            return Prompts(texts, f"the probe of {out.name}"), config.probe.k
+    return bundled_prompts(), (10,)
+
+
 def measure_checkpoints(
     folder: str | Path,
     prompts: Prompts,
     *,
     k: Sequence[int] = (10,),
     seed: int = 0,
+    truncate: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -148,6 +182,7 @@ def measure_checkpoints(
         k: numbers of top singular vectors; the first gives the columns ``score``, ``chance`` and ``excess``,
             the largest ``mismatch_to_initial``.
         seed: of every random draw of the measurement.
+        truncate: cut prompts to the model's context.
         out: folder for ``table.csv``, written after each checkpoint, and ``run.json``.
         overwrite: replace a run that is there.
         progress: see ``Progress``.
@@ -184,7 +219,7 @@ def measure_checkpoints(
         if (
             probe is None
         ):  # the same measurement as through a run, and the first checkpoint in the initial policy's place
-            probe = CouplingCallback(tokenize(checkpoint, prompts.texts), k=settings.k, seed=seed)
+            probe = CouplingCallback(tokenize(checkpoint, prompts.texts, truncate=truncate), k=settings.k, seed=seed)
         values = probe.measure(checkpoint.model)
         table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first_k))
         table.write()

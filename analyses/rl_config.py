@@ -9,6 +9,8 @@ from typing import Any
 from coupling.errors import CouplingError
 
 OBJECTIVES = ("p3o", "grpo", "dapo", "cispo")
+COMPARED = ("exact", "number")
+"""Built-in rewards, which compare a completion with the column of answers."""
 TASK_MODEL = "task"
 """The model's name that stands for the small one trained on the task first."""
 
@@ -115,6 +117,9 @@ class RunConfig:
             raise CouplingError(f"objective is {self.objective!r}, but must be one of {', '.join(OBJECTIVES)}")
         if not self.reward:
             raise CouplingError("reward names no function; give exact, number or module:function")
+        compared = [name for name in self.reward if name in COMPARED]
+        if compared and self.data.answer is None:
+            raise CouplingError(f"the reward {compared[0]} compares with the right answer, and data.answer names none")
         if self.model == TASK_MODEL and self.data.task is None:
             raise CouplingError("model is 'task', the small model trained on a built-in task, but data names no task")
         if not 0 <= self.seed < 2**32:

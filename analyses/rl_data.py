@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from coupling.analyses.rl_config import DataConfig
+from coupling.analyses.rl_config import DataConfig, ProbeConfig
 from coupling.analyses.rl_tasks import task
 
 from coupling.errors import CouplingError
-from coupling.prompts import first_line
+from coupling.prompts import first_line, read_prompts
 
 TASK_ROWS = 4096
 
@@ -51,6 +51,22 @@ def read_rows(config: DataConfig, seed: int = 0) -> Any:
         if config.chat and not isinstance(prompt, str):
             raise CouplingError(f"row {index} of {name} holds messages already, so data.chat does not apply")
     return _chat(rows, config) if config.chat else rows
+
+
+def probe_texts(probe: ProbeConfig, rows: Any) -> list[str]:
+    """The prompts that coupling is measured on: those that were asked for, or the first of the data.
+
+    Args:
+        probe: what was asked for.
+        rows: ``read_rows``'s; of a conversation the last message is taken.
+
+    Raises:
+        CouplingError: if a file of prompts cannot be read.
+    """
+    if probe.prompts is not None:
+        return read_prompts(probe.prompts).texts[: probe.count]
+    chosen: list[Any] = list(rows["prompt"][: probe.count])
+    return chosen if isinstance(chosen[0], str) else [str(messages[-1]["content"]) for messages in chosen]
 
 
 def _load(config: DataConfig) -> tuple[str, Any]:

@@ -23,7 +23,7 @@ from transformers import TrainerState
 
 from coupling.errors import CouplingError
 from coupling.load import is_local
-from coupling.prompts import first_line, read_prompts
+from coupling.prompts import first_line
 from coupling.store import write_atomically
 from coupling.version import __version__
 
@@ -188,16 +188,11 @@ def _model_name(config: RunConfig, seed: int) -> str:
 
 def _probe(config: RunConfig, rows: Any) -> Any:
     """The callback that measures coupling through the run."""
+    from coupling.analyses.rl_data import probe_texts
+
     from coupling.rl import CouplingCallback
 
-    prompts = config.probe.prompts
-    if prompts is None:
-        chosen: list[Any] = list(rows["prompt"][: config.probe.count])
-        if not isinstance(chosen[0], str):
-            chosen = [str(messages[-1]["content"]) for messages in chosen]
-    else:
-        chosen = read_prompts(prompts).texts[: config.probe.count]
-    return CouplingCallback(chosen, every=config.probe.every, k=config.probe.k)
+    return CouplingCallback(probe_texts(config.probe, rows), every=config.probe.every, k=config.probe.k)
 
 
 def _measure_initial(trainer: Any) -> None:

@@ -9,8 +9,6 @@ import typer
 from coupling.cli.options import Quiet
 from rich.console import Console
 
-from coupling.errors import CouplingError
-
 
 class PictureKind(StrEnum):
     """What is drawn."""
@@ -111,11 +109,9 @@ def plot(
         if name not in known:
             raise typer.BadParameter(f"--{name.replace('_', '-')} does not apply to the picture {kind.value}")
     if kind.value in figures.TABLE_KINDS:
-        from coupling.figures.tables import read_table
+        from coupling.figures.tables import read_tables
 
-        if len(runs) > 1:
-            raise CouplingError(f"the picture {kind.value} is drawn from one table, and {len(runs)} were given")
-        source: Any = read_table(runs[0], kind.value)
+        source: Any = read_tables(runs, kind.value)
     else:
         from coupling.detail import VARIABLES
         from coupling.store import open_run

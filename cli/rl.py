@@ -1,6 +1,7 @@
 """``coupling rl RUN.yaml``: post-train by RL, coupling tracked through it; or measure the checkpoints of a run."""
 
 import sys
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +57,8 @@ def rl(
     prompts: Annotated[
         str | None,
         typer.Option(help="What they are measured on: a text, a file (.txt, .jsonl, .csv), or - for standard input. "
-                     "Default: the bundled set.", show_default=False, rich_help_panel=CHECKPOINTS),
+                     "Default: those of the run of coupling rl, or the bundled set.", show_default=False,
+                     rich_help_panel=CHECKPOINTS),
     ] = None,
     column: Annotated[
         str | None,
@@ -66,9 +68,12 @@ def rl(
         int | None,
         typer.Option(min=1, help="Only the first N prompts.", show_default=False, rich_help_panel=CHECKPOINTS),
     ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=CHECKPOINTS)
+    ] = False,
     k: Annotated[
         list[int] | None,
-        typer.Option("--k", min=1, help="Number of top singular vectors; may be repeated. Default: 10.",
+        typer.Option("--k", min=1, help="Number of top singular vectors; may be repeated. Default: the run's, or 10.",
                      show_default=False, rich_help_panel=CHECKPOINTS),
     ] = None,
     out: Annotated[
@@ -87,9 +92,9 @@ def rl(
     """Post-train a model by RL with block coupling tracked through it, or measure the checkpoints of a run."""
     if sum((config is not None, demo, from_checkpoints is not None)) != 1:
         raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
-    if from_checkpoints is None and any(value is not None for value in (prompts, column, limit, k)):
+    if from_checkpoints is None and (truncate or any(value is not None for value in (prompts, column, limit, k))):
         raise typer.BadParameter(
-            "--prompts, --column, --limit and --k belong to --from-checkpoints; RUN.yaml has probe"
+            "--prompts, --column, --limit, --truncate and --k belong to --from-checkpoints; RUN.yaml has probe"
         )
     if from_checkpoints is not None and (objective is not None or seeds is not None):
         raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
@@ -114,13 +119,15 @@ def rl(
     if from_checkpoints is not None:
         place = out or new_folder(f"rl-{from_checkpoints.name}")
         with screen.status("loading libraries"):
-            from coupling.analyses.rl_checkpoints import measure_checkpoints
+            from coupling.analyses.rl_checkpoints import default_probe, measure_checkpoints
 
             from coupling.prompts import read_prompts
-        with StepProgress(screen, f"looking at {from_checkpoints}") as progress:
+        with StepProgress(screen, f"looking at {from_checkpoints}") as progress, redirect_stdout(sys.stderr):
+            texts, ks = default_probe(from_checkpoints) if prompts is None else (read_prompts(prompts, column=column),
+                                                                                 (10,))  # fmt: skip
             rows, left = measure_checkpoints(
-                from_checkpoints, read_prompts(prompts, column=column).limited(limit), k=tuple(k or (10,)),
-                seed=seed or 0, out=place, overwrite=overwrite, progress=progress.checkpoint,
+                from_checkpoints, texts.limited(limit), k=tuple(k or ks), seed=seed or 0, truncate=truncate, out=place,
+                overwrite=overwrite, progress=progress.checkpoint,
             )  # fmt: skip
         skipped = [{"folder": item.folder.name, "reason": item.reason} for item in left]
         for item in skipped:
@@ -141,7 +148,8 @@ def rl(
             from coupling.analyses.rl_resume import can_go_on
             from coupling.analyses.rl_run import run
         try:
-            with StepProgress(screen, "loading the model") as progress:
+            # what a reward function or a trainer prints is not the result
+            with StepProgress(screen, "loading the model") as progress, redirect_stdout(sys.stderr):
                 rows = run(chosen, place, seeds=range(chosen.seed, chosen.seed + count), overwrite=overwrite,
                            resume=resume, progress=progress.of(count, chosen.seed))  # fmt: skip
         except KeyboardInterrupt:
@@ -154,7 +162,7 @@ def rl(
     if json:
         print_json({"out": str(place), "table": str(place / "table.csv"), "skipped": skipped, **summarize_rows(rows)})
     elif not quiet:
-        print_rows(rows, Console())
+        print_rows(rows, Console(), rewards=from_checkpoints is None)
     screen.print(f"table: {place / 'table.csv'}", highlight=False, soft_wrap=True, markup=False)
-    screen.print(f"draw it: coupling plot {place / 'table.csv'} --kind rl -o rl.png", highlight=False, soft_wrap=True,
+    screen.print(f"draw it: coupling plot {place} --kind rl -o rl.png", highlight=False, soft_wrap=True,
                  markup=False)  # fmt: skip

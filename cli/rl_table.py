@@ -21,7 +21,7 @@ def summarize_rows(rows: Sequence[Row]) -> dict[str, Any]:
     return {"seeds": [_summary(group) for group in _by_seed(rows)]}
 
 
-def print_rows(rows: Sequence[Row], console: Console) -> None:
+def print_rows(rows: Sequence[Row], console: Console, *, rewards: bool = True) -> None:
     """First, middle and last steps of every seed, and how the reward went."""
     groups = _by_seed(rows)
     held = [name for name in PRINTED if any(_finite(row.get(name)) is not None for row in rows)]
@@ -39,7 +39,7 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
         summary = _summary(group)
         seed = f"seed {summary['seed']}: " if several else ""
         said = []
-        if summary["reward_first"] is not None:
+        if rewards and summary["reward_first"] is not None:
             said.append(f"reward {number(summary['reward_first'])} over the first tenth of the steps, "
                         f"{number(summary['reward_last'])} over the last")  # fmt: skip
         empty = [share for row in group if (share := _finite(row.get("empty_completions")))]

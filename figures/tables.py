@@ -1,5 +1,6 @@
 """Tables that pictures are drawn from: their columns, and how they are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +73,44 @@ RL = Columns(
 TABLES = {"dynamics": DYNAMICS, "scatter": SCATTER, "rl": RL}
 
 
+def read_tables(paths: Sequence[str | Path], picture: str) -> pd.DataFrame:
+    """Read one or several CSV files as one table; in ``rl``, runs of one name are told apart by their folders.
+
+    Args:
+        paths: the files.
+        picture: a key of ``TABLES``.
+
+    Raises:
+        CouplingError: see ``read_table``.
+    """
+    tables = [read_table(path, picture) for path in paths]
+    if picture == "rl" and len(tables) > 1:
+        places = [Path(path).resolve() for path in paths]
+        names = [(place if place.is_dir() else place.parent).name for place in places]
+        if len(set(names)) < len(names):
+            names = [str(path) for path in paths]
+        tables = [table if "run" in table else table.assign(run=name)
+                  for table, name in zip(tables, names, strict=True)]  # fmt: skip
+        shared = [run for table in tables for run in table["run"].unique()]
+        if len(set(shared)) < len(shared):
+            tables = [table.assign(run=table["run"].astype(str) + f", {name}")
+                      for table, name in zip(tables, names, strict=True)]  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
 def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     """Read a CSV file and check its columns.
 
     Args:
-        path: the file.
+        path: the file; for ``rl`` also the folder that ``coupling rl`` made.
         picture: a key of ``TABLES``.
 
     Raises:
         CouplingError: if the file cannot be read or does not hold what the picture needs.
     """
     path = Path(path).expanduser()
+    if picture == "rl" and (path / "table.csv").is_file():  # the folder of a run
+        path = path / "table.csv"
     if path.is_dir():
         raise CouplingError(f"{path} is a folder; the picture {picture} is drawn from a .csv table")
     try:

@@ -154,3 +154,24 @@ def test_texts_are_texts():
     for wrong in ({"reward": [{"a": "b"}]}, {"probe": {"prompts": [{"a": 1}]}}):
         with pytest.raises(CouplingError, match="must be texts"):
             from_mapping({"data": {"task": "brackets"}} | wrong)
+
+
+@pytest.mark.parametrize(("setting", "said"), [
+    ({"per_device_train_batch_size": 0}, "trainer.per_device_train_batch_size is 0, but must be a whole number of at"),
+    ({"num_iterations": 0}, "trainer.num_iterations is 0"), ({"max_steps": 0}, "trainer.max_steps is 0, but must be"),
+    ({"learning_rate": -1.0}, "trainer.learning_rate is -1.0, but must be 0 or more"),
+    ({"temperature": 0}, "trainer.temperature is 0, but must be more than 0"),
+    ({"resume_from_checkpoint": "x"}, "--resume goes on from the last one"),
+    ({"eval_strategy": "steps"}, "a run has no data to evaluate on"),
+])  # fmt: skip
+def test_settings_that_cannot_work_are_refused_before_anything_is_loaded(setting, said):
+    from trl import GRPOConfig
+
+    config = from_mapping({"data": {"task": "brackets"}, "trainer": setting})
+    with pytest.raises(CouplingError, match=said):
+        trainer_settings(config, GRPOConfig, accelerator=False)
+
+
+def test_a_reward_that_compares_needs_answers():
+    with pytest.raises(CouplingError, match=r"the reward exact compares with the right answer, and data\.answer names"):
+        from_mapping({"data": {"task": "brackets", "answer": None}})

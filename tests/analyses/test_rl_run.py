@@ -128,6 +128,14 @@ def test_what_stops_a_run_leaves_the_table_up_to_it(configured, changes, steps, 
         assert not Path("out/table.csv").exists()
 
 
+@pytest.mark.parametrize("trainer", [
+    {"scale_rewards": "nope"}, {"report_to": "no_such_tracker"}, {"lr_scheduler_type": "none"}, {"optim": "none"},
+])  # fmt: skip
+def test_what_trl_and_transformers_refuse_is_one_line_of_ours(configured, trainer):
+    with pytest.raises(CouplingError, match=r"do not go together|cannot set up RL|cannot begin"):
+        run(configured(trainer=trainer), "out")
+
+
 def test_refusals_before_anything_is_trained(configured, tmp_path):
     with pytest.raises(CouplingError, match=r"no checkpoint in \./nowhere"):
         run(configured(model="./nowhere"), "a")

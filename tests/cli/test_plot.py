@@ -67,7 +67,7 @@ def test_refusals(cli, run, tmp_path):
     refused(cli("plot", run, "--kind", "grid", "--highest", 0, "-o", "x.png"), "above 0")
     (tmp_path / "a.txt").write_text("x")
     refused(cli("plot", "a.txt", "--kind", "heatmap", "-o", "x.png"), "is a file; a run is a folder")
-    refused(cli("plot", "a.csv", "b.csv", "--kind", "rl", "-o", "x.png"), "one table")
+    refused(cli("plot", "a.csv", "b.csv", "--kind", "rl", "-o", "x.png"), "no file a.csv")
     refused(cli("plot", "missing.csv", "--kind", "rl", "-o", "x.png"), "there is no file missing.csv")
     refused(cli("plot", "missing", "--kind", "heatmap", "-o", "x.png"), "there is no folder missing")
     refused(cli("plot", run, "--kind", "heatmap", "-o", "no/such/x.png"), "cannot write no/such/x.png")

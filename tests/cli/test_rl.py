@@ -42,9 +42,9 @@ def test_a_run_end_to_end(cli, run_yaml):
     assert "reward" in out
     assert "seed 6: reward" in out
     assert "table: out/table.csv" in err
-    assert "coupling plot out/table.csv --kind rl -o rl.png" in err
+    assert "coupling plot out --kind rl -o rl.png" in err
     assert pd.read_csv("out/table.csv").seed.tolist() == [5, 5, 5, 6, 6, 6]
-    assert cli("plot", "out/table.csv", "--kind", "rl", "-o", "rl.png")[0] == 0
+    assert cli("plot", "out", "--kind", "rl", "-o", "rl.png")[0] == 0
     refused(cli("rl", run_yaml, "--out", "out"), "exists and holds a run", "--overwrite")
     code, out, err = cli("rl", run_yaml, "--out", "out", "--overwrite", "--json", "--objective", "dapo")
     assert code == 0, err
@@ -84,7 +84,7 @@ def test_a_reward_that_raises_a_defect_shows_no_traceback(cli, run_yaml, tmp_pat
     [
         [], ["run.yaml", "--demo"], ["--demo", "--from-checkpoints", "x"], ["--demo", "--k", 3],
         ["--from-checkpoints", "x", "--seeds", 2], ["--demo", "--objective", "ppo"], ["--demo", "--seeds", 0],
-        ["--demo", "--resume"], ["--demo", "--resume", "--overwrite", "--out", "x"],
+        ["--demo", "--truncate"], ["--demo", "--resume"], ["--demo", "--resume", "--overwrite", "--out", "x"],
         ["--from-checkpoints", "x", "--resume", "--out", "y"],
     ],
 )  # fmt: skip
@@ -195,3 +195,43 @@ def test_empty_completions_are_told(capsys):
     assert "empty completions in 2 steps, at most 50.0% of a step's" in capsys.readouterr().out
     print_rows([row | {"empty_completions": 0.0} for row in rows], Console())
     assert "empty" not in capsys.readouterr().out
+
+
+def test_what_a_reward_or_trl_prints_is_not_on_stdout(cli, run_yaml, tmp_path):
+    (tmp_path / "talkative.py").write_text(
+        "def score(completions, **_):\n    print('hello')\n    return [float(len(text)) for text in completions]\n"
+    )
+    (tmp_path / "talk.yaml").write_text((tmp_path / run_yaml).read_text() + "  log_completions: true\n"
+                                        "reward: talkative:score\n")  # fmt: skip
+    code, out, err = cli("rl", "talk.yaml", "--out", "out", "--json")
+    assert code == 0, err
+    assert json.loads(out)["seeds"][0]["steps"] == 3
+    assert "hello" in err
+    assert "Completion" in err  # TRL's table of them
+    code, out, _ = cli("rl", "talk.yaml", "--out", "quiet", "--quiet")
+    assert (code, out) == (0, "")
+
+
+def test_checkpoints_of_a_run_are_measured_on_its_own_probe(cli, run_yaml, tmp_path):
+    (tmp_path / "kept.yaml").write_text(
+        (tmp_path / run_yaml).read_text().replace("every: 0", "every: 1\n  k: 4\n  count: 3")
+        + "  save_strategy: steps\n  save_steps: 1\n"
+    )
+    code, _, err = cli("rl", "kept.yaml", "--out", "out", "--seed", 3)
+    assert code == 0, err
+    refused(
+        cli("rl", "--from-checkpoints", "out", "--out", "after"), "there are some in out/trainer: give one of these"
+    )
+    code, out, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "after")
+    assert code == 0, err
+    assert "over the first tenth" not in out
+    assert json.loads(Path("after/run.json").read_text())["prompts"] == {"source": "the probe of out", "count": 3}
+    during, after = (pd.read_csv(f"{folder}/table.csv").set_index("step") for folder in ("out", "after"))
+    assert after.score.tolist() == pytest.approx(during.score.loc[[1, 2, 3]].tolist(), abs=1e-5)
+    assert during.seed.unique().tolist() == [3]
+    code, _, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "other", "--prompts", "()" * 60)
+    assert code == 1
+    assert "--truncate" in err
+    code, _, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "other", "--prompts", "()" * 60, "--k", 4,
+                       "--truncate", "--overwrite")  # fmt: skip
+    assert code == 0, err

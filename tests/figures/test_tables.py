@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from coupling.figures.tables import read_table
+from coupling.figures.tables import read_table, read_tables
 from scipy.stats import linregress
 
 from coupling import figures
@@ -138,3 +138,15 @@ def test_many_names_leave_room_for_the_picture():
 def test_headers_with_blanks_and_names_that_begin_with_an_underscore(tmp_path):
     frame = table("step, reward , run\n0, 1, _first\n1, 2, _first\n", tmp_path, "rl")
     assert figures.rl(frame).legends[0].get_texts()[0].get_text() == " _first"
+
+
+def test_several_tables_of_rl_are_one_picture(tmp_path):
+    for folder, run in (("first", "p3o"), ("second", "grpo"), ("third", "p3o")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "table.csv").write_text(f"run,step,reward\n{run},1,0.1\n{run},2,0.2\n")
+    (tmp_path / "plain.csv").write_text("step,reward\n1,0.5\n")
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert read_tables([first, second / "table.csv"], "rl").run.tolist() == ["p3o"] * 2 + ["grpo"] * 2
+    assert set(read_tables([first, third], "rl").run) == {"p3o, first", "p3o, third"}
+    assert set(read_tables([second, tmp_path / "plain.csv"], "rl").run) == {"grpo", tmp_path.name}
+    assert len(figures.rl(read_tables([first, third], "rl")).axes[0].lines) == 2

@@ -103,6 +103,19 @@ def test_training_is_bit_for_bit_the_same(tmp_path):
     assert losses[0] == losses[1]
 
 
+def test_training_draws_the_numbers_that_it_would_have_drawn(tmp_path, monkeypatch):
+    def measure(self, model, tokenizer=None):
+        return {"coupling/score_k2_p2": float(torch.rand(7).sum())}  # as a model that draws in its forward pass would
+
+    monkeypatch.setattr(CouplingCallback, "measure", measure)
+    without = plain_trainer(tmp_path / "a")
+    without.train()
+    with_it = plain_trainer(tmp_path / "b")
+    CouplingCallback(PROBES, every=1, k=2).attach(with_it)
+    with_it.train()
+    assert torch.equal(weights(without), weights(with_it))
+
+
 def test_rl_is_bit_for_bit_the_same_and_keeps_its_own_metrics(tmp_path):
     without = make_trainer(tmp_path / "a", max_steps=3)
     without.train()
