@@ -89,7 +89,7 @@ def plot(
     """Draw saved runs, or the table of dynamics, scatter or rl.
 
     Columns of the tables: dynamics - model, step, score (chance, prompt); scatter - model, score, benchmark (group);
-    rl - step, reward (ess, kl, score, chance, run, seed). Those in brackets may be missing.
+    rl - step, reward (ess, kl, score, chance, mismatch_to_initial, run, seed). Those in brackets may be missing.
     """
     options = {
         "k": k, "norm": norm, "signed": signed or None, "swapped": swapped or None, "prompt": prompt, "block": block,
