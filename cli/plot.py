@@ -31,8 +31,8 @@ WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
 def plot(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders that `coupling analyze --out` made; for dynamics, scatter and "
-                       "rl one .csv table.", show_default=False),
+        typer.Argument(metavar="RUN...", help="Folders that `coupling analyze --out` made; for rl those of "
+                       "`coupling rl`; for dynamics, scatter and rl .csv tables.", show_default=False),
     ],
     kind: Annotated[PictureKind, typer.Option(help="What is drawn.", show_default=False)],
     output: Annotated[
