@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.analyses.rl_config import from_mapping
+from coupling.analyses.rl_data import initial_model, probe_texts, read_rows
 from coupling.analyses.rl_table import SUMMARY, TABLE, TRAINER, Row, RunTable, columns_of, prepare_folder
 from transformers import AutoModelForCausalLM
 
@@ -138,29 +139,49 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def default_probe(folder: str | Path) -> tuple[Prompts, tuple[int, ...]]:
-    """Prompts and K's where none are given: those of the run of ``coupling rl`` that the checkpoints are from.
+@dataclass(frozen=True)
+class Defaults:
+    """What is measured where nothing else is asked for.
+
+    Attributes:
+        prompts: the run's own, or the bundled ones.
+        k: numbers of top singular vectors.
+        initial: the model that the run began from, where that is known.
+    """
+
+    prompts: Prompts
+    k: tuple[int, ...] = (10,)
+    initial: str | None = None
+
+
+def defaults_of(folder: str | Path, prompts: Prompts | None = None) -> Defaults:
+    """Prompts, K's and the initial model: those of the run of ``coupling rl`` that the checkpoints are from.
 
     Args:
         folder: see ``find_checkpoints``.
+        prompts: to use instead.
 
     Returns:
-        The run's own; of other people's runs the bundled prompts and K = 10.
+        The run's own; of other people's runs the bundled prompts, K = 10, and the model that adapters name.
 
     Raises:
-        CouplingError: if the run's data cannot be read again.
+        CouplingError: if there is no checkpoint, or the run's data cannot be read again.
     """
+    found, _ = find_checkpoints(folder)
     folder = Path(folder).expanduser().resolve()
     for out in list(folder.parents)[:2]:
         content = _json(out / SUMMARY).get("config")
         if folder.is_relative_to(out / TRAINER) and isinstance(content, dict):
-            from coupling.analyses.rl_data import probe_texts, read_rows
-
             config = from_mapping(content, str(out / SUMMARY))
             seed = int(folder.name.removeprefix("seed-")) if folder.name.startswith("seed-") else config.seed
-            texts = probe_texts(config.probe, read_rows(config.data, seed))
-            return Prompts(texts, f"the probe of {out.name}"), config.probe.k
-    return bundled_prompts(), (10,)
+            if prompts is None:
+                try:
+                    texts = probe_texts(config.probe, read_rows(config.data, seed))
+                except CouplingError as error:
+                    raise CouplingError(f"the run's own prompts: {error}; --prompts gives others") from None
+                prompts = Prompts(texts, f"the probe of {out.name}")
+            return Defaults(prompts, config.probe.k, initial_model(config, seed))
+    return Defaults(bundled_prompts() if prompts is None else prompts, initial=found[0].base)
 
 
 def measure_checkpoints(
@@ -168,19 +189,22 @@ def measure_checkpoints(
     prompts: Prompts,
     *,
     k: Sequence[int] = (10,),
+    initial: str | None = None,
     seed: int = 0,
     truncate: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> tuple[list[Row], list[Skipped]]:
-    """Score, chance, excess and mismatch to the first checkpoint, against step.
+    """Score, chance, excess and mismatch to the initial policy, against step.
 
     Args:
         folder: see ``find_checkpoints``.
         prompts: texts measured at every checkpoint.
         k: numbers of top singular vectors; the first gives the columns ``score``, ``chance`` and ``excess``,
             the largest ``mismatch_to_initial``.
+        initial: the model that the run began from, a folder or hub id, whose row is step 0; None takes the first
+            checkpoint in its place (``run.json`` says which).
         seed: of every random draw of the measurement.
         truncate: cut prompts to the model's context.
         out: folder for ``table.csv``, written after each checkpoint, and ``run.json``.
@@ -207,31 +231,36 @@ def measure_checkpoints(
         prepare_folder(place, overwrite=overwrite, replaced=())
     table = RunTable(None if place is None else place / TABLE, Path(folder).expanduser().resolve().name)
     probe: CouplingCallback | None = None
+    anchor = ""
     logged = _logged(found[-1].folder, first_k)
+    if initial is not None:
+        start = Path(initial).expanduser().resolve() if is_local(initial) else Path(initial)
+        found = [Found(start, 0, found[0].tokenizer), *(item for item in found if item.step > 0)]
     for index, item in enumerate(found):
         if progress is not None:
             progress(index, len(found), item.folder.name)
         try:
             checkpoint = _load(item)
         except CouplingError as error:
+            if item.step == 0 and initial is not None:
+                raise CouplingError(f"the initial model: {error}; --initial names another") from None
             skipped.append(Skipped(item.folder, str(error)))
             continue
-        if (
-            probe is None
-        ):  # the same measurement as through a run, and the first checkpoint in the initial policy's place
+        if probe is None:  # the same measurement as through a run
+            anchor = item.folder.name if initial is None else "the initial model"
             probe = CouplingCallback(tokenize(checkpoint, prompts.texts, truncate=truncate), k=settings.k, seed=seed)
         values = probe.measure(checkpoint.model)
         table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first_k))
         table.write()
-        _summarize(place, folder, prompts, settings, found, skipped, finished=False)
+        _summarize(place, folder, prompts, settings, found, skipped, anchor, finished=False)
     if probe is None:
         raise CouplingError("; ".join(f"{item.folder.name}: {item.reason}" for item in skipped))
-    _summarize(place, folder, prompts, settings, found, skipped, finished=True)
+    _summarize(place, folder, prompts, settings, found, skipped, anchor, finished=True)
     return table.rows(), skipped
 
 
 def _load(item: Found) -> Checkpoint:
-    """The model of a checkpoint, an adapter merged into it.
+    """The model of a checkpoint or the initial one, an adapter merged into it.
 
     Raises:
         CouplingError: if it cannot be loaded, or an adapter does not belong to the model that it names.
@@ -270,7 +299,7 @@ def _logged(last: Path, k: int) -> dict[int, Row]:
 
 def _summarize(
     place: Path | None, folder: str | Path, prompts: Prompts, settings: Settings, found: list[Found],
-    skipped: list[Skipped], *, finished: bool,
+    skipped: list[Skipped], anchor: str, *, finished: bool,
 ) -> None:  # fmt: skip
     if place is None:
         return
@@ -280,6 +309,7 @@ def _summarize(
         "finished": finished,
         "measured": {item.folder.name: item.step for item in found if item.folder not in gone},
         "skipped": {item.folder.name: item.reason for item in skipped},
+        "mismatch_to": anchor,
         "settings": settings.as_dict(),
         "prompts": {"source": prompts.source, "count": len(prompts.texts)},
         "package_version": __version__,

@@ -276,14 +276,20 @@ def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool
                 raise CouplingError(f"trainer.{name} means nothing in p3o: {MEANINGLESS[name]}; leave it out")
     given = {name: _number(name, value, config_class) for name, value in config.trainer.items()}
     for name, value in given.items():
-        if name in SIZES and value is not None and not (isinstance(value, int) and value >= 1):
+        if name in SIZES and value is not None and not (_is(value, (int,)) and value >= 1):
             raise CouplingError(f"trainer.{name} is {value!r}, but must be a whole number of at least 1")
-    if given.get("max_steps", -1) != -1 and not (isinstance(given["max_steps"], int) and given["max_steps"] >= 1):
-        raise CouplingError(f"trainer.max_steps is {given['max_steps']!r}, but must be at least 1")
-    for name, least in (("learning_rate", "0 or more"), ("temperature", "more than 0")):
+    steps = given.get("max_steps", -1)
+    if not _is(steps, (int,)) or not (steps == -1 or steps >= 1):
+        raise CouplingError(
+            f"trainer.max_steps is {steps!r}, but must be at least 1 (or -1, for trainer.num_train_epochs)"
+        )
+    for name, least in (("learning_rate", 0), ("beta", 0), ("max_grad_norm", 0), ("temperature", None),
+                        ("save_steps", None), ("top_p", None)):  # fmt: skip
         value = given.get(name, 1.0)
-        if not isinstance(value, (int, float)) or not (value > 0 or (value == 0 and name == "learning_rate")):
-            raise CouplingError(f"trainer.{name} is {value!r}, but must be {least}")
+        if not _is(value, (int, float)) or not (value > 0 or value == least):
+            raise CouplingError(
+                f"trainer.{name} is {value!r}, but must be {'more than 0' if least is None else '0 or more'}"
+            )
     defaults: dict[str, Any] = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
     if not accelerator:
         defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "gradient_checkpointing": False}

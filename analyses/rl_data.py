@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from coupling.analyses.rl_config import DataConfig, ProbeConfig
+from coupling.analyses.rl_config import TASK_MODEL, DataConfig, ProbeConfig, RunConfig
 from coupling.analyses.rl_tasks import task
 
 from coupling.errors import CouplingError
+from coupling.load import is_local
 from coupling.prompts import first_line, read_prompts
 
 TASK_ROWS = 4096
@@ -94,3 +95,23 @@ def _load(config: DataConfig) -> tuple[str, Any]:
 def _chat(rows: Any, config: DataConfig) -> Any:
     system = [{"role": "system", "content": config.system}] if config.system is not None else []
     return rows.map(lambda row: {"prompt": [*system, {"role": "user", "content": row["prompt"]}]})
+
+
+def initial_model(config: RunConfig, seed: int) -> str:
+    """The model that a run begins from: a folder or hub id.
+
+    The small model of a task is trained first if it was not kept.
+
+    Raises:
+        CouplingError: if a local folder holds no checkpoint.
+    """
+    if config.model == TASK_MODEL:
+        from coupling.analyses.rl_warm_start import warm_start
+
+        return str(warm_start(str(config.data.task), seed=seed))
+    if is_local(config.model):
+        folder = Path(config.model).expanduser()
+        if not (folder / "config.json").exists():
+            raise CouplingError(f"there is no checkpoint in {config.model} (no config.json); give a folder or a hub id")
+        return str(folder)
+    return config.model

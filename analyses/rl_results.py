@@ -48,9 +48,9 @@ def by_run(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_case(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a case: means over seeds of ``by_run``'s columns, and the standard deviation of its rewards."""
+    """A row a case: means over seeds of ``by_run``'s columns (of ``ess_min`` the least), and its rewards' deviation."""
     grouped = runs.groupby(["experiment", "run"], sort=False)
-    means = grouped.mean(numeric_only=True).drop(columns="seed")
+    means = grouped.mean(numeric_only=True).drop(columns="seed").assign(ess_min=grouped["ess_min"].min())
     spread = grouped[["reward", "held_out"]].std(ddof=1).add_suffix("_sd")
     return pd.concat([grouped.size().rename("seeds"), means, spread], axis=1).reset_index()
 

@@ -76,15 +76,15 @@ def resumption(out: Path, config: RunConfig, seeds: tuple[int, ...], window: int
         )
     checkpoints = _checkpoints(place_of(out, left[0], seeds))
     for state, folder in reversed(checkpoints):
-        step, ended = state["global_step"], state["global_step"] >= state["max_steps"]
-        if ended or step % window == 0:
-            return Resumption(done, folder, step, ended)
+        if _is_resumable(state, window):
+            return Resumption(done, folder, state["global_step"], state["global_step"] >= state["max_steps"])
     if done:
         return Resumption(done)
     between = f" where rollouts are made anew, every {window} steps" if checkpoints else ""
+    several = f", a multiple of {window}," if window > 1 else ""
     raise CouplingError(
         f"the run in {out} left no checkpoint to go on from{between} (trainer.save_strategy: steps and "
-        "trainer.save_steps keep some); give --overwrite to begin again"
+        f"trainer.save_steps{several} keep some); give --overwrite to begin again"
     )
 
 
@@ -92,8 +92,16 @@ def can_go_on(out: Path) -> bool:
     """Whether an interrupted run left a seed that is done, or a checkpoint."""
     if not (out / SUMMARY).exists():
         return False
+    known = load_json(out / SUMMARY)
+    window = known.get("generation_window") or 1
     folders = {state.parent.parent for state in out.glob(f"{TRAINER}/**/{TRL_STATE}")}
-    return bool(load_json(out / SUMMARY).get("seeds_done")) or any(_checkpoints(folder) for folder in folders)
+    states = [state for folder in folders for state, _ in _checkpoints(folder)]
+    return bool(known.get("seeds_done")) or any(_is_resumable(state, window) for state in states)
+
+
+def _is_resumable(state: dict[str, Any], window: int) -> bool:
+    """Whether rollouts are made anew after a checkpoint, or it is the last."""
+    return state["global_step"] >= state["max_steps"] or state["global_step"] % window == 0
 
 
 def _checkpoints(folder: Path) -> list[tuple[dict[str, Any], Path]]:

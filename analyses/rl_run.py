@@ -22,7 +22,6 @@ from coupling.analyses.rl_warm_start import one_thread
 from transformers import TrainerState
 
 from coupling.errors import CouplingError
-from coupling.load import is_local
 from coupling.prompts import first_line
 from coupling.store import write_atomically
 from coupling.version import __version__
@@ -98,7 +97,8 @@ def run(
         return table.rows()
     started = time.perf_counter()
     ending: dict[str, Any] = {"finished": False, "error": "interrupted"}
-    _summarize(out, config, chosen, {"finished": False, "seeds_done": done}, first)
+    ending["generation_window"] = window
+    _summarize(out, config, chosen, ending | {"error": None, "seeds_done": done}, first)
     try:
         for seed in [seed for seed in chosen if seed not in done]:
             start, before = before, Resumption()
@@ -115,7 +115,7 @@ def run(
             if config.save:
                 trainer.save_model(str(out / MODEL / place.relative_to(out / TRAINER)))
             done.append(seed)
-        ending = {"finished": True}
+        ending = {"finished": True, "generation_window": window}
     except Exception as error:
         ending["error"] = str(error)
         saved = f"; the steps before it are in {out / TABLE}" if (out / TABLE).exists() else ""
@@ -150,14 +150,14 @@ def _trainer(
     config: RunConfig, seed: int, rewards: list[Any], config_class: type, trainer_class: type,
     arguments: dict[str, Any], adapter: Any, rollout_func: Callable[..., Any] | None,
 ) -> Any:  # fmt: skip
-    from coupling.analyses.rl_data import read_rows
+    from coupling.analyses.rl_data import initial_model, read_rows
     from transformers import PrinterCallback, set_seed
 
     logging.getLogger("trl").setLevel(logging.ERROR)
     settings = _instantiate(config, config_class, arguments)
     with settings.main_process_first():  # the others find in the caches what it made
         rows = read_rows(config.data, seed)
-        model = _model_name(config, seed)
+        model = initial_model(config, seed)
     set_seed(seed)  # an adapter is drawn before TRL sets it
     try:
         trainer = trainer_class(model=model, reward_funcs=rewards, args=settings, train_dataset=rows,
@@ -170,20 +170,6 @@ def _trainer(
     if config.probe.every:
         _probe(config, rows).attach(trainer)
     return trainer
-
-
-def _model_name(config: RunConfig, seed: int) -> str:
-    """A folder or hub id; the small model of a task is trained first if it was not kept."""
-    if config.model == TASK_MODEL:
-        from coupling.analyses.rl_warm_start import warm_start
-
-        return str(warm_start(str(config.data.task), seed=seed))
-    if is_local(config.model):
-        folder = Path(config.model).expanduser()
-        if not (folder / "config.json").exists():
-            raise CouplingError(f"there is no checkpoint in {config.model} (no config.json); give a folder or a hub id")
-        return str(folder)
-    return config.model
 
 
 def _probe(config: RunConfig, rows: Any) -> Any:

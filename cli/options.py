@@ -1,7 +1,10 @@
 """Options that several commands share, so that they read the same everywhere."""
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +20,25 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing.")]
 NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.", rich_help_panel=OUTPUT)]
 Run = Annotated[Path, typer.Argument(help="A run: the folder that `coupling analyze --out` made.", show_default=False)]
+
+
+@contextmanager
+def result_alone() -> Iterator[None]:
+    """What is printed within goes to stderr, a child process's and a C library's too: stdout is the result's alone."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed
+        kept = None
+    if kept is not None:
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def print_json(content: Any) -> None:

@@ -1,15 +1,15 @@
 """``coupling rl RUN.yaml``: post-train by RL, coupling tracked through it; or measure the checkpoints of a run."""
 
 import sys
-from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder, print_json
+from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder, print_json, result_alone
 
 from coupling.errors import CouplingError
+from coupling.store import load_json
 
 
 class Objective(StrEnum):
@@ -68,6 +68,11 @@ def rl(
         int | None,
         typer.Option(min=1, help="Only the first N prompts.", show_default=False, rich_help_panel=CHECKPOINTS),
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(help="The model that the run began from, a folder or hub id. Default: the run's where it is "
+                     "known, or the first checkpoint.", show_default=False, rich_help_panel=CHECKPOINTS),
+    ] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=CHECKPOINTS)
     ] = False,
@@ -92,12 +97,16 @@ def rl(
     """Post-train a model by RL with block coupling tracked through it, or measure the checkpoints of a run."""
     if sum((config is not None, demo, from_checkpoints is not None)) != 1:
         raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
-    if from_checkpoints is None and (truncate or any(value is not None for value in (prompts, column, limit, k))):
+    theirs = (prompts, column, limit, k, initial, truncate or None)
+    if from_checkpoints is None and any(value is not None for value in theirs):
         raise typer.BadParameter(
-            "--prompts, --column, --limit, --truncate and --k belong to --from-checkpoints; RUN.yaml has probe"
+            "--prompts, --column, --limit, --k, --initial and --truncate belong to --from-checkpoints; RUN.yaml has "
+            "probe"
         )
     if from_checkpoints is not None and (objective is not None or seeds is not None):
         raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
+    if column is not None and prompts is None:
+        raise typer.BadParameter("--column belongs to --prompts")
     if resume and (overwrite or from_checkpoints is not None):
         raise typer.BadParameter("--resume and --overwrite exclude each other" if overwrite
                                  else "--resume does not apply to --from-checkpoints")  # fmt: skip
@@ -119,16 +128,19 @@ def rl(
     if from_checkpoints is not None:
         place = out or new_folder(f"rl-{from_checkpoints.name}")
         with screen.status("loading libraries"):
-            from coupling.analyses.rl_checkpoints import default_probe, measure_checkpoints
+            from coupling.analyses.rl_checkpoints import defaults_of, measure_checkpoints
 
             from coupling.prompts import read_prompts
-        with StepProgress(screen, f"looking at {from_checkpoints}") as progress, redirect_stdout(sys.stderr):
-            texts, ks = default_probe(from_checkpoints) if prompts is None else (read_prompts(prompts, column=column),
-                                                                                 (10,))  # fmt: skip
+        with StepProgress(screen, f"looking at {from_checkpoints}") as progress, result_alone():
+            given = None if prompts is None else read_prompts(prompts, column=column)
+            defaults = defaults_of(from_checkpoints, given)
             rows, left = measure_checkpoints(
-                from_checkpoints, texts.limited(limit), k=tuple(k or ks), seed=seed or 0, truncate=truncate, out=place,
-                overwrite=overwrite, progress=progress.checkpoint,
+                from_checkpoints, defaults.prompts.limited(limit), k=tuple(k or defaults.k),
+                initial=initial or defaults.initial, seed=seed or 0, truncate=truncate, out=place, overwrite=overwrite,
+                progress=progress.checkpoint,
             )  # fmt: skip
+        anchor = load_json(place / "run.json")["mismatch_to"]
+        screen.print(f"mismatch to initial is measured against {anchor}", highlight=False, soft_wrap=True, markup=False)
         skipped = [{"folder": item.folder.name, "reason": item.reason} for item in left]
         for item in skipped:
             screen.print(f"not measured: {item['folder']}: {item['reason']}", highlight=False, soft_wrap=True,
@@ -149,13 +161,14 @@ def rl(
             from coupling.analyses.rl_run import run
         try:
             # what a reward function or a trainer prints is not the result
-            with StepProgress(screen, "loading the model") as progress, redirect_stdout(sys.stderr):
+            with StepProgress(screen, "loading the model") as progress, result_alone():
                 rows = run(chosen, place, seeds=range(chosen.seed, chosen.seed + count), overwrite=overwrite,
                            resume=resume, progress=progress.of(count, chosen.seed))  # fmt: skip
         except KeyboardInterrupt:
             if is_first():
                 hint = f"; go on with the same command and --out {place} --resume" if can_go_on(place) else ""
-                print(f"interrupted; the table up to there is in {place}{hint}", file=sys.stderr)
+                held = f"; the table up to there is in {place}" if (place / "table.csv").exists() else ""
+                print(f"interrupted{held}{hint}", file=sys.stderr)
             raise
     if not rows and is_first():
         raise CouplingError(f"the run made no steps; see {place}")

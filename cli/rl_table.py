@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 
 def summarize_rows(rows: Sequence[Row]) -> dict[str, Any]:
-    """For every seed the reward over the first and last tenth of the steps, and the rows that are shown."""
+    """For every seed the reward over the first and last tenth of the steps, and the main columns of all its rows."""
     return {"seeds": [_summary(group) for group in _by_seed(rows)]}
 
 
@@ -81,7 +81,7 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
         "steps": rows[-1]["step"],
         "reward_first": _mean(rewards[:tenth]),
         "reward_last": _mean(rewards[-tenth:]),
-        "rows": [{"step": row["step"], **{name: _finite(row.get(name)) for name in SHOWN}} for row in _few(rows)],
+        "rows": [{"step": row["step"], **{name: _finite(row.get(name)) for name in SHOWN}} for row in rows],
     }
 
 

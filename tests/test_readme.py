@@ -115,6 +115,7 @@ def test_what_is_said_of_the_experiments_of_rl():
     low, high = (runs[bad][name].agg(["min", "max"]) for name in ("excess", "mismatch_early"))
     others = runs[~bad].mismatch_early.agg(["min", "max"])
     kl = cases.kl.round(2)
+    old = runs[runs.run == "grpo, 16 old"].kl
     grpo_reused = kl[["grpo 0.2", "grpo 0.4", "grpo 0.6"]]
     for stated in (
         f"{len(runs)} runs of about",
@@ -127,6 +128,7 @@ def test_what_is_said_of_the_experiments_of_rl():
         f"{kl['p3o, 16 old']:.2f} nats against {kl['grpo, 16 old']:.2f} at 16 updates old",
         f"{kl['p3o, 4 bits']:.2f} against {kl['grpo, 4 bits']:.2f} at 4 bits",
         f"{kl['p3o']:.2f} against {grpo_reused.min():.2f} to {grpo_reused.max():.2f} with reused",
+        f"at 16 updates old are {old.min():.2f} to {old.max():.2f})",
         f"({100 * cases.held_out_start.iloc[0]:.0f} % of them right at first)",
         f"Excess was {100 * cases.excess_start.iloc[0]:.1f} % at first",
     ):
@@ -135,6 +137,8 @@ def test_what_is_said_of_the_experiments_of_rl():
     assert (fresh.ess == 1).all()
     assert (fresh.kl.abs() < 1e-4).all()
     assert runs[bad].held_out_early.max() < runs[~bad].held_out_early.min()  # reward tells them apart as well
+    for condition in ("T 0.6", "T 1.2", "8 bits", "1 old", "4 old"):
+        assert cases.kl[f"p3o, {condition}"] > cases.kl[f"grpo, {condition}"] - 0.005
     by_seed = runs.pivot_table(index="run", columns="seed", values="held_out")
     assert (by_seed.loc["p3o, T 1.2"] > by_seed.loc["grpo, T 1.2"]).all()
     for condition in ("4 bits", "16 old"):

@@ -208,7 +208,7 @@ def test_the_command(cli, feynrl_run, tmp_path):
     assert code == 0, err
     assert "to initial" in out
     assert "not measured: logs: no checkpoint by its name" in err
-    assert "coupling plot out/table.csv --kind rl -o rl.png" in err
+    assert "coupling plot out --kind rl -o rl.png" in err
     assert pd.read_csv("out/table.csv").step.tolist() == [16, 80, 88]
     refused(cli(*arguments), "--overwrite")
     code, out, _ = cli(*arguments, "--overwrite", "--json")

@@ -159,6 +159,8 @@ def test_texts_are_texts():
 @pytest.mark.parametrize(("setting", "said"), [
     ({"per_device_train_batch_size": 0}, "trainer.per_device_train_batch_size is 0, but must be a whole number of at"),
     ({"num_iterations": 0}, "trainer.num_iterations is 0"), ({"max_steps": 0}, "trainer.max_steps is 0, but must be"),
+    ({"max_steps": True}, "trainer.max_steps is True"), ({"save_steps": 0}, "save_steps is 0, but must be more than 0"),
+    ({"beta": -1.0}, "trainer.beta is -1.0, but must be 0 or more"),
     ({"learning_rate": -1.0}, "trainer.learning_rate is -1.0, but must be 0 or more"),
     ({"temperature": 0}, "trainer.temperature is 0, but must be more than 0"),
     ({"resume_from_checkpoint": "x"}, "--resume goes on from the last one"),

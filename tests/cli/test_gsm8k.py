@@ -97,7 +97,7 @@ def test_the_shipped_example_runs_as_it_is(cli, shipped, monkeypatch):
     code, _, err = cli("rl", "--from-checkpoints", "out/trainer", *probes, "--out", "after")
     assert code == 0, err
     after = pd.read_csv("after/table.csv")
-    assert after.step.tolist() == [1, 2]
+    assert after.step.tolist() == [0, 1, 2]
     assert after.score.iloc[-1] == pytest.approx(table.score.iloc[-1], abs=1e-5)
 
 
@@ -110,4 +110,6 @@ def test_the_shipped_example_with_adapters(cli, shipped):
     code, _, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "after")
     assert code == 0, err
     assert "not measured" not in err
-    assert pd.read_csv("after/table.csv").step.tolist() == [1, 2]
+    during, after = (pd.read_csv(f"{folder}/table.csv").set_index("step") for folder in ("out", "after"))
+    assert after.index.tolist() == [0, 1, 2]
+    assert after.mismatch_to_initial.loc[2] == pytest.approx(during.mismatch_to_initial.loc[2], rel=1e-3)

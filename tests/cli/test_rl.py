@@ -97,11 +97,13 @@ def test_without_trl_one_line_says_what_to_install(cli, run_yaml, monkeypatch):
     refused(cli("rl", run_yaml, "--out", "out"), "pip install 'block-coupling[rl]'")
 
 
-def test_a_step_on_rollouts_used_before_shows_their_reward():
+def test_a_step_on_rollouts_used_before_shows_their_reward(capsys):
     rows = [{"seed": 0, "step": step} | ({"reward": step / 10} if step % 2 else {}) for step in range(1, 7)]
     (summary,) = summarize_rows(rows)["seeds"]
-    assert [(row["step"], row["reward"]) for row in summary["rows"]] == [(1, 0.1), (4, 0.3), (6, 0.5)]
+    assert [row["reward"] for row in summary["rows"]] == [0.1, None, 0.3, None, 0.5, None]  # as in the table
     assert (summary["reward_first"], summary["reward_last"]) == (0.1, 0.5)
+    print_rows(rows, Console())
+    assert "4    0.300" in capsys.readouterr().out
 
 
 def test_a_process_that_is_not_the_first_lets_it_speak(cli, run_yaml, monkeypatch):
@@ -199,7 +201,8 @@ def test_empty_completions_are_told(capsys):
 
 def test_what_a_reward_or_trl_prints_is_not_on_stdout(cli, run_yaml, tmp_path):
     (tmp_path / "talkative.py").write_text(
-        "def score(completions, **_):\n    print('hello')\n    return [float(len(text)) for text in completions]\n"
+        "import os\n\ndef score(completions, **_):\n    print('hello')\n    os.system('echo child')\n"
+        "    return [float(len(text)) for text in completions]\n"
     )
     (tmp_path / "talk.yaml").write_text((tmp_path / run_yaml).read_text() + "  log_completions: true\n"
                                         "reward: talkative:score\n")  # fmt: skip
@@ -227,7 +230,9 @@ def test_checkpoints_of_a_run_are_measured_on_its_own_probe(cli, run_yaml, tmp_p
     assert "over the first tenth" not in out
     assert json.loads(Path("after/run.json").read_text())["prompts"] == {"source": "the probe of out", "count": 3}
     during, after = (pd.read_csv(f"{folder}/table.csv").set_index("step") for folder in ("out", "after"))
-    assert after.score.tolist() == pytest.approx(during.score.loc[[1, 2, 3]].tolist(), abs=1e-5)
+    for column in ("score", "mismatch_to_initial"):  # step 0 is the model that the run began from
+        assert after[column].tolist() == pytest.approx(during[column].loc[[0, 1, 2, 3]].tolist(), abs=1e-5)
+    assert "mismatch to initial is measured against the initial model" in err
     assert during.seed.unique().tolist() == [3]
     code, _, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "other", "--prompts", "()" * 60)
     assert code == 1
