@@ -91,12 +91,17 @@ def test_mismatch_to_the_initial_policy_block_by_block(tmp_path):
     assert min(expected) > 0.01
 
 
-def test_training_is_bit_for_bit_the_same(tmp_path):
-    without = plain_trainer(tmp_path / "a")
+def trained_without_and_with(folder):
+    without = plain_trainer(folder / "a")
     without.train()
-    with_it = plain_trainer(tmp_path / "b")
+    with_it = plain_trainer(folder / "b")
     CouplingCallback(PROBES, every=1, k=2).attach(with_it)
     with_it.train()
+    return without, with_it
+
+
+def test_training_is_bit_for_bit_the_same(tmp_path):
+    without, with_it = trained_without_and_with(tmp_path)
     assert torch.equal(weights(without), weights(with_it))
     assert with_it.model.training == without.model.training
     losses = [[row["loss"] for row in t.state.log_history if "loss" in row] for t in (without, with_it)]
@@ -108,11 +113,7 @@ def test_training_draws_the_numbers_that_it_would_have_drawn(tmp_path, monkeypat
         return {"coupling/score_k2_p2": float(torch.rand(7).sum())}  # as a model that draws in its forward pass would
 
     monkeypatch.setattr(CouplingCallback, "measure", measure)
-    without = plain_trainer(tmp_path / "a")
-    without.train()
-    with_it = plain_trainer(tmp_path / "b")
-    CouplingCallback(PROBES, every=1, k=2).attach(with_it)
-    with_it.train()
+    without, with_it = trained_without_and_with(tmp_path)
     assert torch.equal(weights(without), weights(with_it))
 
 
