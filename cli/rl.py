@@ -9,7 +9,6 @@ import typer
 from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder, print_json, result_alone
 
 from coupling.errors import CouplingError
-from coupling.store import load_json
 
 
 class Objective(StrEnum):
@@ -131,6 +130,7 @@ def rl(
             from coupling.analyses.rl_checkpoints import defaults_of, measure_checkpoints
 
             from coupling.prompts import read_prompts
+            from coupling.store import load_json
         with StepProgress(screen, f"looking at {from_checkpoints}") as progress, result_alone():
             given = None if prompts is None else read_prompts(prompts, column=column)
             defaults = defaults_of(from_checkpoints, given)
