@@ -6,12 +6,13 @@ import time
 from typing import Annotated, Any
 
 import typer
-from coupling.cli import analyze, correlate, diff, plot, report, rl, show
 
-from coupling.errors import CouplingError
+from coupling.cli import analyze, correlate, diff, plot, report, rl, show
+from coupling.cli.options import as_options
+from coupling.errors import EXTRAS, CouplingError, missing_extra
 
 OTHERS_WAIT = 10
-"""Seconds after which a process that is not the first says what failed, if it still runs: it failed alone."""
+"""Seconds after which a process other than the first reports its failure, if it still runs: it failed alone."""
 
 app = typer.Typer(
     name="coupling",
@@ -52,20 +53,25 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except CouplingError as error:
-        _fail(str(error), 1)
+        _fail(as_options(str(error)), 1)
     except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
         usage: Any = error
-        if not usage.format_message():  # the help was asked for by giving nothing
+        if not usage.format_message():  # nothing was given, so the help was shown
             sys.exit(usage.exit_code)
         hint = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) is not None else ""
         _fail(usage.format_message().rstrip(".") + hint, usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `coupling show RUN | head`
+    except BrokenPipeError:  # nobody reads the output any more, as in `coupling show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except MemoryError:
         _fail("the machine's memory is not enough; try a shorter prompt, a smaller --k, or --dtype bfloat16", 1)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS or "COUPLING_DEBUG" in os.environ:
+            raise
+        _fail(str(missing_extra(module, "this command")), 1)
     except Exception as error:
         if "COUPLING_DEBUG" in os.environ:
             raise
@@ -76,7 +82,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    if int(os.environ.get("RANK") or 0):  # the first of several processes says it, and the launcher then ends this one
+    if int(os.environ.get("RANK") or 0):  # the first of several processes reports, and the launcher then ends this one
         time.sleep(OTHERS_WAIT)
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from coupling.cli.options import Json, print_json
+
+from coupling.cli.options import Json
+from coupling.cli.output import print_json
 
 INPUT, STATISTICS, OUTPUT = "Input", "Statistics", "Output"
 
@@ -29,7 +31,7 @@ def correlate(
     ] = False,
     family: Annotated[
         bool,
-        typer.Option("--family", help="The small models that this project trained (coupling.analyses.family).",
+        typer.Option("--family", help="The small models that this project trained (coupling.analyses.studies.family).",
                      rich_help_panel=INPUT),
     ] = False,
     alias: Annotated[
@@ -69,10 +71,10 @@ def correlate(
 
     screen = Console(stderr=True)
     with screen.status("loading libraries") as status:
-        from coupling.analyses.correlate import correlate as correlate_table
-        from coupling.analyses.correlate import correlate_runs, scatter_table
-        from coupling.analyses.family_table import family_table
-        from coupling.analyses.published import correlate_published
+        from coupling.analyses.correlation.correlate import correlate as correlate_table
+        from coupling.analyses.correlation.correlate import correlate_runs, scatter_table
+        from coupling.analyses.correlation.published import correlate_published
+        from coupling.analyses.correlation.small_models import family_table
 
         def progress(name: str) -> None:
             status.update(f"correlating with {name}")
@@ -95,7 +97,7 @@ def correlate(
             )  # fmt: skip
     table = scatter_table(result)
     if save_table is not None:
-        from coupling.store import write_atomically
+        from coupling.files import write_atomically
 
         write_atomically(save_table, table.to_csv(index=False).encode())
     if figure is not None:
@@ -103,7 +105,7 @@ def correlate(
     if json:
         print_json(result)
     else:
-        from coupling.cli.correlation_tables import print_correlation
+        from coupling.cli.render.correlation import print_correlation
 
         print_correlation(result, Console())
     for path in (save_table, figure):
@@ -132,9 +134,8 @@ def check_usage(
 
 def draw(table: Any, result: dict[str, Any], path: Path) -> None:
     """The scatter figure, in a file."""
-    from coupling.analyses.correlate import headline
-
     from coupling import figures
+    from coupling.analyses.correlation.correlate import headline
 
     name = headline([one["benchmark"] for one in result["results"]])
     figures.save(figures.scatter(table, score_label=result["measure"], benchmark_label=name), path)

@@ -1,10 +1,12 @@
-"""``coupling diff RUN RUN``: compare two saved runs."""
+"""``coupling diff RUN OTHER``: compare two saved runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from coupling.cli.options import Json, Run, print_json
+
+from coupling.cli.options import Json, Run
+from coupling.cli.output import print_json
 
 
 def diff(
@@ -12,11 +14,11 @@ def diff(
     other: Annotated[Path, typer.Argument(help="Another run.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Compare two saved runs: scores, pairs, and where they come from. Differences are other minus run."""
-    from coupling.cli.tables import print_comparison
+    """Compare two saved runs: scores, pairs and provenance. Differences are OTHER minus RUN."""
     from rich.console import Console
 
-    from coupling.store import open_run
+    from coupling.cli.render.comparison import print_comparison
+    from coupling.run_folder import open_run
     from coupling.summary import compare_runs
 
     comparison = compare_runs(open_run(run), open_run(other))

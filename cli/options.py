@@ -1,54 +1,119 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands share, so that they read the same everywhere, and how their text is parsed."""
 
-import json
-import os
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 
 from coupling.errors import CouplingError
 
+T = TypeVar("T")
+
 OUTPUT = "Output"
 """The panel of a command's help that says where its results go."""
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing.")]
-NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.", rich_help_panel=OUTPUT)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.", rich_help_panel=OUTPUT)]
-Run = Annotated[Path, typer.Argument(help="A run: the folder that `coupling analyze --out` made.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]
+NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no table.", rich_help_panel=OUTPUT)]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a run that the folder already contains.", rich_help_panel=OUTPUT)
+]
+Run = Annotated[Path, typer.Argument(help="A run: a folder that `coupling analyze --out` wrote.", show_default=False)]
+
+MENTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+"""How the library's messages name a Python argument: `` `name` `` or `` `name=value` ``."""
+OPTIONS = {
+    "block_list", "block_pairs", "detail", "device", "dtype", "engine", "fixed_token", "initial", "k", "kind", "limit",
+    "out", "overwrite", "prompts", "resume", "revision", "seed", "tokens", "tol", "truncate", "trust_remote_code",
+    "column", "split", "dataset", "benchmark", "alias", "measure", "scores", "block", "blocks", "prompt", "norm",
+    "token", "ranks", "random_weights",
+}  # fmt: skip
+"""Python arguments that are options of a command."""
+OTHER_NAMES = {"block_pairs": "block-pair"}
+"""Options whose name is not the argument's with hyphens."""
 
 
-@contextmanager
-def result_alone() -> Iterator[None]:
-    """What is printed within goes to stderr, a child process's and a C library's too: stdout is the result's alone."""
-    sys.stdout.flush()
+def as_options(message: str) -> str:
+    """A message of the library with its Python arguments written as options of the command line.
+
+    Example:
+        >>> as_options("give `resume=True` to continue it, or `dtype='float64'`")
+        'give --resume to continue it, or --dtype float64'
+    """
+
+    def option(mention: re.Match[str]) -> str:
+        name, value = mention.groups()
+        if name not in OPTIONS:
+            return mention[0]
+        flag = "--" + OTHER_NAMES.get(name, name.replace("_", "-"))
+        return flag if value in (None, "True") else f"{flag} {value.strip(chr(39))}"
+
+    return MENTION.sub(option, message)
+
+
+def formerly(old: str, old_value: T | None, new: str, new_value: T | None) -> T | None:
+    """The value of an option that has a new name; the old name still works, with a warning of one line.
+
+    Args:
+        old: the option's old name, with its hyphens.
+        old_value: what was given under the old name; None or False for nothing.
+        new: the option's present name.
+        new_value: what was given under the present name.
+
+    Raises:
+        BadParameter: if both were given.
+    """
+    if not old_value:
+        return new_value
+    if new_value:
+        raise typer.BadParameter(f"{old} is the old name of {new}; give one of them")
+    print(f"warning: {old} is now called {new}", file=sys.stderr)
+    return old_value
+
+
+def parse_token(name: str) -> int | str:
+    """``last`` or an index."""
+    if name == "last":
+        return "last"
     try:
-        kept = os.dup(1)
-    except OSError:  # closed
-        kept = None
-    if kept is not None:
-        os.dup2(2, 1)
+        return int(name)
+    except ValueError:
+        raise typer.BadParameter(f"token {name!r} is not an index or last") from None
+
+
+def parse_tokens(names: str) -> int | str | tuple[int | str, ...]:
+    """``last``, ``all``, an index, or several separated by commas."""
+    if names == "all":
+        return "all"
+    tokens = tuple(parse_token(name.strip()) for name in names.split(","))
+    return tokens if len(tokens) > 1 else tokens[0]
+
+
+def parse_pair(pair: str) -> tuple[int, int]:
+    """``2:5``."""
     try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
+        first, second = pair.split(":")
+        return int(first), int(second)
+    except ValueError:
+        raise typer.BadParameter(f"block pair {pair!r} is not of the form 2:5") from None
 
 
-def print_json(content: Any) -> None:
-    """JSON on stdout, nothing else."""
-    json.dump(content, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
+def parse_range(text: str, what: str) -> tuple[int, int]:
+    """``4:12``; either end may be left out."""
+    first, colon, last = text.partition(":")
+    try:
+        start, stop = int(first or 0), int(last) if last else 10**9
+        if not colon or start < 0 or stop <= start:
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"--{what} is {text!r}, but must be a range such as 4:12") from None
+    return start, stop
 
 
 def new_folder(model: str | None) -> Path:
-    """A folder under runs/ that is not there yet, named for the model and the time."""
+    """A folder under runs/ that does not exist yet, named after the model and the time."""
     name = Path(model).name if model else "bundled"
     stem = f"{name or 'model'}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in range(1000):

@@ -1,43 +1,94 @@
 """``coupling report RUN... -o report.html``: one page of saved runs that opens in a browser."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from coupling.cli.options import Quiet
 from rich.console import Console
 
+from coupling.cli.options import Quiet, formerly
 from coupling.errors import CouplingError
+
+SCATTER_COLUMNS = {"model", "score", "benchmark"}
 
 
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders that `coupling analyze --out` made; several stand side by side.",
-                       show_default=False),
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders that `coupling analyze --out` wrote; several stand side by side.",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page; .html.")] = Path("report.html"),
     scores: Annotated[
-        Path | None,
-        typer.Option(help="A .csv table with the columns model, score and benchmark, for the scatter.",
-                     show_default=False),
+        str | None,
+        typer.Option(
+            help="Benchmark scores of the runs' models, for a scatter; the same sources as in coupling correlate.",
+            show_default=False,
+        ),
     ] = None,
-    score_label: Annotated[str, typer.Option(help="Name of the scatter's horizontal axis.")] = "coupling 1 − m",
-    benchmark_label: Annotated[str, typer.Option(help="Name of its vertical axis.")] = "benchmark score",
+    benchmark: Annotated[
+        str | None, typer.Option(help="The column of --scores that is drawn. Default: the first.", show_default=False)
+    ] = None,
+    scatter: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .csv table with the columns model, score and benchmark, drawn as a scatter as it is.",
+            show_default=False,
+        ),
+    ] = None,
+    score_label: Annotated[
+        str | None, typer.Option(help="Name of the scatter's horizontal axis.", show_default=False)
+    ] = None,
+    benchmark_label: Annotated[str | None, typer.Option(help="Name of its vertical axis.", show_default=False)] = None,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Put saved runs into one interactive page that fetches nothing."""
     if output.suffix.lower() not in (".html", ".htm"):
         raise CouplingError(f"{output} must end in .html")
+    if scores is not None and _is_scatter_table(Path(scores)):
+        scatter = formerly("--scores with a table of points", Path(scores), "--scatter", scatter)
+        scores = None
+    if scores is not None and scatter is not None:
+        raise typer.BadParameter("--scores and --scatter exclude each other")
+    if benchmark is not None and scores is None:
+        raise typer.BadParameter("--benchmark applies to --scores")
     screen = Console(stderr=True, quiet=quiet)
     with screen.status("drawing"):
-        from coupling.figures.page import report as render
-        from coupling.figures.tables import read_table
+        from coupling.figures.page.report import report as render
+        from coupling.files import write_atomically
+        from coupling.run_folder import open_run
 
-        from coupling.store import open_run, write_atomically
-
-        table = None if scores is None else read_table(scores, "scatter")
-        page = render([open_run(run) for run in runs], scores=table, score_label=score_label,
-                      benchmark_label=benchmark_label).encode()  # fmt: skip
+        table, labels = _points(runs, scores, benchmark, scatter)
+        labels |= {"score_label": score_label} if score_label is not None else {}
+        labels |= {"benchmark_label": benchmark_label} if benchmark_label is not None else {}
+        page = render([open_run(run) for run in runs], scores=table, **labels).encode()
         write_atomically(output, page)
     screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", highlight=False, soft_wrap=True, markup=False)
+
+
+def _is_scatter_table(path: Path) -> bool:
+    """Whether a file is a table of points, which ``--scores`` took before it took benchmark scores."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = file.readline(10_000)
+    return {name.strip().strip('"') for name in header.split(",")} >= SCATTER_COLUMNS
+
+
+def _points(
+    runs: list[Path], scores: str | None, benchmark: str | None, scatter: Path | None
+) -> tuple[Any, dict[str, str]]:
+    """The scatter's table and the names of its axes; None where no scatter was asked for."""
+    if scatter is not None:
+        from coupling.figures.columns import read_table
+
+        return read_table(scatter, "scatter"), {}
+    if scores is None:
+        return None, {}
+    from coupling.analyses.correlation.correlate import scatter_of_runs
+
+    table, measure, name = scatter_of_runs(runs, scores, benchmark=benchmark)
+    return table, {"score_label": measure, "benchmark_label": name}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder, print_json, result_alone
 
+from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder
+from coupling.cli.output import print_json, result_alone
 from coupling.errors import CouplingError
 
 
@@ -111,10 +112,11 @@ def rl(
                                  else "--resume does not apply to --from-checkpoints")  # fmt: skip
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
-    from coupling.analyses.rl_ranks import is_alone, is_first
-    from coupling.cli.progress import StepProgress, quiet_libraries
-    from coupling.cli.rl_table import print_rows, summarize_rows
     from rich.console import Console
+
+    from coupling.analyses.rl.processes import is_alone, is_first
+    from coupling.cli.progress import StepProgress, quiet_libraries
+    from coupling.cli.render.rl import print_rows, summarize_rows
 
     if not is_alone() and out is None:
         raise CouplingError("several processes need one folder to write to: give --out")
@@ -127,10 +129,9 @@ def rl(
     if from_checkpoints is not None:
         place = out or new_folder(f"rl-{from_checkpoints.name}")
         with screen.status("loading libraries"):
-            from coupling.analyses.rl_checkpoints import defaults_of, measure_checkpoints
-
-            from coupling.prompts import read_prompts
-            from coupling.store import load_json
+            from coupling.analyses.rl.checkpoints import defaults_of, measure_checkpoints
+            from coupling.files import load_json
+            from coupling.models.prompts import read_prompts
         with StepProgress(screen, f"looking at {from_checkpoints}") as progress, result_alone():
             given = None if prompts is None else read_prompts(prompts, column=column)
             defaults = defaults_of(from_checkpoints, given)
@@ -147,8 +148,8 @@ def rl(
                          markup=False)  # fmt: skip
     else:
         with screen.status("loading libraries"):
-            from coupling.analyses.rl_config import read_config
-            from coupling.analyses.rl_demo import SEEDS, demo_config
+            from coupling.analyses.rl.config import read_config
+            from coupling.analyses.rl.demo import SEEDS, demo_config
         from dataclasses import replace
 
         chosen = demo_config(seed=seed or 0) if config is None else read_config(config)
@@ -157,8 +158,8 @@ def rl(
         count = seeds if seeds is not None else SEEDS if demo else 1
         place = out or new_folder(f"rl-{chosen.run_name}")
         with screen.status("loading libraries"):
-            from coupling.analyses.rl_resume import can_go_on
-            from coupling.analyses.rl_run import run
+            from coupling.analyses.rl.post_training import run
+            from coupling.analyses.rl.resume import can_go_on
         try:
             # what a reward function or a trainer prints is not the result
             with StepProgress(screen, "loading the model") as progress, result_alone():

@@ -3,19 +3,23 @@
 from typing import Annotated
 
 import typer
-from coupling.cli.options import Json, Run, print_json
+
+from coupling.cli.options import Json, Run
+from coupling.cli.output import print_json
 
 
 def show(
     run: Run,
     json: Json = False,
-    all_variants: Annotated[bool, typer.Option("--variants", help="Signed and swapped variants too.")] = False,
+    all_variants: Annotated[
+        bool, typer.Option("--variants", help="Print the signed and swapped variants as well.")
+    ] = False,
 ) -> None:
     """Print a saved run again."""
-    from coupling.cli.tables import print_run
     from rich.console import Console
 
-    from coupling.store import open_run
+    from coupling.cli.render.run import print_run
+    from coupling.run_folder import open_run
     from coupling.summary import summarize
 
     summary = summarize(open_run(run))

@@ -1,66 +1,90 @@
 """block-coupling: measure how a transformer's blocks share their top singular vectors.
 
-Names are imported when they are first used, so that ``import coupling`` and the command line's help are instant.
+Names are imported when they are first used, so that ``import coupling`` and the command line's help are instant. The
+parts ``coupling.figures``, ``coupling.analyses`` and ``coupling.rl`` can be used after ``import coupling`` as well.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coupling.analysis import analyze
-    from coupling.blocks import find_blocks
+    from coupling import analyses, figures, rl
+    from coupling.dataset import per_prompt
     from coupling.errors import CouplingError
-    from coupling.jacobian import BlockJacobian
+    from coupling.linalg.jacobian import BlockJacobian
+    from coupling.linalg.svd import SingularTriplets, top_singular_triplets
     from coupling.measurement import measure
-    from coupling.metrics import chance_mismatch, excess, expodistance, line_shape_score, mismatch, pair_mismatch
-    from coupling.scores import chance_score, score
-    from coupling.store import open_run
-    from coupling.summary import compare_runs, summarize
-    from coupling.svd import top_singular_triplets
-    from coupling.trajectory import Recording, record
+    from coupling.metrics import (
+        JacobianMoments,
+        chance_mismatch,
+        excess,
+        expodistance,
+        line_shape_score,
+        mismatch,
+        pair_mismatch,
+    )
+    from coupling.models.blocks import find_blocks
+    from coupling.models.recording import Recording, record
+    from coupling.pipeline import analyze
+    from coupling.run_folder import open_run
+    from coupling.settings import Settings
+    from coupling.summary import chance_score, compare_runs, score, summarize
     from coupling.version import __version__
 
 _HOMES = {
-    "BlockJacobian": "jacobian",
+    "BlockJacobian": "linalg.jacobian",
     "CouplingError": "errors",
-    "Recording": "trajectory",
+    "JacobianMoments": "metrics",
+    "Recording": "models.recording",
+    "Settings": "settings",
+    "SingularTriplets": "linalg.svd",
     "__version__": "version",
-    "analyze": "analysis",
+    "analyze": "pipeline",
     "chance_mismatch": "metrics",
-    "chance_score": "scores",
+    "chance_score": "summary",
     "compare_runs": "summary",
     "excess": "metrics",
     "expodistance": "metrics",
-    "find_blocks": "blocks",
+    "find_blocks": "models.blocks",
     "line_shape_score": "metrics",
     "measure": "measurement",
     "mismatch": "metrics",
-    "open_run": "store",
+    "open_run": "run_folder",
     "pair_mismatch": "metrics",
-    "record": "trajectory",
-    "score": "scores",
+    "per_prompt": "dataset",
+    "record": "models.recording",
+    "score": "summary",
     "summarize": "summary",
-    "top_singular_triplets": "svd",
+    "top_singular_triplets": "linalg.svd",
 }
+"""The module that defines each public name."""
+_PARTS = ("analyses", "figures", "rl")
 
 __all__ = [
     "BlockJacobian",
     "CouplingError",
+    "JacobianMoments",
     "Recording",
+    "Settings",
+    "SingularTriplets",
     "__version__",
+    "analyses",
     "analyze",
     "chance_mismatch",
     "chance_score",
     "compare_runs",
     "excess",
     "expodistance",
+    "figures",
     "find_blocks",
     "line_shape_score",
     "measure",
     "mismatch",
     "open_run",
     "pair_mismatch",
+    "per_prompt",
     "record",
+    "rl",
     "score",
     "summarize",
     "top_singular_triplets",
@@ -68,10 +92,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"coupling.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'coupling' has no attribute {name!r}")
     return getattr(import_module(f"coupling.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

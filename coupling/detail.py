@@ -1,41 +1,46 @@
-"""What a run keeps beyond its metrics, because pictures need it: projections and residual streams."""
-
-from typing import Literal
+"""Which prompts keep the large variables that only pictures need: projections and residual streams."""
 
 import xarray as xr
 
-from coupling.settings import Plan, Settings
-from coupling.trajectory import Recording
+from coupling.choices import Detail
+from coupling.dataset import DETAIL_VARIABLES
+from coupling.plan import Plan
 
-Detail = Literal["auto", "all", "none"]
-VARIABLES = ("projection", "residual_stream")
 AUTO_BYTES = 64 * 2**20
-"""How much of it a run keeps by default; the first prompts whose detail fits."""
+"""What a run keeps by default: the first prompts whose detail fits."""
 
 
-def detail_bytes(settings: Settings, plan: Plan, recording: Recording) -> int:
-    """What the detail of one prompt takes, in float32, before compression.
+def detail_bytes(plan: Plan, k: int, n_tokens: int, width: int) -> int:
+    """The size of one prompt's detail in float32, in bytes, before compression.
 
-    ``projection`` has K² numbers a pair of Jacobians, ``residual_stream`` (L + 1) d numbers a token.
+    ``projection`` has K² numbers per pair of Jacobians, ``residual_stream`` (L + 1) d numbers per token.
+
+    Args:
+        plan: the tokens and blocks that are measured.
+        k: the largest number of top singular vectors.
+        n_tokens: n, the length of the prompt.
+        width: d, the width of the residual stream.
     """
-    n, depth = recording.n_tokens, recording.n_blocks
-    pairs = depth**2 * (n if plan.several else 1) if settings.kind == "depth" else len(plan.pairs) * n**2
-    return 4 * (pairs * settings.k[-1] ** 2 + n * (depth + 1) * recording.width)
+    if plan.kind == "depth":
+        pairs = plan.n_blocks**2 * (n_tokens if plan.has_token_axis else 1)
+    else:
+        pairs = len(plan.pairs) * n_tokens**2
+    return 4 * (pairs * k**2 + n_tokens * (plan.n_blocks + 1) * width)
 
 
 class DetailBudget:
-    """Which prompts keep their detail: with "auto" the first ones, while they fit; the same ones when resumed."""
+    """Which prompts keep their detail: with "auto" the first ones that fit; a resumed run keeps the same ones."""
 
     def __init__(self, detail: Detail) -> None:
         self.detail = detail
         self.left = {"auto": AUTO_BYTES, "none": -1}.get(detail, 2**62)
 
     def admits(self, size: int) -> bool:
-        """Whether a prompt whose detail takes so many bytes keeps it; counts it if so, closes the budget if not."""
+        """Whether a prompt keeps its detail of ``size`` bytes; the first one that does not fit closes the budget."""
         self.left = self.left - size if size <= self.left else -1
         return self.left >= 0
 
     def count(self, part: xr.Dataset) -> None:
-        """A prompt that was measured earlier."""
-        held = [part[name].nbytes for name in VARIABLES if name in part]
-        self.left = self.left - sum(held) if held else -1
+        """Count a prompt that was measured earlier."""
+        sizes = [part[name].nbytes for name in DETAIL_VARIABLES if name in part]
+        self.left = self.left - sum(sizes) if sizes else -1

@@ -1,5 +1,86 @@
-"""The error that a user can mend: one clear line, no traceback on the command line."""
+"""The error that a user can correct, the packages that are optional, and keywords that were renamed.
+
+Messages name Python arguments between backquotes, such as ``give `resume=True` to continue it``. The command line
+shows them as its own options (``give --resume to continue it``).
+"""
+
+import warnings
+from importlib.util import find_spec
+from typing import TypeVar
+
+EXTRAS = {
+    "altair": "report",
+    "jinja2": "report",
+    "vl_convert": "report",
+    "statsmodels": "statistics",
+    "datasets": "datasets",
+    "trl": "rl",
+    "yaml": "rl",
+    "peft": "lora",
+}
+"""Modules that the base install does not bring, and the extra that brings each."""
+
+T = TypeVar("T")
 
 
 class CouplingError(ValueError):
-    """Something is wrong with what was given; the message names it, what was expected, and what to do next."""
+    """Something that was given is wrong; the message names it, what was expected, and what to do next."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the error's type where the message is empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def missing_extra(module: str, purpose: str) -> CouplingError:
+    """The error for an optional module that is not installed; it names the extra that brings it.
+
+    Args:
+        module: a module of ``EXTRAS``.
+        purpose: what needs the module; the subject of the sentence.
+    """
+    package = {"vl_convert": "vl-convert-python", "yaml": "pyyaml"}.get(module, module)
+    return CouplingError(
+        f"{purpose} needs the {package} package, which is not installed: pip install 'block-coupling[{EXTRAS[module]}]'"
+    )
+
+
+def require(*modules: str, purpose: str) -> None:
+    """Check that optional modules are installed.
+
+    Args:
+        *modules: modules of ``EXTRAS``.
+        purpose: what needs them; the subject of the error's sentence.
+
+    Raises:
+        CouplingError: if one is not installed.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise missing_extra(module, purpose)
+
+
+def renamed(old: str, old_value: T | None, new: str, new_value: T | None) -> T | None:
+    """The value of a keyword that has a new name; the old name still works, with a warning.
+
+    Args:
+        old: the keyword's old name.
+        old_value: what was given under the old name; None for nothing.
+        new: the keyword's present name.
+        new_value: what was given under the present name.
+
+    Raises:
+        TypeError: if both were given.
+    """
+    if old_value is None:
+        return new_value
+    if new_value is not None:
+        raise TypeError(f"{new} and its old name {old} were both given")
+    warnings.warn(f"the keyword {old} is now called {new}", FutureWarning, stacklevel=3)
+    return old_value
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """An error's whole message on one line, cut to ``most`` characters."""
+    return " ".join(str(error).split())[:most]

@@ -1,4 +1,4 @@
-"""Prompts in, a labelled Dataset out: trajectories, Jacobians, singular vectors, metrics."""
+"""Measure a model in memory: recordings, Jacobians, singular triplets and comparisons become one Dataset."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -7,162 +7,83 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 
-from coupling.blocks import find_blocks
-from coupling.comparison import Factored, compare, factor
-from coupling.detail import Detail, DetailBudget, detail_bytes
-from coupling.errors import CouplingError
-from coupling.layout import assemble, join_prompts
-from coupling.settings import Kind, Plan, Settings, Tokens
-from coupling.svd import Engine
-from coupling.trajectory import Recording, record_blocks
+from coupling.choices import Detail, Engine, Kind
+from coupling.dataset import assemble, join_prompts
+from coupling.detail import DetailBudget, detail_bytes
+from coupling.errors import CouplingError, renamed
+from coupling.linalg.pairwise import FactoredJacobian, compare, factor
+from coupling.models.blocks import find_blocks
+from coupling.models.recording import Recording, record_blocks
+from coupling.models.tokenization import split_inputs
+from coupling.plan import Plan
+from coupling.settings import Settings, Tokens, normalize_k
 from coupling.version import __version__
 
 Progress = Callable[[int, int], None]
-"""Called with (Jacobians done, Jacobians in all) of the prompt at hand."""
-
-
-def measure_recording(
-    recording: Recording, settings: Settings, progress: Progress | None = None, budget: DetailBudget | None = None
-) -> xr.Dataset:
-    """Measure one recorded prompt; a Dataset without the prompt axis, over all of its tokens.
-
-    Args:
-        recording: the prompt's trajectory.
-        settings: what is measured.
-        progress: see ``Progress``.
-        budget: decides whether the prompt keeps its projections and residual stream; None: it does not.
-
-    Raises:
-        CouplingError: if a setting does not fit the prompt or the model, or a Jacobian is not finite.
-    """
-    plan = Plan.of(settings, recording)
-    total = plan.jacobian_count(settings, recording)
-    detailed = budget is not None and budget.admits(detail_bytes(settings, plan, recording))
-    outcomes: list[tuple[str, bool]] = []
-    ways: set[str] = set()
-
-    def factored(block: int, token: int, target: int, compared: int) -> Factored:
-        try:
-            jacobian = recording.jacobian(block, token, target)
-            ways.add("token-local" if jacobian.token_local else "full-sequence")
-            result = factor(jacobian, settings, compared=compared)
-        except CouplingError as error:
-            raise CouplingError(f"block {block}, token {token}: {error}") from None
-        outcomes.append((result.triplets.engine, result.triplets.converged))
-        if progress is not None:
-            progress(len(outcomes), total)
-        return result
-
-    groups = []
-    if settings.kind == "depth":
-        depth = recording.n_blocks
-        for t in plan.tokens:
-            blocks = [factored(block, t, t, depth) for block in range(depth)]
-            groups.append(compare(blocks, blocks, settings.k, projections=detailed))
-    else:
-        ends = [plan.ends(settings.kind, token) for token in plan.tokens]
-        for first, second in plan.pairs:
-            a = [factored(first, s, t, len(ends)) for s, t in ends]
-            b = a if first == second else [factored(second, s, t, len(ends)) for s, t in ends]
-            groups.append(compare(a, b, settings.k, projections=detailed))
-    dataset = assemble(groups, plan, settings, recording, detailed=detailed)
-    dataset["unconverged"] = ((), sum(not converged for _, converged in outcomes))
-    dataset.attrs["engine"] = "+".join(sorted({engine for engine, _ in outcomes}))
-    dataset.attrs["linearization"] = "+".join(sorted(ways))
-    return dataset
-
-
-def split_inputs(inputs: Any) -> list[dict[str, Any]]:
-    """Forward-pass arguments of one prompt each, from what a user has at hand.
-
-    Args:
-        inputs: token ids, (n,) or (batch, n), as a tensor, an array or lists; a mapping such as a tokenizer returns
-            (rows with an ``attention_mask`` lose their padding); or a sequence of any of these.
-
-    Raises:
-        CouplingError: if there is nothing in it, or it holds texts.
-    """
-    if isinstance(inputs, (str, bytes)):
-        raise CouplingError("the inputs are text; tokenize it, or give it to coupling.analyze")
-    if isinstance(inputs, np.ndarray) or (isinstance(inputs, (list, tuple)) and inputs and _is_integer(inputs[0])):
-        inputs = torch.as_tensor(inputs)
-    if isinstance(inputs, Tensor):
-        if inputs.numel() == 0:
-            raise CouplingError("a prompt has no tokens")
-        return [{"input_ids": row[None]} for row in (inputs if inputs.ndim == 2 else inputs[None])]
-    if hasattr(inputs, "keys"):
-        mapping = {key: inputs[key] for key in inputs if isinstance(inputs[key], Tensor)}
-        if not mapping:
-            raise CouplingError("the inputs hold no tensors; tokenize with return_tensors='pt'")
-        rows = len(next(iter(mapping.values())))
-        mask = mapping.pop("attention_mask", None)
-        result = []
-        for row in range(rows):
-            kept = None if mask is None else mask[row].bool()
-            result.append({
-                key: value[row : row + 1] if kept is None or value.ndim < 2 or value.shape[1] != len(kept)
-                else value[row : row + 1][:, kept]
-                for key, value in mapping.items()
-            })  # fmt: skip
-        return result
-    prompts = [prompt for item in inputs for prompt in split_inputs(item)]
-    if not prompts:
-        raise CouplingError("there are no prompts")
-    return prompts
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, (int, np.integer))
+"""Called with (Jacobians done, Jacobians in total) of the current prompt."""
 
 
 def measure(
     model: nn.Module,
     inputs: Any,
     k: int | Sequence[int] = (10,),
-    token: Tokens | None = None,
+    tokens: Tokens | None = None,
     seed: int = 0,
     *,
     kind: Kind = "depth",
     fixed_token: int | Literal["last"] | None = None,
     block_pairs: Sequence[tuple[int, int]] = (),
-    blocks: str | None = None,
+    block_list: str | None = None,
     engine: Engine = "auto",
     tol: float = 1e-4,
     detail: Detail = "auto",
     progress: Progress | None = None,
     hash_weights: bool = True,
+    token: Tokens | None = None,
+    blocks: str | None = None,
 ) -> xr.Dataset:
-    """Measure a model already in memory.
+    """Measure a model that is already in memory.
 
     Args:
-        model: a transformers model; left as it was, training mode included.
+        model: a transformers model; it is left as it was, training mode included.
         inputs: token ids, a tokenizer's output, or a sequence of either (see ``split_inputs``).
         k: numbers of top singular vectors.
-        token: tokens measured: an index (negative from the end), "last", "all" or several.
-        seed: of every random draw; the same seed gives the same numbers.
-        kind: "depth", "self", "context-input" or "context-output".
-        fixed_token: the token that a context kind holds.
-        block_pairs: pairs of blocks for kind "self".
-        blocks: name of the list of blocks, where it cannot be found.
-        engine: "auto", "dense" or "matrix-free".
+        tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
+            for kind "depth", all for the other kinds.
+        seed: seed of every random draw; the same seed gives the same numbers.
+        kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
+        fixed_token: the token that a context kind keeps fixed.
+        block_pairs: pairs of blocks for kind "self"; default: each block with itself.
+        block_list: name of the list of residual blocks, such as "model.layers", where it cannot be found.
+        engine: how singular vectors are found: "auto", "dense" or "matrix-free".
         tol: relative residual at which the matrix-free engine stops.
         detail: which prompts keep ``projection`` and ``residual_stream``, which the pictures ``grid`` and
-            ``trajectory`` draw: "all", "none", or "auto", the first ones up to 64 MB.
-        progress: called with (Jacobians done, Jacobians in all) of each prompt.
-        hash_weights: put a hash of the weights into the attributes (it reads them all once).
+            ``trajectory`` draw: "all", "none", or "auto" for the first ones up to 64 MB.
+        progress: called with (Jacobians done, Jacobians in total) of each prompt.
+        hash_weights: record a hash of the weights in the attributes; this reads them all once.
+        token: the former name of ``tokens``.
+        blocks: the former name of ``block_list``.
 
     Returns:
-        A Dataset over (prompt, k, norm, block, other_block) and more; see the README.
+        A Dataset over (prompt, k, norm, block, other_block) and more; the documentation lists its variables.
 
     Raises:
         CouplingError: if the model or the inputs cannot be measured; the message says what to do.
+
+    Example:
+        >>> import torch, transformers, coupling
+        >>> config = transformers.GPT2Config(n_embd=32, n_head=2, n_layer=3, vocab_size=50)
+        >>> run = coupling.measure(transformers.GPT2Model(config), torch.arange(8)[None], k=4)
+        >>> run.mismatch.dims
+        ('prompt', 'k', 'norm', 'block', 'other_block')
     """
-    ks = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
-    settings = Settings(ks, kind, token, fixed_token, tuple(block_pairs), engine, tol, seed)
+    tokens = renamed("token", token, "tokens", tokens)
+    block_list = renamed("blocks", blocks, "block_list", block_list)
+    settings = Settings(normalize_k(k), kind, tokens, fixed_token, tuple(block_pairs), engine, tol, seed)
     origin = provenance(model, settings, hash_weights=hash_weights)
-    _, modules = find_blocks(model, blocks)
+    _, modules = find_blocks(model, block_list)
     budget = DetailBudget(detail)
     parts = [
         measure_recording(record_blocks(model, modules, prompt), settings, progress, budget)
@@ -173,8 +94,80 @@ def measure(
     return run
 
 
+def measure_recording(
+    recording: Recording, settings: Settings, progress: Progress | None = None, budget: DetailBudget | None = None
+) -> xr.Dataset:
+    """Measure one recorded prompt.
+
+    Args:
+        recording: the prompt's forward pass.
+        settings: what is measured.
+        progress: see ``Progress``.
+        budget: decides whether the prompt keeps its projections and residual stream; None: it does not.
+
+    Returns:
+        A Dataset without the prompt axis, over all tokens of the prompt.
+
+    Raises:
+        CouplingError: if a setting does not fit the prompt or the model, or a Jacobian is not finite.
+    """
+    n_tokens, width, k = recording.n_tokens, recording.width, settings.k[-1]
+    plan = Plan.of(settings, n_tokens=n_tokens, n_blocks=recording.n_blocks, width=width)
+    detailed = budget is not None and budget.admits(detail_bytes(plan, k, n_tokens, width))
+    factory = _Factory(recording, settings, plan.jacobian_count(), progress)
+    groups = []
+    if plan.kind == "depth":
+        for t in plan.tokens:
+            blocks = [factory(block, t, t, n_compared=plan.n_blocks) for block in range(plan.n_blocks)]
+            groups.append(compare(blocks, blocks, settings.k, projections=detailed))
+    else:
+        ends = [plan.ends(t) for t in plan.tokens]
+        for first, second in plan.pairs:
+            a = [factory(first, s, t, n_compared=len(ends)) for s, t in ends]
+            b = a if first == second else [factory(second, s, t, n_compared=len(ends)) for s, t in ends]
+            groups.append(compare(a, b, settings.k, projections=detailed))
+    trajectory = recording.trajectory.double().cpu().numpy()
+    dataset = assemble(groups, plan, settings.k, trajectory, detailed=detailed)
+    dataset["unconverged"] = ((), factory.n_unconverged)
+    dataset.attrs["engine"] = "+".join(sorted(factory.engines))
+    dataset.attrs["linearization"] = "+".join(sorted(factory.linearizations))
+    return dataset
+
+
+class _Factory:
+    """Makes the factored Jacobians of one prompt, and keeps account of how they were made."""
+
+    def __init__(self, recording: Recording, settings: Settings, total: int, progress: Progress | None) -> None:
+        self.recording, self.settings, self.total, self.progress = recording, settings, total, progress
+        self.n_done = self.n_unconverged = 0
+        self.engines: set[str] = set()
+        self.linearizations: set[str] = set()
+
+    def __call__(self, block: int, token: int, output_token: int, *, n_compared: int) -> FactoredJacobian:
+        settings = self.settings
+        try:
+            jacobian = self.recording.jacobian(block, token, output_token)
+            result = factor(
+                jacobian,
+                settings.k[-1],
+                n_compared=n_compared,
+                engine=settings.engine,
+                tol=settings.tol,
+                seed=settings.seed,
+            )
+        except CouplingError as error:
+            raise CouplingError(f"block {block}, token {token}: {error}") from None
+        self.linearizations.add("token-local" if jacobian.token_local else "full-sequence")
+        self.engines.add(result.triplets.engine)
+        self.n_unconverged += not result.triplets.converged
+        self.n_done += 1
+        if self.progress is not None:
+            self.progress(self.n_done, self.total)
+        return result
+
+
 def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = True) -> dict[str, Any]:
-    """Where numbers come from: the attributes of every run."""
+    """The origin of the numbers: the attributes of every run."""
     parameter = next(model.parameters())
     config = getattr(model, "config", None)
     return {
@@ -195,9 +188,10 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over the parameters and buffers that a checkpoint holds: names, dtypes, shapes and bytes."""
+    """SHA-256 over the parameters and buffers of a checkpoint: names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        raw: np.ndarray = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(raw.data)
     return digest.hexdigest()

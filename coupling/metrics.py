@@ -55,6 +55,11 @@ def mismatch(
 
     Raises:
         CouplingError: if norm is neither 1 nor 2.
+
+    Example:
+        >>> import numpy as np
+        >>> float(mismatch(np.diag([3.0, 4.0]), np.array([3.0, 4.0])))  # diagonal in b's frames
+        0.0
     """
     projection, singular_values = _array(projection), _array(singular_values)
     k = singular_values.shape[-1] if k is None else k
@@ -65,8 +70,8 @@ def mismatch(
 
 
 @dataclass(frozen=True)
-class Spread:
-    """What of a Jacobian decides its chance level.
+class JacobianMoments:
+    """The moments of a Jacobian that determine its chance level.
 
     Attributes:
         frobenius: ``||J||_F``.
@@ -91,7 +96,7 @@ class Spread:
 
 
 def chance_mismatch(
-    spread: Spread,
+    moments: JacobianMoments,
     singular_values: Float[np.ndarray, "K"],
     *,
     k: int | None = None,
@@ -106,7 +111,7 @@ def chance_mismatch(
     The tests hold it to draws of random frames.
 
     Args:
-        spread: of ``J_a``.
+        moments: of ``J_a``.
         singular_values: of ``J_a``, largest first.
         k: as in ``mismatch``.
         norm: as in ``mismatch``.
@@ -120,7 +125,7 @@ def chance_mismatch(
     total, squares = values.sum(), (values**2).sum()
     if squares == 0:
         return float("nan")
-    variance, magnitude = spread.entry_variance, spread.entry_magnitude
+    variance, magnitude = moments.entry_variance, moments.entry_magnitude
     mean = k * k * variance + squares
     deviation = 4 * variance * squares + 2 * (k * variance) ** 2
     if not signed:
@@ -133,9 +138,25 @@ def chance_mismatch(
     return float(root / _size(values, norm))
 
 
-def excess(mismatch: Float[np.ndarray, "*a"], chance: Float[np.ndarray, "*a"]) -> Float[np.ndarray, "*a"]:
-    """``(m_chance - m) / m_chance``: the share of the chance level's mismatch that is gone; 0 at chance, 1 at best."""
-    return (chance - mismatch) / chance
+def excess(
+    mismatch: float | Float[np.ndarray, "*a"], chance: float | Float[np.ndarray, "*a"]
+) -> Float[np.ndarray, "*a"]:
+    """The share of the chance level's mismatch that is gone: ``(m_chance - m) / m_chance``.
+
+    Args:
+        mismatch: m of any variant.
+        chance: the chance level of the same variant, of the same or a broadcastable shape.
+
+    Returns:
+        0 at chance, 1 where the frames are shared exactly, negative below chance; no unit. NaN where chance is 0.
+
+    Example:
+        >>> float(excess(0.45, 0.9))
+        0.5
+    """
+    mismatch, chance = np.asarray(mismatch), np.asarray(chance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (chance - mismatch) / chance
 
 
 def haar_frame(d: int, k: int, generator: np.random.Generator) -> Float[np.ndarray, "d k"]:
@@ -144,9 +165,7 @@ def haar_frame(d: int, k: int, generator: np.random.Generator) -> Float[np.ndarr
     return q * np.sign(np.diagonal(r))
 
 
-def principal_angles(
-    overlap: Float[np.ndarray, "*a K K"], *, k: int | None = None
-) -> Float[np.ndarray, "*a k"]:  # fmt: skip
+def principal_angles(overlap: Float[np.ndarray, "*a K K"], *, k: int | None = None) -> Float[np.ndarray, "*a k"]:
     """Principal angles between two subspaces, in radians, smallest first.
 
     Args:
@@ -186,7 +205,12 @@ def line_shape_score(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.nd
         trajectory: the residual stream from layer 0 to L.
 
     Returns:
-        One score a token; NaN where a step has length zero, infinite where the unit steps cancel. No unit.
+        One score per token; NaN where a step has length zero, infinite where the unit steps cancel. No unit.
+
+    Example:
+        >>> import numpy as np
+        >>> line_shape_score(np.arange(3.0).reshape(3, 1, 1)).tolist()  # two steps in one direction
+        [1.0]
     """
     steps = np.diff(_array(trajectory), axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -206,7 +230,12 @@ def expodistance(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarra
         trajectory: the residual stream from layer 0 to L.
 
     Returns:
-        One value a token, no unit; infinite or NaN where the norm does not grow at all.
+        One value per token, no unit; infinite or NaN where the norm does not grow at all.
+
+    Example:
+        >>> import numpy as np
+        >>> float(np.round(expodistance(np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1))[0], 12))  # doubles at every block
+        0.0
     """
     norms = np.linalg.norm(_array(trajectory), axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -5,15 +5,48 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from coupling.choices import VARIANTS, Variant, variant_of
+from coupling.dataset import check_contains, is_depth, off_diagonal, per_prompt
 from coupling.errors import CouplingError
-from coupling.scores import chance_score, off_diagonal, per_prompt, score, variable_name
+from coupling.metrics import excess
 
-VARIANTS: tuple[tuple[str, dict[str, bool]], ...] = (
-    ("absolute", {}),
-    ("signed", {"signed": True}),
-    ("swapped", {"swapped": True}),
-    ("swapped signed", {"signed": True, "swapped": True}),
-)
+
+def score(
+    run: xr.Dataset, k: int | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False
+) -> float:
+    """A model's score: coupling averaged over ordered pairs of distinct blocks, then over prompts.
+
+    Args:
+        run: a Dataset of ``measure`` or ``analyze``.
+        k: number of top singular vectors; one that the run was measured at. Default: its largest.
+        norm: p, 1 or 2.
+        signed: without the absolute value.
+        swapped: the swapped variant.
+
+    Returns:
+        At most 1; no unit.
+
+    Raises:
+        CouplingError: if the run has no such k or norm.
+
+    Example:
+        >>> import coupling
+        >>> run = coupling.analyze(prompts=["import os"], k=(3, 5))
+        >>> coupling.score(run) == coupling.score(run, k=5)
+        True
+    """
+    return 1 - _mean(run, variant_of(signed=signed, swapped=swapped).variable(), k, norm)
+
+
+def chance_score(run: xr.Dataset, k: int | None = None, norm: int = 2, *, signed: bool = False) -> float:
+    """The score that random frames would get; arguments and errors as in ``score``."""
+    return 1 - _mean(run, variant_of(signed=signed).variable("chance"), k, norm)
+
+
+def _mean(run: xr.Dataset, variable: str, k: int | None, norm: int) -> float:
+    k = int(run.k.max()) if k is None else k
+    check_contains(run, k, norm)
+    return float(per_prompt(run, variable).sel(k=k, norm=norm).mean())
 
 
 def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
@@ -31,8 +64,8 @@ def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
     rows = []
     for k in run.k.values.tolist():
         for norm in run.norm.values.tolist():
-            for variant, flags in VARIANTS:
-                rows.append({"k": k, "norm": norm, "variant": variant} | _score(run, k, norm, **flags))
+            for variant in VARIANTS:
+                rows.append({"k": k, "norm": norm, "variant": variant.label} | _score(run, k, norm, variant))
     strongest, weakest = _extreme_pairs(run, pairs)
     growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
     return {
@@ -54,14 +87,14 @@ def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
     }
 
 
-def _score(run: xr.Dataset, k: int, norm: int, *, signed: bool = False, swapped: bool = False) -> dict[str, Any]:
-    value = score(run, k, norm, signed=signed, swapped=swapped)
-    chance = chance_score(run, k, norm, signed=signed)
-    each = per_prompt(run, variable_name("mismatch", signed=signed, swapped=swapped)).sel(k=k, norm=norm)
+def _score(run: xr.Dataset, k: int, norm: int, variant: Variant) -> dict[str, Any]:
+    mismatch = _mean(run, variant.variable(), k, norm)
+    chance = _mean(run, variant.variable("chance"), k, norm)
+    each = per_prompt(run, variant.variable()).sel(k=k, norm=norm)
     return {
-        "score": _finite(value),
-        "chance": _finite(chance),
-        "excess": _finite((value - chance) / (1 - chance)),
+        "score": _finite(1 - mismatch),
+        "chance": _finite(1 - chance),
+        "excess": _finite(float(excess(mismatch, chance))),
         "sd_over_prompts": _finite(float(each.std(ddof=1))) if run.sizes["prompt"] > 1 else None,
     }
 
@@ -69,8 +102,7 @@ def _score(run: xr.Dataset, k: int, norm: int, *, signed: bool = False, swapped:
 def _extreme_pairs(run: xr.Dataset, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Pairs of blocks for depth, single blocks (over their token pairs) for the other kinds."""
     values = 1 - off_diagonal(run, "mismatch").sel(k=run.k.values[-1], norm=2)
-    depth = run.attrs.get("kind", "depth") == "depth"
-    kept = ("block", "other_block") if depth else ("block",)
+    kept = ("block", "other_block") if is_depth(run) else ("block",)
     mean = values.mean([dim for dim in values.dims if dim not in kept])
     flat = mean.values.ravel()
     order = [int(i) for i in np.argsort(flat, kind="stable") if np.isfinite(flat[i])]
@@ -126,13 +158,13 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     rows = []
     for k in shared:
         for norm in first.norm.values.tolist():
-            for variant, flags in VARIANTS:
-                a, b = _score(first, k, norm, **flags), _score(second, k, norm, **flags)
-                row = {"k": k, "norm": norm, "variant": variant, "first": a, "second": b}
+            for variant in VARIANTS:
+                a, b = _score(first, k, norm, variant), _score(second, k, norm, variant)
+                row = {"k": k, "norm": norm, "variant": variant.label, "first": a, "second": b}
                 row["difference"] = None if None in (a["score"], b["score"]) else b["score"] - a["score"]
                 row["standard_error"] = None
                 if same_prompts and first.sizes["prompt"] == second.sizes["prompt"] > 1:
-                    name = variable_name("mismatch", **flags)
+                    name = variant.variable()
                     paired = (per_prompt(first, name) - per_prompt(second, name)).sel(k=k, norm=norm)
                     row["standard_error"] = _finite(float(paired.std(ddof=1)) / np.sqrt(paired.size))
                 rows.append(row)

@@ -17,12 +17,7 @@ from coupling.figures.spectrum import spectrum
 from coupling.figures.style import save
 from coupling.figures.trajectory import trajectory
 
-RUN_KINDS = ("grid", "heatmap", "circle", "trajectory", "spectrum", "linearity", "angles")
-TABLE_KINDS = ("dynamics", "scatter", "rl")
-
 __all__ = [
-    "RUN_KINDS",
-    "TABLE_KINDS",
     "angles",
     "circle",
     "dynamics",
@@ -40,7 +35,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "report":  # its libraries are not needed for pictures
-        from coupling.figures.page import report
+        from coupling.figures.page.report import report
 
         return report
     raise AttributeError(f"module 'coupling.figures' has no attribute {name!r}")

@@ -2,6 +2,9 @@
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
 from coupling.figures.selection import (
     Runs,
     as_runs,
@@ -13,8 +16,6 @@ from coupling.figures.selection import (
     shared_k,
 )
 from coupling.figures.style import MAGNITUDE, WIDTH, block_ticks, mark_on_colorbar, new_figure, styled
-from jaxtyping import Float
-from matplotlib.figure import Figure
 
 SIDES = ("left", "right")
 

@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, mean_over_pairs, need_depth, run_names, shared_k, variant_name
-from coupling.figures.style import PALETTE, WIDTH, new_figure, shades, styled
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+
+from coupling.figures.selection import Runs, as_runs, mean_over_pairs, need_depth, run_names, shared_k, variant_name
+from coupling.figures.style import PALETTE, WIDTH, new_figure, shades, styled
 
 LEAST_SCALE = 0.05
 """Excess over chance that has the full width where no pair reaches it: noise stays thin."""

@@ -1,19 +1,19 @@
 """Dynamics: the score through training."""
 
 import pandas as pd
-from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, new_figure, styled
-from coupling.figures.tables import DYNAMICS
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from coupling.errors import CouplingError
+from coupling.figures.columns import DYNAMICS
+from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, new_figure, styled
 
 
 def dynamics(table: pd.DataFrame, *, score_label: str = "coupling 1 − m") -> Figure:
     """Score against training step on a log axis (step 0 at its left end), a line a model, chance dashed.
 
     Args:
-        table: columns of ``coupling.figures.tables.DYNAMICS``; several rows of a model and step are prompts, drawn
+        table: columns of ``coupling.figures.columns.DYNAMICS``; several rows of a model and step are prompts, drawn
             as their mean with a band of the middle 80 %.
         score_label: names the vertical axis.
 
@@ -30,16 +30,16 @@ def dynamics(table: pd.DataFrame, *, score_label: str = "coupling 1 − m") -> F
         axes = figure.subplots()
         for index, (name, rows) in enumerate(table.groupby("model", sort=False)):
             look = line_look(index)
-            colour = look["color"]
+            color = look["color"]
             grouped = rows.groupby("step")["score"]
             mean = grouped.mean()
             axes.plot(mean.index, mean, marker="o", markersize=3.5, label=legend_name(name), **look)
             if grouped.count().max() > 1:
-                axes.fill_between(mean.index, grouped.quantile(0.1), grouped.quantile(0.9), color=colour, alpha=0.18,
+                axes.fill_between(mean.index, grouped.quantile(0.1), grouped.quantile(0.9), color=color, alpha=0.18,
                                   linewidth=0)  # fmt: skip
             if "chance" in rows and rows["chance"].notna().any():
                 level = rows.groupby("step")["chance"].mean()
-                axes.plot(level.index, level, "--", linewidth=1, color=colour, alpha=0.8)
+                axes.plot(level.index, level, "--", linewidth=1, color=color, alpha=0.8)
         if "chance" in table and table["chance"].notna().any():
             axes.plot([], [], "--", linewidth=1, color="#444444", label="chance")
         steps = table["step"].dropna()

@@ -1,7 +1,11 @@
-"""Grid: the co-diagonalisation matrices abs(U_b^T J_a V_b), pair by pair."""
+"""Grid: the co-diagonalization matrices abs(U_b^T J_a V_b), pair by pair."""
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from coupling.errors import CouplingError
 from coupling.figures.selection import (
     Runs,
     as_runs,
@@ -15,10 +19,6 @@ from coupling.figures.selection import (
     token_texts,
 )
 from coupling.figures.style import MAGNITUDE, PIXELS_AN_INCH, WIDTH, enlarge_text, squares, styled
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from coupling.errors import CouplingError
 
 
 def grid(
@@ -26,7 +26,7 @@ def grid(
     block: int | str | None = None, tokens: tuple[int, int] | None = None, token: int | None = None,
     highest: float | None = None,
 ) -> Figure:  # fmt: skip
-    """Each Jacobian a in the singular frames of each other b: abs(U_b^T J_a V_b), K x K, on one colour scale.
+    """Each Jacobian a in the singular frames of each other b: abs(U_b^T J_a V_b), K x K, on one color scale.
 
     Diagonal tiles off the main diagonal say that two blocks (or two tokens) share their top singular vectors.
     Blocks for a run of kind depth; tokens, at one block, for the other kinds.
@@ -39,8 +39,8 @@ def grid(
         block: of the other kinds: a block, or a pair such as "2:5"; default: the middle one.
         tokens: (first, one past the last) of the other kinds; default: the middle eight.
         token: of a depth run that measured several; default: the last measured.
-        highest: value that gets the darkest colour. Default: the largest of all, unless a few Jacobians dwarf the
-            rest; then 1.5 times what the largest entry of most is, and the colour bar says that more is cut.
+        highest: value that gets the darkest color. Default: the largest of all, unless a few Jacobians dwarf the
+            rest; then 1.5 times what the largest entry of most is, and the color bar says that more is cut.
 
     Raises:
         CouplingError: if the run kept no projections or does not hold what was asked for.

@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+
 from coupling.figures.selection import (
     Runs,
     as_runs,
@@ -17,14 +19,13 @@ from coupling.figures.selection import (
     variant_name,
 )
 from coupling.figures.style import MAGNITUDE, block_ticks, mark_on_colorbar, squares, styled
-from matplotlib.figure import Figure
 
 
 def heatmap(
     runs: Runs, *, k: int | None = None, norm: int = 2, signed: bool = False, swapped: bool = False,
     prompt: int | None = None, block: int | str | None = None,
 ) -> Figure:  # fmt: skip
-    """Coupling 1 - m of every ordered pair, one colour scale for all runs, the chance level marked on its bar.
+    """Coupling 1 - m of every ordered pair, one color scale for all runs, the chance level marked on its bar.
 
     Args:
         runs: one run or several.

@@ -2,10 +2,11 @@
 
 import numpy as np
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, choose_prompt, is_random, run_names, token_texts
-from coupling.figures.style import GREY, PALETTE, WIDTH, legend_above, new_figure, plain_log_ticks, styled
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from coupling.figures.selection import Runs, as_runs, choose_prompt, is_random, run_names, token_texts
+from coupling.figures.style import GRAY, PALETTE, WIDTH, legend_above, new_figure, plain_log_ticks, styled
 
 
 def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
@@ -27,14 +28,14 @@ def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
     with styled():
         figure = new_figure(0.8 * WIDTH)
         upper, lower = figure.subplots(2, 1, sharex=True)
-        colours = iter(PALETTE * len(chosen))
+        colors = iter(PALETTE * len(chosen))
         for run, name in zip(chosen, run_names(chosen), strict=True):
-            look = {"color": GREY, "linestyle": "--"} if is_random(run) else {"color": next(colours)}
+            look = {"color": GRAY, "linestyle": "--"} if is_random(run) else {"color": next(colors)}
             _draw(upper, run.line_shape_score, prompt, name, look)
             _draw(lower, run.expodistance, prompt, name, look)
-        upper.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+        upper.axhline(1, color=GRAY, linewidth=0.8, linestyle=":")
         upper.annotate("straight", (1, 1), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8,
-                       color=GREY)  # fmt: skip
+                       color=GRAY)  # fmt: skip
         upper.set_ylabel("line-shape score")
         lower.set_ylabel("expodistance")
         upper.set_ylim(bottom=min(0.9, upper.get_ylim()[0]))

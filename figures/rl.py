@@ -1,13 +1,13 @@
 """RL: reward, effective sample size, KL and coupling through reinforcement learning."""
 
 import pandas as pd
-from coupling.figures.style import legend_above, legend_name, line_look, new_figure, styled
-from coupling.figures.tables import RL
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from coupling.errors import CouplingError
+from coupling.figures.columns import RL
+from coupling.figures.style import legend_above, legend_name, line_look, new_figure, styled
 
 PANELS = {
     "reward": "mean reward",
@@ -22,7 +22,7 @@ def rl(table: pd.DataFrame) -> Figure:
     """Reward, effective sample size, KL, coupling and mismatch to the initial policy against step, on one axis.
 
     Args:
-        table: columns of ``coupling.figures.tables.RL``; a quantity that the table does not hold has no panel.
+        table: columns of ``coupling.figures.columns.RL``; a quantity that the table does not hold has no panel.
             Several rows of a run and step are seeds, drawn as their mean with a band from the least to the most.
 
     Raises:
@@ -57,10 +57,10 @@ def rl(table: pd.DataFrame) -> Figure:
 def _draw(axes: Axes, rows: pd.DataFrame, quantity: str, look: dict, name: str) -> None:
     rows = rows.dropna(subset=[quantity])
     by_step = rows.groupby("step")[quantity]
-    mean, colour = by_step.mean(), look["color"]
+    mean, color = by_step.mean(), look["color"]
     axes.plot(mean.index, mean, marker="." if len(mean) < 30 else None, label=name or None, **look)
     if by_step.count().max() > 1:
-        axes.fill_between(mean.index, by_step.min(), by_step.max(), color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(mean.index, by_step.min(), by_step.max(), color=color, alpha=0.18, linewidth=0)
     if quantity == "score" and "chance" in rows and rows["chance"].notna().any():
         level = rows.groupby("step")["chance"].mean()
-        axes.plot(level.index, level, "--", linewidth=1, color=colour, alpha=0.8)
+        axes.plot(level.index, level, "--", linewidth=1, color=color, alpha=0.8)

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import textalloc
-from coupling.figures.style import GREY, PALETTE, WIDTH, legend_above, legend_name, new_figure, printable, styled
-from coupling.figures.tables import SCATTER
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import linregress
 
 from coupling.errors import CouplingError
+from coupling.figures.columns import SCATTER
+from coupling.figures.style import GRAY, PALETTE, WIDTH, legend_above, legend_name, new_figure, printable, styled
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -54,7 +54,7 @@ def scatter(
     The line is fitted to the first group alone where there are several, and the legend says so.
 
     Args:
-        table: columns of ``coupling.figures.tables.SCATTER``; rows without both numbers are left out.
+        table: columns of ``coupling.figures.columns.SCATTER``; rows without both numbers are left out.
         score_label: names the horizontal axis.
         benchmark_label: names the vertical axis.
         labels: name the points; a name for which there is no free place is left out.
@@ -76,7 +76,7 @@ def scatter(
         if fit is not None:
             slope, intercept, *_ = fit
             ends = np.array([fitted["score"].min(), fitted["score"].max()])
-            axes.plot(ends, slope * ends + intercept, "-", color=GREY, linewidth=1.2, zorder=0, label=said)
+            axes.plot(ends, slope * ends + intercept, "-", color=GRAY, linewidth=1.2, zorder=0, label=said)
         axes.set(xlabel=score_label, ylabel=benchmark_label)
         axes.margins(0.14)
         handles, names = axes.get_legend_handles_labels()
@@ -98,7 +98,7 @@ def _name_points(axes: Axes, table: pd.DataFrame, fit: tuple[float, float, float
     axes.autoscale(False)  # a leader line must not move what was placed
     names = [printable(name.rstrip("/").split("/")[-1], 28) for name in table["model"]]
     textalloc.allocate(
-        axes, x, y, names, x_scatter=x, y_scatter=y, textsize=7.5 if len(x) <= 20 else 6.5, linecolor=GREY,
+        axes, x, y, names, x_scatter=x, y_scatter=y, textsize=7.5 if len(x) <= 20 else 6.5, linecolor=GRAY,
         linewidth=0.5, draw_all=False, max_distance=0.4, min_distance=0.012, margin=0.004, nbr_candidates=1500,
         avoid_label_lines_overlap=True, avoid_crossing_label_lines=True, **lines,
     )  # fmt: skip

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from coupling.figures.style import printable
 
+from coupling.choices import variant_of
+from coupling.dataset import check_contains, off_diagonal
 from coupling.errors import CouplingError
-from coupling.scores import check_held, off_diagonal, variable_name
+from coupling.figures.style import printable
 
 Runs = xr.Dataset | Sequence[xr.Dataset]
 
@@ -74,7 +75,7 @@ def choose_k(run: xr.Dataset, k: int | None) -> int:
     """
     if k is None:
         return int(run.k.values[-1])
-    check_held(run, k)
+    check_contains(run, k)
     return k
 
 
@@ -86,7 +87,7 @@ def shared_k(runs: Sequence[xr.Dataset], k: int | None) -> int:
     """
     if k is not None:
         for run in runs:
-            check_held(run, k)
+            check_contains(run, k)
         return k
     shared = set(runs[0].k.values.tolist()).intersection(*(run.k.values.tolist() for run in runs[1:]))
     if not shared:
@@ -171,8 +172,8 @@ def mean_over_pairs(
     Raises:
         CouplingError: if the run holds no such k, norm or prompt.
     """
-    check_held(run, k, norm)
-    values = off_diagonal(run, variable_name(quantity, signed=signed, swapped=swapped)).sel(k=k, norm=norm)
+    check_contains(run, k, norm)
+    values = off_diagonal(run, variant_of(signed=signed, swapped=swapped).variable(quantity)).sel(k=k, norm=norm)
     if prompt is not None:
         values = values.isel(prompt=choose_prompt(run, prompt))
     if kind(run) != "depth" or block is not None:

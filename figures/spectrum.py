@@ -2,12 +2,13 @@
 
 import numpy as np
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, choose_prompt, choose_range, prompts_last, run_names
-from coupling.figures.style import WIDTH, new_figure, plain_log_ticks, shades, styled
 from jaxtyping import Float
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import linregress
+
+from coupling.figures.selection import Runs, as_runs, choose_prompt, choose_range, prompts_last, run_names
+from coupling.figures.style import WIDTH, new_figure, plain_log_ticks, shades, styled
 
 
 def singular_values_by_block(
@@ -65,14 +66,14 @@ def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: t
 def _draw(part: SubFigure, values: np.ndarray, numbers: list[int], tokens: bool) -> None:
     left, right = part.subplots(1, 2)
     places = np.array(numbers, dtype=float)
-    for rank, colour in enumerate(shades(values.shape[1])):
+    for rank, color in enumerate(shades(values.shape[1])):
         label, inverse = f"σ{_subscript(rank + 1)}", 1 / values[:, rank]
         if len(numbers) > 2:
             slope, intercept, share = straightness(places, inverse)
-            right.plot(places, slope * places + intercept, "--", color=colour, linewidth=1)
+            right.plot(places, slope * places + intercept, "--", color=color, linewidth=1)
             label += f"  {share:.2f}"
-        left.plot(places, values[:, rank], "o-", color=colour, markersize=3, label=label)
-        right.plot(places, inverse, "o", color=colour, markersize=3.5)
+        left.plot(places, values[:, rank], "o-", color=color, markersize=3, label=label)
+        right.plot(places, inverse, "o", color=color, markersize=3.5)
     left.set(ylabel="singular value σ" + (", mean over tokens" if tokens else ""), xlabel="block")
     right.set(ylabel="1 / σ", ylim=(0, None), xlabel="block")
     if values.max() > 20 * np.median(values):

@@ -20,14 +20,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from coupling.errors import CouplingError
-from coupling.store import write_atomically
+from coupling.files import write_atomically
 
 WIDTH = 5.6
 """Inches; text stays readable when the picture is printed at half of it."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours, apart for every common form of colour blindness."""
+"""Okabe and Ito's colors, apart for every common form of color blindness."""
 PIXELS_AN_INCH = 200
-GREY = "#6b6b6b"
+GRAY = "#6b6b6b"
 MAGNITUDE = mpl.colormaps["YlGnBu"]
 """For magnitudes: light is little, dark is much, on screen and on paper."""
 DEPTH = mpl.colormaps["viridis"]
@@ -115,7 +115,7 @@ def check_suffix(path: Path) -> None:
 
 
 def squares(count: int, side: float = 0) -> Figure:
-    """A figure for so many square pictures in a row and one colour bar; one alone is larger.
+    """A figure for so many square pictures in a row and one color bar; one alone is larger.
 
     ``side``, in inches, is what a picture needs to show each of its cells; 12 at most are given.
     """
@@ -155,7 +155,7 @@ def block_ticks(axes: Axes, blocks: list[int], *, both: bool = True, most: int =
 
 
 def mark_on_colorbar(bar: Colorbar, value: float, label: str) -> None:
-    """A line across the colour bar at a value, named beside it."""
+    """A line across the color bar at a value, named beside it."""
     low, high = bar.mappable.get_clim()
     place = min(max(value, low), high)
     bar.ax.axhline(place, color="#D55E00", linewidth=2.5)
@@ -192,10 +192,10 @@ def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str], 
 
 
 def line_look(index: int) -> dict[str, Any]:
-    """Colour and, once the colours are used up, line style of the n-th of many lines."""
+    """Color and, once the colors are used up, line style of the n-th of many lines."""
     return {"color": PALETTE[index % len(PALETTE)], "linestyle": LINES[index // len(PALETTE) % len(LINES)]}
 
 
 def shades(count: int, cmap: Colormap = DEPTH) -> list[tuple[float, float, float, float]]:
-    """So many colours along a map, its palest end left out."""
+    """So many colors along a map, its palest end left out."""
     return [cmap(0.88 * index / max(1, count - 1)) for index in range(count)]

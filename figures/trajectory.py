@@ -3,8 +3,6 @@
 import numpy as np
 import textalloc
 import xarray as xr
-from coupling.figures.selection import Runs, as_runs, choose_range, detail_place, run_names, token_texts
-from coupling.figures.style import GREY, WIDTH, new_figure, shades, styled
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +10,8 @@ from matplotlib.lines import Line2D
 from scipy.linalg import eigh
 
 from coupling.errors import CouplingError
+from coupling.figures.selection import Runs, as_runs, choose_range, detail_place, run_names, token_texts
+from coupling.figures.style import GRAY, WIDTH, new_figure, shades, styled
 
 
 def principal_components(
@@ -27,15 +27,15 @@ def principal_components(
     points = paths.reshape(-1, paths.shape[-1]).astype(np.float64)
     if min(points.shape) < count:
         raise CouplingError(f"{points.shape[0]} points of {points.shape[1]} features have no {count} components")
-    centred = points - points.mean(axis=0)
-    wide = centred.shape[0] < centred.shape[1]
-    gram = centred @ centred.T if wide else centred.T @ centred
+    centered = points - points.mean(axis=0)
+    wide = centered.shape[0] < centered.shape[1]
+    gram = centered @ centered.T if wide else centered.T @ centered
     size = len(gram)
     variances, vectors = eigh(gram, subset_by_index=(size - count, size - 1))
-    loadings = (centred.T @ vectors if wide else vectors)[:, ::-1]
+    loadings = (centered.T @ vectors if wide else vectors)[:, ::-1]
     largest = np.argmax(np.abs(loadings), axis=0)
     signs = np.where(loadings[largest, np.arange(count)] < 0, -1.0, 1.0)
-    scores = (vectors * np.sqrt(np.maximum(variances, 0)) if wide else centred @ vectors)[:, ::-1] * signs
+    scores = (vectors * np.sqrt(np.maximum(variances, 0)) if wide else centered @ vectors)[:, ::-1] * signs
     total = float(np.trace(gram))
     shares = np.maximum(variances[::-1], 0) / total if total > 0 else np.zeros(count)
     return scores.reshape(*paths.shape[:-1], count), shares
@@ -84,12 +84,12 @@ def trajectory(
         placed = []
         for axes, (paths, _, texts), name in zip(all_axes, found, run_names(chosen), strict=True):
             points, shares = principal_components(paths)
-            colours = shades(len(points))
-            for path, colour in zip(points, colours, strict=True):
-                axes.plot(*path.T, color=colour, linewidth=1, alpha=0.8)
-                axes.plot(*path[1:-1].T, ".", color=colour, markersize=2.5)
-                axes.plot(*path[0], "o", markerfacecolor="white", markeredgecolor=colour, markersize=4.5)
-                axes.plot(*path[-1], "o", color=colour, markersize=5.5)
+            colors = shades(len(points))
+            for path, color in zip(points, colors, strict=True):
+                axes.plot(*path.T, color=color, linewidth=1, alpha=0.8)
+                axes.plot(*path[1:-1].T, ".", color=color, markersize=2.5)
+                axes.plot(*path[0], "o", markerfacecolor="white", markeredgecolor=color, markersize=4.5)
+                axes.plot(*path[-1], "o", color=color, markersize=5.5)
             axes.set_xlabel(f"principal component 1 ({100 * shares[0]:.0f} %)")
             axes.set_ylabel(f"principal component 2 ({100 * shares[1]:.0f} %)")
             axes.margins(0.12)
@@ -97,7 +97,7 @@ def trajectory(
                 axes.set_title(name)
             placed.append((axes, points, texts))
         figure.legend(
-            [Line2D([], [], marker="o", color=GREY, linestyle="", markerfacecolor=face) for face in ("white", GREY)],
+            [Line2D([], [], marker="o", color=GRAY, linestyle="", markerfacecolor=face) for face in ("white", GRAY)],
             ["enters the first block", "leaves the last block"], loc="outside upper center", ncols=2,
             title=f"prompt {numbers[0]}, tokens from dark (first) to light (last)", title_fontsize=9,
         )  # fmt: skip
@@ -114,7 +114,7 @@ def _name_tokens(axes: Axes, points: np.ndarray, texts: list[str]) -> None:
     axes.autoscale(False)  # a leader line must not move what was placed
     textalloc.allocate(
         axes, ends[:, 0], ends[:, 1], texts, x_scatter=points[..., 0].ravel(), y_scatter=points[..., 1].ravel(),
-        textsize=8, draw_lines=True, linecolor=GREY, linewidth=0.5, draw_all=False, max_distance=0.12,
+        textsize=8, draw_lines=True, linecolor=GRAY, linewidth=0.5, draw_all=False, max_distance=0.12,
         min_distance=0.012, margin=0.004, avoid_label_lines_overlap=True,
         avoid_crossing_label_lines=True,
     )  # fmt: skip

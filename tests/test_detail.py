@@ -1,16 +1,16 @@
 """What runs keep for pictures, and untrained baselines."""
 
+import coupling.load
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLED, make_ids, make_model
 from transformers import AutoConfig, AutoModel
 
 import coupling
-import coupling.load
 from coupling import detail
 from coupling.errors import CouplingError
-from coupling.store import to_bytes
+from coupling.run_folder import to_bytes
+from tests.helpers import BUNDLED, make_ids, make_model
 
 PROMPTS = ["import os", "def f(x):\n    return x", "a = 1"]
 

@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import make_ids, make_model
 
 import coupling
+from tests.helpers import make_ids, make_model
 
 pytestmark = pytest.mark.gpu
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import TOKENS, make_ids, make_model, reference_jacobian
 
 import coupling
-from coupling.measurement import split_inputs
-from coupling.settings import resolve_tokens
+from coupling.models.tokenization import split_inputs
+from coupling.plan import resolve_tokens
+from tests.helpers import TOKENS, make_ids, make_model, reference_jacobian
 
 
 @pytest.fixture(scope="module", params=["llama", "bert", "bloom"])
@@ -99,7 +99,7 @@ def test_engines_agree():
 def test_dropping_the_dense_matrices_changes_nothing(monkeypatch):
     model, ids = make_model("gpt2"), make_ids()
     kept = coupling.measure(model, ids, k=5)
-    monkeypatch.setattr("coupling.comparison.KEPT_MEMORY", 0)
+    monkeypatch.setattr("coupling.linalg.pairwise.KEPT_MEMORY", 0)
     assert np.allclose(kept.mismatch, coupling.measure(model, ids, k=5).mismatch, atol=1e-5)
 
 
@@ -169,7 +169,7 @@ def test_angles_of_a_block_with_itself_are_zero():
 
 
 def test_same_seed_same_bytes():
-    from coupling.store import to_bytes
+    from coupling.run_folder import to_bytes
 
     model, ids = make_model("llama"), make_ids()
     runs = [coupling.measure(model, ids, k=4, seed=5, engine="matrix-free") for _ in range(2)]
@@ -180,7 +180,7 @@ def test_engines_that_differ_between_prompts_are_both_named(monkeypatch):
     def few_are_dense(shape, k, extra_columns):
         return "dense" if extra_columns < 150 else "matrix-free"
 
-    monkeypatch.setattr("coupling.comparison.choose_engine", few_are_dense)
+    monkeypatch.setattr("coupling.linalg.pairwise.choose_engine", few_are_dense)
     run = coupling.measure(make_model("llama"), [make_ids(0, 9), make_ids(1, 20)], k=4, kind="self")
     assert run.attrs["engine"] == "dense+matrix-free"
     assert coupling.summarize(run)["provenance"]["engine"] == "dense+matrix-free"
@@ -275,7 +275,8 @@ def test_a_jacobian_that_is_not_there_is_refused(place):
 
 def test_a_single_block_model_is_refused():
     import transformers
-    from conftest import GROUPED
+
+    from tests.helpers import GROUPED
 
     model = transformers.LlamaModel(transformers.LlamaConfig(**(GROUPED | {"num_hidden_layers": 1})))
     with pytest.raises(coupling.CouplingError, match="at least two blocks"):
@@ -293,7 +294,8 @@ def test_encoder_decoder_models_are_refused():
 
 def test_blocks_named_as_in_the_language_model():
     import transformers
-    from conftest import GROUPED
+
+    from tests.helpers import GROUPED
 
     torch.manual_seed(0)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**GROUPED))
@@ -339,7 +341,8 @@ def test_overflowing_activations_name_their_block():
 def test_training_goes_on_bit_by_bit():
     """Measuring between two steps changes neither the random state nor the model."""
     import transformers
-    from conftest import GROUPED
+
+    from tests.helpers import GROUPED
 
     def train(measured):
         torch.manual_seed(0)

@@ -10,13 +10,7 @@ from coupling.errors import CouplingError
 
 if TYPE_CHECKING:
     from coupling.rl.callback import CouplingCallback
-    from coupling.rl.p3o import (
-        effective_sample_size,
-        mixture_logprobs,
-        p3o_loss,
-        p3o_mixture_loss,
-        ratio_statistics,
-    )
+    from coupling.rl.p3o import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
     from coupling.rl.trainer import P3OConfig, P3OTrainer
 
 _HOMES = {

@@ -3,20 +3,23 @@
 import copy
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
-from coupling.blocks import find_blocks
-from coupling.comparison import NORMS, Factored, compare, factor
+from coupling.choices import NORMS
 from coupling.errors import CouplingError
-from coupling.measurement import split_inputs
+from coupling.linalg.pairwise import FactoredJacobian, compare, factor
+from coupling.metrics import excess
+from coupling.models.blocks import find_blocks
+from coupling.models.recording import record_blocks
+from coupling.models.tokenization import split_inputs
+from coupling.plan import resolve_tokens
 from coupling.rl.p3o import WITHOUT_FLOAT64
-from coupling.settings import Settings, resolve_tokens
-from coupling.trajectory import record_blocks
+from coupling.settings import Settings, normalize_k
 
 Probes = Sequence[str] | Any
 
@@ -47,17 +50,17 @@ class CouplingCallback(TrainerCallback):
     """
 
     def __init__(
-        self, prompts: Probes, *, every: int = 100, k: int | Sequence[int] = (10,), token: int | str = "last",
+        self, prompts: Probes, *, every: int = 100, k: int | Sequence[int] = (10,), token: int | Literal["last"] = "last",
         blocks: str | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
         if every < 1:
             raise CouplingError(f"every is {every}, but must be at least 1")
         self.prompts, self.every, self.blocks = prompts, every, blocks
-        chosen = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
-        self.settings = Settings(k=chosen, token=token, seed=seed)  # type: ignore[arg-type]
+        self.token = token
+        self.settings = Settings(k=normalize_k(k), tokens=token, seed=seed)
         self.trainer: Trainer | None = None
         self.history: list[dict[str, float]] = []
-        self._initial: list[list[Factored]] | None = None
+        self._initial: list[list[FactoredJacobian]] | None = None
         self._measured = -1
         self._resumed = False
 
@@ -123,10 +126,19 @@ class CouplingCallback(TrainerCallback):
         parts, factored = [], []
         for inputs in self._inputs(model, tokenizer):
             recording = record_blocks(model, modules, inputs)
-            (token,) = resolve_tokens(self.settings.token, recording.n_tokens)  # type: ignore[arg-type]
+            (token,) = resolve_tokens(self.token, recording.n_tokens)
             depth = recording.n_blocks
-            jacobians = [factor(recording.jacobian(block, token, token), self.settings, compared=depth)
-                         for block in range(depth)]  # fmt: skip
+            jacobians = [
+                factor(
+                    recording.jacobian(block, token, token),
+                    self.settings.k[-1],
+                    n_compared=depth,
+                    engine=self.settings.engine,
+                    tol=self.settings.tol,
+                    seed=self.settings.seed,
+                )
+                for block in range(depth)
+            ]
             parts.append(self._scores(compare(jacobians, jacobians, self.settings.k)))
             factored.append(jacobians)
         if self._initial is None:
@@ -162,7 +174,7 @@ class CouplingCallback(TrainerCallback):
                 m, chance = (_off_diagonal_mean(compared[name][at, place]) for name in ("mismatch", "chance"))
                 metrics[f"coupling/score_k{k}_p{p}"] = 1 - m
                 metrics[f"coupling/chance_k{k}_p{p}"] = 1 - chance
-                metrics[f"coupling/excess_k{k}_p{p}"] = (chance - m) / chance
+                metrics[f"coupling/excess_k{k}_p{p}"] = float(excess(m, chance))
         return metrics
 
 
@@ -172,6 +184,6 @@ def _off_diagonal_mean(matrix: np.ndarray) -> float:
     return float(matrix[~np.eye(len(matrix), dtype=bool)].mean())
 
 
-def _without_operator(item: Factored) -> Factored:
+def _without_operator(item: FactoredJacobian) -> FactoredJacobian:
     """A Jacobian's singular frames alone: what it takes to be compared with, without the model that it came from."""
-    return Factored(None, item.triplets, item.spread)  # type: ignore[arg-type]
+    return FactoredJacobian(None, item.triplets, item.moments)

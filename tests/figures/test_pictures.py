@@ -5,18 +5,20 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
-from coupling.figures.angles import subspace_angle
-from coupling.figures.circle import excess_over_chance
-from coupling.figures.spectrum import straightness
-from coupling.figures.style import PALETTE, printable
-from coupling.figures.trajectory import principal_components
 from matplotlib.patches import PathPatch
 from scipy.linalg import subspace_angles
 
 import coupling
 from coupling import figures
+from coupling.choices import RUN_PICTURES
 from coupling.errors import CouplingError
-from coupling.load import load, tokenize
+from coupling.figures.angles import subspace_angle
+from coupling.figures.circle import excess_over_chance
+from coupling.figures.spectrum import straightness
+from coupling.figures.style import PALETTE, printable
+from coupling.figures.trajectory import principal_components
+from coupling.models.loading import load
+from coupling.models.tokenization import tokenize
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def jacobians(run):
     return dense, [np.linalg.svd(matrix) for matrix in dense], recording
 
 
-@pytest.mark.parametrize("kind", figures.RUN_KINDS)
+@pytest.mark.parametrize("kind", RUN_PICTURES)
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_same_data_gives_the_same_bytes(kind, suffix, run, untrained, tmp_path):
     draw = getattr(figures, kind)
@@ -64,7 +66,7 @@ def test_grid_tiles_are_one_jacobian_in_the_frames_of_another(run, jacobians):
     assert figures.grid(run, k=3).axes[0].images[0].get_array().shape == (31, 31)  # all eight blocks: the middle ones
 
 
-def test_grid_has_one_colour_scale_that_a_single_huge_jacobian_does_not_blank(run):
+def test_grid_has_one_color_scale_that_a_single_huge_jacobian_does_not_blank(run):
     image = figures.grid(run).axes[0].images[0]
     assert image.get_clim()[0] == 0
     assert image.get_array().max() > 2 * image.get_clim()[1]  # block 0 of this checkpoint dwarfs the others
@@ -72,13 +74,13 @@ def test_grid_has_one_colour_scale_that_a_single_huge_jacobian_does_not_blank(ru
 
 
 @pytest.mark.parametrize("kind", ["grid", "heatmap", "angles"])
-def test_several_runs_share_one_colour_scale(kind, run, untrained):
+def test_several_runs_share_one_color_scale(kind, run, untrained):
     limits = [axes.images[0].get_clim() for axes in getattr(figures, kind)([run, untrained]).axes if axes.images]
     assert len(limits) >= 2
     assert len(set(limits)) == 1
 
 
-@pytest.mark.parametrize("kind", figures.RUN_KINDS)
+@pytest.mark.parametrize("kind", RUN_PICTURES)
 def test_nothing_is_cut_off(kind, run, untrained, token_run):
     for runs in ([run], [run, untrained], [token_run]):
         if runs[0] is token_run and kind in ("circle", "angles"):
@@ -143,7 +145,7 @@ def test_long_prompts_weigh_no_more_than_short_ones():
     assert float(drawn.mean()) == pytest.approx(coupling.score(run, k=3))
 
 
-def test_grid_and_heatmap_of_tokens_are_labelled_with_their_text(token_run):
+def test_grid_and_heatmap_of_tokens_are_labeled_with_their_text(token_run):
     labels = [label.get_text() for label in figures.grid(token_run, tokens=(0, 3)).axes[0].get_yticklabels()]
     assert labels == [printable(str(text), blank="·") for text in token_run.token_text.values[0][:3]]
     axes = figures.heatmap(token_run, prompt=0, block=2).axes[0]
@@ -196,7 +198,7 @@ def test_principal_components_are_those_of_an_svd(shape):
     assert np.allclose(shares, values[:2] ** 2 / (values**2).sum())
 
 
-def test_trajectory_draws_a_labelled_path_a_token(run, jacobians):
+def test_trajectory_draws_a_labeled_path_a_token(run, jacobians):
     _, _, recording = jacobians
     stored = run.residual_stream.isel(detailed_prompt=0).values[: recording.n_tokens]
     assert np.allclose(stored, recording.trajectory.numpy().transpose(1, 0, 2), rtol=1e-6)

@@ -5,14 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small import make_policy, make_tokenizer
-from test_trainer import make_trainer, weights
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import coupling
 from coupling.errors import CouplingError
 from coupling.rl import CouplingCallback
+from tests.rl.test_trainer import make_trainer, weights
+from tests.tiny_policy import make_policy, make_tokenizer
 
 PROBES = ["a b c d", "h g f e d c"]
 

@@ -54,7 +54,7 @@ def test_the_ratios_are_wide_and_the_loss_is_where_the_policy_is(given):
     for loss, metrics in (p3o_loss(logprobs, old, advantages, mask, ess=0.5),
                           p3o_mixture_loss(logprobs, old, old, advantages, mask, ess=(0.5, 0.4))):  # fmt: skip
         assert (loss.device.type, loss.dtype) == ("mps", torch.float32)
-        assert {"ess", "kl_behaviour"} <= metrics.keys()
+        assert {"ess", "kl_behavior"} <= metrics.keys()
 
 
 def test_other_devices_are_as_wide_as_they_are():

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
-from small import make_policy, make_tokenizer
-from test_trainer import logged, make_trainer, weights
 
 import coupling
-from coupling.blocks import find_blocks
+from coupling.models.blocks import find_blocks
 from coupling.rl import CouplingCallback
+from tests.rl.test_trainer import logged, make_trainer, weights
+from tests.tiny_policy import make_policy, make_tokenizer
 
 PROBES = ["a b c d", "h g f e d c"]
 HALF = {"bf16": True, "gradient_checkpointing": True}

@@ -1,4 +1,4 @@
-"""P3O on two processes: whole optimisation steps through DDP end where one process ends on the same batch."""
+"""P3O on two processes: whole optimization steps through DDP end where one process ends on the same batch."""
 
 import os
 import subprocess
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import make_policy, scripted
-from test_trainer import logged, make_trainer, weights
+
+from tests.rl.test_trainer import logged, make_trainer, weights
+from tests.tiny_policy import make_policy, scripted
 
 pytestmark = pytest.mark.slow
 STEPS = {"num_iterations": 2, "max_steps": 4, "optim": "sgd", "learning_rate": 1.0, "num_generations": 4}
@@ -19,9 +20,9 @@ RANK = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import torch
-from small import scripted
-from test_ranks import STEPS
-from test_trainer import logged, make_trainer, weights
+from tests.tiny_policy import scripted
+from tests.rl.test_ranks import STEPS
+from tests.rl.test_trainer import logged, make_trainer, weights
 trainer = make_trainer(f"{sys.argv[2]}/out", rollout_func=scripted if sys.argv[3] == "scripted" else None,
                        per_device_train_batch_size=4, gradient_accumulation_steps=2, **STEPS)
 assert trainer.accelerator.num_processes == 2
@@ -36,7 +37,7 @@ def two_ranks(folder, rollouts):
     (folder / "rank.py").write_text(RANK)
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", folder / "rank.py",
-         str(Path(__file__).parent), folder, rollouts],
+         str(Path(__file__).parents[2]), folder, rollouts],
         check=True, timeout=500, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]

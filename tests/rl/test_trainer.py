@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import count_a, make_policy, make_prompts, make_tokenizer, scripted
 
 from coupling.rl import P3OConfig, P3OTrainer, p3o_loss
+from tests.tiny_policy import count_a, make_policy, make_prompts, make_tokenizer, scripted
 
 
 def make_trainer(folder, policy=None, callbacks=None, rollout_func=None, peft_config=None, **options):
@@ -45,7 +45,7 @@ def test_micro_batches_train_as_one_batch_does(tmp_path):
     assert second == pytest.approx(first, rel=1e-4)
     moved = (weights(whole) - weights(make_trainer(tmp_path / "c"))).abs().max()
     assert (weights(whole) - weights(split)).abs().max() < 1e-3 * moved
-    for name in ("kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05", "ratio_q95"):
+    for name in ("kl_behavior", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05", "ratio_q95"):
         assert logged(split, f"p3o/{name}") == pytest.approx(logged(whole, f"p3o/{name}"), rel=1e-3, abs=1e-6), name
 
 
@@ -76,7 +76,7 @@ def test_so_with_a_reference_policy_and_several_steps_a_generation(beta, generat
 def test_what_is_logged(tmp_path):
     trainer = make_trainer(tmp_path, num_iterations=2, max_steps=2)
     trainer.train()
-    for name in ("ess", "kl_behaviour", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05",
+    for name in ("ess", "kl_behavior", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05",
                  "ratio_q50", "ratio_q95"):  # fmt: skip
         assert len(logged(trainer, f"p3o/{name}")) == 2, name
     low, middle, high, most = (logged(trainer, f"p3o/ratio_{name}")[1] for name in ("q05", "q50", "q95", "max"))
@@ -128,7 +128,7 @@ def test_the_trainer_s_loss_is_the_objective_s(tmp_path):
     assert trainer._metrics["train"]["p3o/ess"] == [pytest.approx(metrics["ess"], rel=1e-4)]
 
 
-def test_another_engine_s_log_probabilities_are_the_behaviour_policy_s(tmp_path):
+def test_another_engine_s_log_probabilities_are_the_behavior_policy_s(tmp_path):
     trainer, inputs = make_trainer(tmp_path), fixed_inputs()
     sampled = inputs["old_per_token_logps"] - 0.7 * torch.rand(8, 5)
     sampled[2, 1] = torch.nan  # the engine could not score it
@@ -182,7 +182,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 import torch
 from pathlib import Path
-from test_trainer import fixed_inputs, loss_and_gradient, make_trainer
+from tests.rl.test_trainer import fixed_inputs, loss_and_gradient, make_trainer
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 trainer = make_trainer(Path(sys.argv[2]) / f"rank{rank}", per_device_train_batch_size=4)
 assert trainer.accelerator.num_processes == world == 2
@@ -198,7 +198,7 @@ torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_give_the_loss_and_gradient_of_one(tmp_path):
-    here, out = str(Path(__file__).parent), tmp_path / "out.pt"
+    here, out = str(Path(__file__).parents[2]), tmp_path / "out.pt"
     (tmp_path / "rank.py").write_text(RANK)
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "rank.py",

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small import make_policy
-from test_trainer import logged, make_trainer, weights
 from trl.generation import vllm_generation
+
+from tests.rl.test_trainer import logged, make_trainer, weights
+from tests.tiny_policy import make_policy
 
 TEMPERATURE = 0.7
 

@@ -1,0 +1,1 @@
+"""Does coupling go with benchmark scores? Matching models, statistics, published points."""

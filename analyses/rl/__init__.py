@@ -1,0 +1,1 @@
+"""The engine behind ``coupling rl``: configuration, data, rewards, log, resumption, checkpoints."""

@@ -1,0 +1,1 @@
+"""Studies that this project ran itself; not part of the installed package."""

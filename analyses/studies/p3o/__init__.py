@@ -1,0 +1,1 @@
+"""P3O's experiments in miniature."""

@@ -1,0 +1,44 @@
+"""How a comparison of two runs looks on a terminal."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from coupling.cli.render.numbers import number, percent
+
+
+def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console: Console) -> None:
+    """Print two runs side by side.
+
+    Args:
+        comparison: what ``coupling.compare_runs`` returned.
+        names: what the runs are called.
+        console: where it is printed.
+    """
+    if comparison["identical"]:
+        console.print("The two runs contain the same numbers.")
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("K", "p", escape(names[0]), escape(names[1]), "difference", "± s.e.", "excess", "excess"):
+        table.add_column(column, justify="right")
+    for row in comparison["scores"]:
+        if row["variant"] == "absolute":
+            table.add_row(
+                str(row["k"]),
+                str(row["norm"]),
+                number(row["first"]["score"]),
+                number(row["second"]["score"]),
+                number(row["difference"], 4, sign=True),
+                number(row["standard_error"], 4),
+                percent(row["first"]["excess"]),
+                percent(row["second"]["excess"]),
+            )
+    console.print(table)
+    if comparison["largest_pair_difference"] is not None:
+        console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
+    if not comparison["same_prompts"]:
+        console.print("[yellow]The prompts differ, so the scores do not compare prompt by prompt.[/]")
+    for key, (first, second) in comparison["provenance"].items():
+        console.print(f"{key}: {escape(str(first))} | {escape(str(second))}", highlight=False)

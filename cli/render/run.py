@@ -1,0 +1,91 @@
+"""How one run looks on a terminal."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from coupling.cli.render.numbers import number, percent
+
+TOKEN_MEASURES = {
+    "line_shape_score": "line-shape score",
+    "expodistance": "expodistance",
+    "residual_growth": "residual growth",
+}
+
+
+def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool = False) -> None:
+    """Print scores, the strongest and weakest pairs, and the shape of the trajectories.
+
+    Args:
+        summary: what ``coupling.summarize`` returned.
+        console: where it is printed.
+        all_variants: print the signed and swapped variants as well.
+    """
+    _print_header(summary, console)
+    console.print(_score_table(summary["scores"], all_variants=all_variants))
+    _print_pairs(summary, console)
+    for name, label in TOKEN_MEASURES.items():
+        spread = summary["tokens"][name]
+        console.print(
+            f"{label:>16}: median {number(spread['median'])}, mean {number(spread['mean'])} "
+            f"± {number(spread['sd'])} over {spread['tokens']} tokens",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if not summary["singular_values_converged"]:
+        console.print(
+            f"[yellow]some singular vectors did not meet the tolerance; worst error bound "
+            f"{summary['worst_relative_singular_value_error']:.1e} of the largest singular value[/]"
+        )
+
+
+def _print_header(summary: dict[str, Any], console: Console) -> None:
+    origin = summary["provenance"]
+    console.print(
+        f"[bold]{escape(str(origin['model']))}[/] {origin['architecture']}, {summary['blocks']} blocks, "
+        f"{summary['prompts']} prompts ({escape(str(origin.get('prompts', 'given')))}), "
+        f"{origin.get('kind', 'depth')}, {origin['dtype']} on {origin['device']}, {origin['linearization']}, "
+        f"{origin['engine']} SVD",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _score_table(rows: list[dict[str, Any]], *, all_variants: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("K", "p", "score", "± prompts", "chance", "excess"):
+        table.add_column(column, justify="right")
+    if all_variants:
+        table.add_column("variant")
+    for row in rows:
+        if row["variant"] == "absolute" or all_variants:
+            cells = [
+                str(row["k"]),
+                str(row["norm"]),
+                number(row["score"]),
+                number(row["sd_over_prompts"]),
+                number(row["chance"]),
+                percent(row["excess"]),
+            ]
+            if all_variants:
+                cells.append("" if row["variant"] == "absolute" else row["variant"])
+            table.add_row(*cells)
+    return table
+
+
+def _print_pairs(summary: dict[str, Any], console: Console) -> None:
+    depth = summary["provenance"].get("kind", "depth") == "depth"
+    k = max(row["k"] for row in summary["scores"])
+    what = "block pairs" if depth else "blocks"
+    for label in ("strongest", "weakest"):
+        pairs = [f"{_pair(pair, depth)} {number(pair['coupling'])}" for pair in summary[label]]
+        console.print(f"{label:>9} {what} (K = {k}, p = 2):  {',  '.join(pairs)}", highlight=False, soft_wrap=True)
+
+
+def _pair(pair: dict[str, Any], depth: bool) -> str:
+    if depth or pair["block"] != pair["other_block"]:
+        return f"{pair['block']}→{pair['other_block']}"
+    return str(pair["block"])

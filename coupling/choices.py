@@ -1,0 +1,70 @@
+"""The values that options accept, defined once for the library and for the command line; imports nothing heavy."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["depth", "self", "context-input", "context-output"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""Which Jacobians are compared."""
+
+Engine = Literal["auto", "dense", "matrix-free"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+"""How singular vectors are found."""
+
+Dtype = Literal["auto", "float32", "float64", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+"""The precision of the model's passes."""
+
+Detail = Literal["auto", "all", "none"]
+DETAILS: tuple[Detail, ...] = get_args(Detail)
+"""Which prompts keep the data that the pictures grid and trajectory draw."""
+
+NORMS = (1, 2)
+"""The norms p of the mismatch: 1 is the trace norm, 2 the Frobenius norm."""
+
+RunPicture = Literal["grid", "heatmap", "circle", "trajectory", "spectrum", "linearity", "angles"]
+RUN_PICTURES: tuple[RunPicture, ...] = get_args(RunPicture)
+"""Pictures of runs."""
+
+TablePicture = Literal["dynamics", "scatter", "rl"]
+TABLE_PICTURES: tuple[TablePicture, ...] = get_args(TablePicture)
+"""Pictures of tables."""
+
+Picture = RunPicture | TablePicture
+
+Objective = Literal["p3o", "grpo", "dapo", "cispo"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+"""Objectives of reinforcement learning."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the four ways in which a mismatch is computed.
+
+    Attributes:
+        label: its name in tables and on the page.
+        signed: without the absolute value, as in the paper's formula.
+        swapped: output frames against input frames.
+    """
+
+    label: str
+    signed: bool = False
+    swapped: bool = False
+
+    def variable(self, quantity: str = "mismatch") -> str:
+        """The name of this variant of ``mismatch`` or ``chance`` in a Dataset; chance is the same swapped or not."""
+        swapped = "_swapped" if self.swapped and quantity != "chance" else ""
+        return quantity + swapped + ("_signed" if self.signed else "")
+
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant("absolute"),
+    Variant("signed", signed=True),
+    Variant("swapped", swapped=True),
+    Variant("swapped signed", signed=True, swapped=True),
+)
+
+
+def variant_of(*, signed: bool = False, swapped: bool = False) -> Variant:
+    """The variant with these two properties."""
+    return next(variant for variant in VARIANTS if (variant.signed, variant.swapped) == (signed, swapped))

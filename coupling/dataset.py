@@ -1,0 +1,234 @@
+"""A run as one labeled Dataset: its variables with their dimensions, and how prompts are assembled and joined."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from coupling.choices import NORMS
+from coupling.errors import CouplingError
+from coupling.metrics import expodistance, line_shape_score
+from coupling.plan import Plan
+
+DETAIL_VARIABLES = ("projection", "residual_stream")
+"""Large variables that only some pictures need; a run keeps them for its first prompts, in float32."""
+DETAIL_DIMS = ("other_rank", "feature")
+DESCRIPTIONS = {
+    "mismatch": ("mismatch", "1"),
+    "mismatch_signed": ("mismatch without the absolute value", "1"),
+    "mismatch_swapped": ("mismatch of output against input frames", "1"),
+    "mismatch_swapped_signed": ("mismatch of output against input frames, without the absolute value", "1"),
+    "chance": ("mismatch expected of random frames", "1"),
+    "chance_signed": ("mismatch expected of random frames, without the absolute value", "1"),
+    "left_angle": ("principal angle between the top left singular subspaces", "rad"),
+    "right_angle": ("principal angle between the top right singular subspaces", "rad"),
+    "singular_values": ("singular value of the block Jacobian", "1"),
+    "singular_value_error": ("bound on the singular value's error", "1"),
+    "line_shape_score": ("line-shape score", "1"),
+    "expodistance": ("expodistance", "1"),
+    "residual_norm": ("norm of the residual stream", "1"),
+    "projection": ("block Jacobian in another's singular frames", "1"),
+    "residual_stream": ("residual stream", "1"),
+}
+"""The long name and the unit of every variable."""
+
+Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
+
+
+# What a Dataset says: pairs, means, and which K and p it has
+
+
+def is_depth(run: xr.Dataset) -> bool:
+    """Whether a run compares blocks (kind "depth"), not tokens."""
+    return run.attrs.get("kind", "depth") == "depth"
+
+
+def off_diagonal(run: xr.Dataset, variable: str) -> xr.DataArray:
+    """A variable over pairs, NaN where a Jacobian is compared with itself."""
+    first, second = ("block", "other_block") if is_depth(run) else ("token", "other_token")
+    same = run[first] == run[second]
+    if first == "token":
+        same = same & (run["block"] == run["other_block"])
+    return run[variable].where(~same)
+
+
+def per_prompt(run: xr.Dataset, variable: str) -> Float[xr.DataArray, "prompt k norm"]:
+    """A variable's mean over ordered pairs of distinct Jacobians, for each prompt."""
+    values = off_diagonal(run, variable)
+    return values.mean([dim for dim in values.dims if dim not in ("prompt", "k", "norm")])
+
+
+def check_contains(run: xr.Dataset, k: int, norm: int | None = None) -> None:
+    """Check that a run contains a K and a norm.
+
+    Raises:
+        CouplingError: if it does not; the message names those that it contains.
+    """
+    if k not in run.k:
+        raise CouplingError(f"the run was not measured at K = {k}, but at K in {run.k.values.tolist()}")
+    if norm is not None and norm not in run.norm:
+        raise CouplingError(f"the run has no p = {norm}; it has p in {run.norm.values.tolist()}")
+
+
+# How one prompt's Dataset is assembled
+
+
+def assemble(
+    groups: Sequence[dict[str, np.ndarray]],
+    plan: Plan,
+    ks: Sequence[int],
+    trajectory: Float[np.ndarray, "layers n d"],
+    *,
+    detailed: bool,
+) -> xr.Dataset:
+    """One prompt's Dataset, without the prompt axis, over all of its tokens.
+
+    Args:
+        groups: results of ``compare``: for kind "depth" one group per token, otherwise one per pair of blocks.
+        plan: the tokens and blocks that were measured.
+        ks: numbers of top singular vectors.
+        trajectory: the residual stream from layer 0 to L.
+        detailed: keep the residual stream; the groups then have their projections.
+    """
+    layers, n_tokens, width = trajectory.shape
+    variables = _over_blocks(groups, plan, n_tokens) if plan.kind == "depth" else _over_tokens(groups, plan, n_tokens)
+    variables |= {
+        "line_shape_score": (("token",), line_shape_score(trajectory)),
+        "expodistance": (("token",), expodistance(trajectory)),
+        "residual_norm": (("token", "layer"), np.linalg.norm(trajectory, axis=-1).T),
+    }
+    if detailed:
+        variables["residual_stream"] = (("token", "layer", "feature"), trajectory.transpose(1, 0, 2))
+    dataset = xr.Dataset(
+        {
+            name: (dims, np.ascontiguousarray(array, np.float32 if name in DETAIL_VARIABLES else np.float64))
+            for name, (dims, array) in variables.items()
+        },
+        _coordinates(plan, ks, n_tokens, layers),
+    )
+    for name in variables:
+        long_name, units = DESCRIPTIONS[name]
+        dataset[name].attrs |= {"long_name": long_name, "units": units}
+    dataset.attrs["width"] = width
+    dataset["n_tokens"] = ((), n_tokens)
+    if plan.fixed is not None:
+        dataset["fixed_token"] = ((), plan.fixed)
+    elif plan.kind == "depth" and not plan.has_token_axis:
+        dataset["measured_token"] = ((), plan.tokens[0])
+    return dataset
+
+
+def _coordinates(plan: Plan, ks: Sequence[int], n_tokens: int, layers: int) -> dict[str, Any]:
+    tokens, blocks = np.arange(n_tokens), np.arange(plan.n_blocks)
+    coordinates: dict[str, Any] = {
+        "k": list(ks),
+        "norm": list(NORMS),
+        "rank": np.arange(ks[-1]),
+        "token": tokens,
+        "layer": np.arange(layers),
+    }
+    if plan.kind == "depth":
+        return coordinates | {"block": blocks, "other_block": blocks}
+    first, second = zip(*plan.pairs, strict=True)
+    return coordinates | {"block": list(first), "other_block": ("block", list(second)), "other_token": tokens}
+
+
+def _over_blocks(groups: Sequence[dict[str, np.ndarray]], plan: Plan, n_tokens: int) -> Variables:
+    """Kind "depth": (block, other_block), with a token axis in front where several tokens were asked for."""
+    variables: Variables = {}
+    for name in groups[0]:
+        dims = _dims(name, "block", "other_block")
+        if plan.has_token_axis:
+            array = np.stack([group[name] for group in groups])
+            variables[name] = (("token", *dims), _scatter(array, 0, plan.tokens, n_tokens))
+        else:
+            variables[name] = (dims, groups[0][name])
+    return variables
+
+
+def _over_tokens(groups: Sequence[dict[str, np.ndarray]], plan: Plan, n_tokens: int) -> Variables:
+    """The kinds that compare tokens: (block, token, other_token), NaN for tokens that were not measured."""
+    variables: Variables = {}
+    for name in groups[0]:
+        dims = ("block", *_dims(name, "token", "other_token"))
+        array = np.stack([group[name] for group in groups])
+        for axis, dim in enumerate(dims):
+            if dim in ("token", "other_token"):
+                array = _scatter(array, axis, plan.tokens, n_tokens)
+        variables[name] = (dims, array)
+    return variables
+
+
+def _dims(name: str, first: str, second: str) -> tuple[str, ...]:
+    if name.startswith(("mismatch", "chance")):
+        return ("k", "norm", first, second)
+    if name.endswith("angle"):
+        return ("k", first, second, "rank")
+    if name == "projection":
+        return (first, second, "rank", "other_rank")
+    return (first, "rank")
+
+
+def _scatter(array: np.ndarray, axis: int, positions: list[int], size: int) -> np.ndarray:
+    """Spread an axis over a longer one, with NaN between."""
+    shape = list(array.shape)
+    shape[axis] = size
+    result = np.full(shape, np.nan)
+    index: list[Any] = [slice(None)] * array.ndim
+    index[axis] = positions
+    result[tuple(index)] = array
+    return result
+
+
+# How prompts are joined into a run
+
+
+def join_prompts(datasets: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
+    """Stack the Datasets of single prompts along ``prompt``.
+
+    Args:
+        datasets: one per prompt.
+        first: the number of the first prompt.
+
+    Returns:
+        One Dataset; shorter prompts are padded with NaN, and their texts with empty texts.
+    """
+    together = {
+        name: "+".join(sorted({part for d in datasets for part in str(d.attrs[name]).split("+")}))
+        for name in ("engine", "linearization")
+        if name in datasets[0].attrs
+    }
+    numbers = np.arange(first, first + len(datasets))
+    padded = _pad(datasets)
+    joined = _stack([dataset.drop_dims(DETAIL_DIMS, errors="ignore") for dataset in padded], "prompt", numbers)
+    joined.attrs |= together
+    with_detail = [index for index, dataset in enumerate(datasets) if "residual_stream" in dataset]
+    if with_detail:
+        kept = [padded[index][[*DETAIL_VARIABLES]].reset_coords(drop=True) for index in with_detail]
+        joined = joined.assign(_stack(kept, "detailed_prompt", numbers[with_detail]).data_vars)
+    return joined
+
+
+def _stack(datasets: Sequence[xr.Dataset], dim: str, numbers: np.ndarray) -> xr.Dataset:
+    stacked = xr.concat(
+        datasets,
+        dim=dim,
+        join="exact",
+        combine_attrs="drop_conflicts",
+        coords="minimal",
+        compat="equals",
+        data_vars="all",
+    )
+    return stacked.assign_coords({dim: numbers})
+
+
+def _pad(datasets: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    longest = max(dataset.sizes["token"] for dataset in datasets)
+    padded = []
+    for dataset in datasets:
+        axes = {axis: np.arange(longest) for axis in ("token", "other_token") if axis in dataset.dims}
+        fill: Any = {name: "" if dataset[name].dtype.kind in "OUT" else np.nan for name in dataset.variables}
+        padded.append(dataset.reindex(axes, fill_value=fill))
+    return padded

@@ -1,0 +1,1 @@
+"""Block Jacobians as linear operators, their singular vectors, and comparisons between them."""

@@ -1,0 +1,190 @@
+r"""Compare a group of Jacobians: the singular triplets of each, and each in the singular frames of every other.
+
+For every ordered pair (a, b) the comparison needs ``U_b^T J_a V_b`` and, for the swapped variant, ``V_b^T J_a U_b``.
+Both come from one product of ``J_a`` with the frames of all b side by side, so the cost is one wide product for each a
+instead of two narrow ones for each pair.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from coupling import metrics
+from coupling.choices import NORMS, VARIANTS, Engine
+from coupling.linalg.jacobian import BlockJacobian, DenseJacobian
+from coupling.linalg.svd import SingularTriplets, choose_engine, top_singular_triplets
+
+N_PROBES = 64
+"""Random directions that estimate the moments of a Jacobian, which determine its chance level."""
+KEPT_MEMORY = 2**30
+"""Bytes of dense Jacobians that are kept for the comparison; beyond it products go through the block again."""
+
+
+@dataclass(frozen=True)
+class FactoredJacobian:
+    """A Jacobian with its top singular triplets and the moments that determine its chance level.
+
+    Attributes:
+        operator: the Jacobian, dense or as an operator; None where only its frames are kept.
+        triplets: its top singular triplets.
+        moments: what its chance level depends on.
+    """
+
+    operator: BlockJacobian | DenseJacobian | None
+    triplets: SingularTriplets
+    moments: metrics.JacobianMoments
+
+
+def factor(
+    jacobian: BlockJacobian | DenseJacobian,
+    k: int,
+    *,
+    n_compared: int,
+    engine: Engine = "auto",
+    tol: float = 1e-4,
+    seed: int = 0,
+) -> FactoredJacobian:
+    """Top singular triplets of one Jacobian, which will be compared with ``n_compared`` others.
+
+    Args:
+        jacobian: the Jacobian, (d, d).
+        k: number of top singular vectors.
+        n_compared: how many Jacobians it will be compared with; it decides which engine is cheaper.
+        engine: see ``top_singular_triplets``.
+        tol: see ``top_singular_triplets``.
+        seed: seed of every random draw.
+
+    Raises:
+        CouplingError: if the Jacobian is not finite.
+    """
+    if engine == "auto":
+        # The comparison will push the 2 K frame vectors of every other Jacobian through this one, and N_PROBES more.
+        engine = choose_engine(jacobian.shape, k, extra_columns=2 * n_compared * k + N_PROBES)
+    operator: BlockJacobian | DenseJacobian = jacobian
+    if engine == "dense" and isinstance(jacobian, BlockJacobian):
+        operator = DenseJacobian(jacobian.to_dense())
+    triplets = top_singular_triplets(operator, k, engine=engine, tol=tol, seed=seed)
+    moments = _moments(operator, seed)
+    # Keep the dense matrix if those of the whole group fit in memory, else the operator that can repeat its products.
+    size = operator.shape[0] * operator.shape[1] * operator.dtype.itemsize
+    return FactoredJacobian(operator if size * n_compared <= KEPT_MEMORY else jacobian, triplets, moments)
+
+
+def _moments(operator: BlockJacobian | DenseJacobian, seed: int) -> metrics.JacobianMoments:
+    generator = torch.Generator().manual_seed(seed)
+    probes = torch.randn(operator.shape[1], N_PROBES, generator=generator, dtype=torch.float64)
+    probes = probes / torch.linalg.vector_norm(probes, dim=0)
+    stretches = torch.linalg.vector_norm(operator.matmat(probes).double(), dim=0).cpu()
+    if isinstance(operator, DenseJacobian):
+        frobenius = float(torch.linalg.matrix_norm(operator.matrix.double()))
+    else:  # E ||J v||^2 = ||J||_F^2 / d for random unit vectors v
+        frobenius = float(torch.sqrt((stretches**2).mean() * operator.shape[1]))
+    return metrics.JacobianMoments(frobenius, float(stretches.mean()), operator.shape)
+
+
+def compare(
+    a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], ks: Sequence[int], *, projections: bool = False
+) -> dict[str, np.ndarray]:
+    """Every Jacobian of a in the singular frames of every Jacobian of b.
+
+    Args:
+        a: Jacobians whose singular values the mismatch is relative to.
+        b: Jacobians that provide the frames.
+        ks: numbers of top singular vectors, ascending.
+        projections: also return ``U_b^T J_a V_b`` itself.
+
+    Returns:
+        ``mismatch`` and its variants, ``chance`` and ``chance_signed``: (k, norm, a, b); ``left_angle`` and
+        ``right_angle``: (k, a, b, rank); ``singular_values`` and ``singular_value_error``: (a, rank);
+        ``projection``: (a, b, rank, other_rank), where it was asked for.
+    """
+    values = np.stack([item.triplets.values.numpy() for item in a])
+    plain, swapped = _project(a, b)
+    result = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(a, b, ks)
+    if projections:
+        result["projection"] = plain
+    result["singular_values"] = values
+    result["singular_value_error"] = np.stack([item.triplets.error.numpy() for item in a])
+    return result
+
+
+def _project(
+    a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian]
+) -> tuple[Float[np.ndarray, "a b K K"], Float[np.ndarray, "a b K K"]]:
+    """``U_b^T J_a V_b`` and ``V_b^T J_a U_b`` for every pair."""
+    left = torch.stack([item.triplets.left for item in b])  # U_b: (b, d, K)
+    right = torch.stack([item.triplets.right for item in b])  # V_b: (b, d, K)
+    n_frames, width, top = left.shape
+    # [V_1 ... V_B U_1 ... U_B] as the 2 B K columns of one matrix, (d, 2 B K)
+    columns = torch.cat([right, left]).permute(1, 0, 2).reshape(width, -1)
+    plain = np.empty((len(a), n_frames, top, top))
+    swapped = np.empty_like(plain)
+    for index, item in enumerate(a):
+        if item.operator is None:
+            raise ValueError("a Jacobian of which only the frames were kept cannot be projected")
+        images = item.operator.matmat(columns).cpu().double()  # J_a [V_1 ... U_B]
+        images = images.reshape(len(images), 2 * n_frames, top).permute(1, 0, 2)  # (2 B, d, K)
+        plain[index] = torch.bmm(left.mT, images[:n_frames]).numpy()  # U_b^T (J_a V_b)
+        swapped[index] = torch.bmm(right.mT, images[n_frames:]).numpy()  # V_b^T (J_a U_b)
+    return plain, swapped
+
+
+def _mismatches(
+    plain: Float[np.ndarray, "a b K K"],
+    swapped: Float[np.ndarray, "a b K K"],
+    values: Float[np.ndarray, "a K"],
+    ks: Sequence[int],
+) -> dict[str, Float[np.ndarray, "k norm a b"]]:
+    """All four variants of m = || |P| - S_a ||_F / ||S_a||_p for every k and p, P the projection."""
+    result = {}
+    for variant in VARIANTS:
+        projection = swapped if variant.swapped else plain
+        result[variant.variable()] = np.stack(
+            [
+                [metrics.mismatch(projection, values[:, None], k=k, norm=p, signed=variant.signed) for p in NORMS]
+                for k in ks
+            ]
+        )
+    return result
+
+
+def _chance_levels(
+    a: Sequence[FactoredJacobian],
+    b: Sequence[FactoredJacobian],
+    values: Float[np.ndarray, "a K"],
+    ks: Sequence[int],
+) -> dict[str, Float[np.ndarray, "k norm a b"]]:
+    """The expected mismatch with random frames; it depends on a alone, and is repeated over b."""
+    result = {}
+    for name, signed in (("chance", False), ("chance_signed", True)):
+        level = [
+            [
+                [
+                    metrics.chance_mismatch(item.moments, row, k=k, norm=p, signed=signed)
+                    for item, row in zip(a, values, strict=True)
+                ]
+                for p in NORMS
+            ]
+            for k in ks
+        ]
+        result[name] = np.broadcast_to(np.array(level)[..., None], (len(ks), len(NORMS), len(a), len(b)))
+    return result
+
+
+def _angles(
+    a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], ks: Sequence[int]
+) -> dict[str, Float[np.ndarray, "k a b rank"]]:
+    """Principal angles between the left, and between the right, top-k subspaces; NaN beyond k."""
+    result = {}
+    for side in ("left", "right"):
+        first = torch.stack([getattr(item.triplets, side) for item in a])
+        second = torch.stack([getattr(item.triplets, side) for item in b])
+        overlap = torch.einsum("adi,bdj->abij", first, second).numpy()  # U_a^T U_b, or V_a^T V_b
+        angles = np.full((len(ks), *overlap.shape[:3]), np.nan)
+        for position, k in enumerate(ks):
+            angles[position, ..., :k] = metrics.principal_angles(overlap, k=k)
+        result[f"{side}_angle"] = angles
+    return result

@@ -1,0 +1,1 @@
+"""Loading a checkpoint, finding its blocks, and recording one forward pass."""

@@ -1,0 +1,165 @@
+"""Find a model's residual blocks, and call one alone as it was called inside the model."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, EncoderDecoderCache
+
+from coupling.errors import CouplingError
+
+CACHES = (Cache, EncoderDecoderCache)
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """A call of a block inside the model: all of its arguments except the residual stream.
+
+    Attributes:
+        block: the module.
+        stream_name: the keyword that carried the residual stream; None where it was the first positional argument.
+        rest: the other positional arguments.
+        names: their names.
+        keywords: the other keyword arguments.
+        length: n, the number of tokens.
+    """
+
+    block: nn.Module
+    stream_name: str | None
+    rest: tuple[Any, ...]
+    names: tuple[str, ...]
+    keywords: dict[str, Any]
+    length: int
+
+    @classmethod
+    def of(cls, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple["BlockCall", Tensor]:
+        """Split a call into the residual stream, (1, n, d), and everything else."""
+        parameters = list(inspect.signature(block.forward).parameters)
+        if args:
+            stream, name, rest = args[0], None, args[1:]
+        else:
+            name = parameters[0] if parameters and parameters[0] in kwargs else "hidden_states"
+            stream, rest = kwargs.get(name), ()
+        if not isinstance(stream, Tensor) or stream.ndim != 3:
+            raise CouplingError(
+                f"{type(block).__name__} is not called with a residual stream of shape (batch, tokens, hidden); "
+                "name the blocks, for example `block_list='model.layers'`"
+            )
+        keywords = {key: _without_cache(value) for key, value in kwargs.items() if key != name}
+        if "use_cache" in keywords:
+            keywords["use_cache"] = False
+        rest = tuple(_without_cache(value) for value in rest)
+        return cls(block, name, rest, tuple(parameters[1 : 1 + len(rest)]), keywords, stream.shape[1]), stream
+
+    def __call__(self, stream: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:
+        """Run the block alone on a residual stream."""
+        return self._call(stream, self.rest, self.keywords)
+
+    def at(self, stream: Float[Tensor, "1 r d"], rows: Int[Tensor, "r"]) -> Float[Tensor, "1 r d"]:
+        """Run the block on some tokens only, with every argument that belongs to positions cut to these tokens."""
+        rest = tuple(_at(name, value, rows, self.length) for name, value in zip(self.names, self.rest, strict=False))
+        keywords = {name: _at(name, value, rows, self.length) for name, value in self.keywords.items()}
+        return self._call(stream, rest, keywords)
+
+    def _call(self, stream: Tensor, rest: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
+        if self.stream_name is None:
+            return output_of(self.block(stream, *rest, **keywords))
+        return output_of(self.block(*rest, **{self.stream_name: stream}, **keywords))
+
+
+def output_of(result: Any) -> Tensor:
+    """The residual stream in what a block returned: the tensor itself, or the first of a tuple."""
+    return result[0] if isinstance(result, (tuple, list)) else result
+
+
+def _without_cache(value: Any) -> Any:
+    return None if isinstance(value, CACHES) else value
+
+
+def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
+    """Cut one argument to some positions; a wrong cut is noticed when the block's output is compared."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_at(name, item, rows, length) for item in value)
+    if isinstance(value, dict):
+        return {key: _at(name, item, rows, length) for key, item in value.items()}
+    if not isinstance(value, Tensor):
+        return value
+    if name in ("position_ids", "cache_position"):
+        axis = value.ndim - 1
+    elif name == "attention_mask":
+        axis = value.ndim - 2 if value.ndim == 4 else -1
+    else:
+        axis = 1 if value.ndim >= 3 else -1
+    if axis < 0 or value.shape[axis] != length:
+        return value
+    return value.index_select(axis, rows.to(value.device))
+
+
+def trunk(model: nn.Module) -> nn.Module:
+    """The model without its head, because no logits are needed.
+
+    A PEFT model is unwrapped as well, with its adapters in place: its own ``forward`` may run in half precision.
+    """
+    inner = without_peft(model)
+    if inner is not model and model.active_peft_config.is_prompt_learning:  # type: ignore[union-attr]
+        return model  # only the wrapper's forward prepends the learned tokens
+    return inner.base_model if isinstance(inner, PreTrainedModel) else inner
+
+
+def without_peft(model: nn.Module) -> nn.Module:
+    """The model inside a PEFT model, adapters included; any other model itself."""
+    if hasattr(model, "active_peft_config") and hasattr(model, "get_base_model"):
+        return model.get_base_model()  # type: ignore[operator]
+    return model
+
+
+def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn.Module]]:
+    """The residual blocks of a model, in order, and the name of the list that contains them.
+
+    Args:
+        model: a transformers model, or any module.
+        path: the list's name, such as ``model.layers``, where it cannot be found; with or without the
+            prefix of the language model's trunk.
+
+    Raises:
+        CouplingError: if there is no such list; or if none was named, and none or several qualify.
+    """
+    model = without_peft(model)
+    config = getattr(model, "config", None)
+    if path is None and getattr(config, "is_encoder_decoder", False):
+        raise CouplingError(
+            f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one trajectory; "
+            "give a decoder-only or an encoder-only model"
+        )
+    lists = {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
+    known = ", ".join(f"{name} ({len(lists[name])} x {type(lists[name][0]).__name__})" for name in outer) or "none"
+    if path is not None:
+        prefix = f"{getattr(model, 'base_model_prefix', '')}."
+        for name in (path, path.removeprefix(prefix), path.removeprefix("model."), prefix + path):
+            if name in lists:
+                return name, lists[name]
+        raise CouplingError(f"there is no list of modules named {path!r}; this model's lists: {known}")
+    depth = getattr(config.get_text_config() if config is not None else None, "num_hidden_layers", None)
+    candidates = [name for name in outer if len(lists[name]) == depth] if depth else outer
+    if len(candidates) > 1:  # for example a vision tower beside a language model
+        candidates = [name for name in candidates if "vision" not in name and "visual" not in name]
+    if len(candidates) != 1:
+        raise CouplingError(
+            f"cannot tell which modules of {type(model).__name__} are its residual blocks; "
+            f"name them, for example `block_list='model.layers'`. Its lists: {known}"
+        )
+    return candidates[0], lists[candidates[0]]
+
+
+def first_bad_block(blocks: list[nn.Module]) -> tuple[int, str] | None:
+    """The first block whose weights contain a NaN or an infinity, and the name of the parameter."""
+    for index, block in enumerate(blocks):
+        for name, parameter in block.named_parameters():
+            if parameter.is_floating_point() and not torch.isfinite(parameter).all():
+                return index, name
+    return None

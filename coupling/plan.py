@@ -1,0 +1,102 @@
+"""The settings resolved for one prompt: which tokens, which pairs of blocks, how many Jacobians."""
+
+from dataclasses import dataclass
+
+from coupling.choices import Kind
+from coupling.errors import CouplingError
+from coupling.settings import Settings, Tokens
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings resolved for one prompt.
+
+    Attributes:
+        kind: which Jacobians are compared.
+        n_blocks: L, the number of blocks.
+        tokens: indices of the tokens measured, ascending.
+        fixed: the token that a context kind keeps fixed; None for the other kinds.
+        pairs: pairs of blocks whose tokens are compared (not used by kind "depth").
+        has_token_axis: whether several tokens were asked for, so that a depth run has a token axis.
+    """
+
+    kind: Kind
+    n_blocks: int
+    tokens: list[int]
+    fixed: int | None
+    pairs: list[tuple[int, int]]
+    has_token_axis: bool
+
+    @classmethod
+    def of(cls, settings: Settings, *, n_tokens: int, n_blocks: int, width: int) -> "Plan":
+        """Resolve token names against the prompt's length, and check everything against the model.
+
+        Args:
+            settings: what was asked for.
+            n_tokens: n, the length of the prompt.
+            n_blocks: L, the number of blocks.
+            width: d, the width of the residual stream.
+
+        Raises:
+            CouplingError: if K exceeds the width, a block or token does not exist, or too few are left to compare.
+        """
+        kind = settings.kind
+        if settings.k[-1] > width:
+            raise CouplingError(f"K is {settings.k[-1]}, but this model's residual stream has d = {width}")
+        if kind == "depth" and n_blocks < 2:
+            raise CouplingError(
+                "coupling across depth needs at least two blocks, and this model has one; `kind='self'` compares tokens"
+            )
+        default: Tokens = "last" if kind == "depth" else "all"
+        tokens = resolve_tokens(default if settings.tokens is None else settings.tokens, n_tokens)
+        fixed = None
+        if kind.startswith("context"):
+            name = settings.fixed_token
+            if name is None:
+                name = 0 if kind == "context-input" else "last"
+            fixed = resolve_tokens(name, n_tokens)[0]
+            tokens = [t for t in tokens if (t >= fixed if kind == "context-input" else t <= fixed)]
+        if kind != "depth" and len(tokens) < 2:
+            raise CouplingError(f"kind {kind} compares tokens, but only {len(tokens)} of this prompt can be compared")
+        pairs = list(settings.block_pairs) or [(block, block) for block in range(n_blocks)]
+        for block in [block for pair in pairs for block in pair]:
+            if not 0 <= block < n_blocks:
+                raise CouplingError(f"there is no block {block}: this model's blocks are 0 to {n_blocks - 1}")
+        several = settings.tokens == "all" or isinstance(settings.tokens, tuple)
+        return cls(kind, n_blocks, tokens, fixed, pairs, several)
+
+    def ends(self, token: int) -> tuple[int, int]:
+        """The (input, output) tokens of the Jacobian that represents a token."""
+        if self.fixed is None:
+            return token, token
+        return (self.fixed, token) if self.kind == "context-input" else (token, self.fixed)
+
+    def jacobian_count(self) -> int:
+        """The number of Jacobians that the prompt needs; a progress bar counts them."""
+        if self.kind == "depth":
+            return len(self.tokens) * self.n_blocks
+        return len(self.tokens) * sum(1 if first == second else 2 for first, second in self.pairs)
+
+
+def resolve_tokens(tokens: Tokens, n: int) -> list[int]:
+    """Token indices, 0 to n - 1, in ascending order, from indices (negative from the end), "last" or "all".
+
+    Raises:
+        CouplingError: if an index is out of range, or a name unknown.
+
+    Example:
+        >>> resolve_tokens((0, -1), 7)
+        [0, 6]
+    """
+    if tokens == "all":
+        return list(range(n))
+    names = [tokens] if isinstance(tokens, (int, str)) else list(tokens)
+    found = set()
+    for name in names:
+        if name != "last" and not isinstance(name, int):
+            raise CouplingError(f"token {name!r} is not an index, 'last' or 'all'")
+        index = n - 1 if name == "last" else int(name)
+        if not -n <= index < n:
+            raise CouplingError(f"token {index} is out of range: the prompt has {n} tokens, 0 to {n - 1} (-1 the last)")
+        found.add(index % n)
+    return sorted(found)

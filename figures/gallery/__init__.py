@@ -1,1 +1,0 @@
-"""Regenerate the README's pictures: ``python -m coupling.figures.gallery``."""
