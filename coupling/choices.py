@@ -30,7 +30,7 @@ TablePicture = Literal["dynamics", "scatter", "rl"]
 TABLE_PICTURES: tuple[TablePicture, ...] = get_args(TablePicture)
 """Pictures of tables."""
 
-Picture = RunPicture | TablePicture
+Picture = Literal[RunPicture, TablePicture]
 
 Objective = Literal["p3o", "grpo", "dapo", "cispo"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

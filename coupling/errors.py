@@ -27,6 +27,10 @@ class CouplingError(ValueError):
     """Something that was given is wrong; the message names it, what was expected, and what to do next."""
 
 
+class DivergedError(CouplingError):
+    """A model diverged in training: a loss, a reward, a gradient or a weight is not finite."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the error's type where the message is empty."""
     lines = str(error).strip().splitlines()

@@ -58,13 +58,13 @@ class RunFolder:
     """A folder that a run is being written to.
 
     Args:
-        folder: created if it is not there.
-        identity: what must be equal for a run to be resumed (settings, weights, prompts); JSON-able.
-        overwrite: delete a run that is there.
-        resume: go on with an unfinished run that is there.
+        folder: it is created if it does not exist.
+        identity: what must be equal for a run to be resumed (settings, weights, prompts); it can be written as JSON.
+        overwrite: delete a run that it contains.
+        resume: continue an unfinished run that it contains.
 
     Raises:
-        CouplingError: if the folder is in use, not writable, or holds a run of another identity.
+        CouplingError: if the folder contains something else or a run of another identity, or is not writable.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class RunFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the run is there whole."""
+        """Whether the folder contains a complete run."""
         return (self.folder / SUMMARY).exists() and (self.folder / DATA).exists()
 
     def part(self, prompt: int) -> xr.Dataset | None:
-        """A prompt's Dataset if it has been measured already."""
+        """A prompt's Dataset, if it has been measured already."""
         path = self._part(prompt)
         return _read(path) if path.exists() else None
 
@@ -103,7 +103,7 @@ class RunFolder:
         write_atomically(self._part(prompt), to_bytes(dataset))
 
     def finish(self, run: xr.Dataset, summary: dict[str, Any]) -> None:
-        """Write the whole run, ``run.json`` last; then drop the parts."""
+        """Write the complete run, with ``run.json`` last; then remove the parts."""
         write_atomically(self.folder / DATA, to_bytes(run))
         write_atomically(self.folder / SUMMARY, to_json({"identity": self.identity} | summary))
         self.discard_parts()
@@ -128,9 +128,9 @@ class RunFolder:
         if differing:
             key = differing[0]
             raise CouplingError(
-                f"{self.folder} holds a run that differs in {', '.join(differing)} "
+                f"{self.folder} contains a run that differs in {', '.join(differing)} "
                 f"({key}: {(known or {}).get(key)!r} there, {wanted.get(key)!r} now), so it cannot be resumed; "
-                "give the same arguments, another --out, or --overwrite"
+                "give the same arguments, another `out`, or `overwrite=True`"
             )
 
     def _remove(self) -> None:
@@ -147,30 +147,28 @@ def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset
     """Read a finished run.
 
     Args:
-        folder: what ``--out`` was.
+        folder: the folder that the run was saved in.
         without: variables that are not read, such as the large ones that only some pictures need.
 
     Raises:
-        CouplingError: if it is no run, or an unfinished one.
+        CouplingError: if it is not a run, or an unfinished one.
     """
     folder = Path(folder).expanduser()
     try:
         entries = {entry.name for entry in folder.iterdir()}
     except FileNotFoundError:
-        raise CouplingError(
-            f"there is no folder {folder}; a run is a folder that coupling analyze --out made"
-        ) from None
+        raise CouplingError(f"there is no folder {folder}; a run is a folder that coupling analyze wrote") from None
     except NotADirectoryError:
-        raise CouplingError(f"{folder} is a file; a run is a folder that coupling analyze --out made") from None
+        raise CouplingError(f"{folder} is a file; a run is a folder that coupling analyze wrote") from None
     except OSError as error:
         raise CouplingError(f"cannot read the folder {folder}: {error.strerror or error}") from None
     if not {SUMMARY, DATA} <= entries:
         if STARTED in entries:
             done = len(list((folder / PARTS).glob("prompt-*.nc")))
             raise CouplingError(
-                f"the run in {folder} is unfinished ({done} prompts measured); repeat its command with --resume"
+                f"the run in {folder} is unfinished ({done} prompts measured); repeat its command with `resume=True`"
             )
-        raise CouplingError(f"{folder} holds no run: there is no {SUMMARY} beside a {DATA}")
+        raise CouplingError(f"{folder} contains no run: there is no {SUMMARY} beside a {DATA}")
     return _read(folder / DATA, without)
 
 

@@ -107,12 +107,12 @@ def test_chance_is_the_mean_over_random_frames(d, spectrum, signed, k):
     generator = np.random.default_rng(2)
     probes = generator.standard_normal((d, 4000))
     stretch = np.linalg.norm(j @ (probes / np.linalg.norm(probes, axis=0)), axis=0).mean()
-    spread = metrics.Spread(float(np.linalg.norm(j)), float(stretch), (d, d))
+    moments = metrics.JacobianMoments(float(np.linalg.norm(j)), float(stretch), (d, d))
     frames = [(metrics.haar_frame(d, k, generator), metrics.haar_frame(d, k, generator)) for _ in range(3000)]
     draws = np.array([u.T @ j @ v for u, v in frames])
     for norm in (1, 2):
         drawn = metrics.mismatch(draws, s[:k], norm=norm, signed=signed)
-        closed = coupling.chance_mismatch(spread, s, k=k, norm=norm, signed=signed)
+        closed = coupling.chance_mismatch(moments, s, k=k, norm=norm, signed=signed)
         noise = 4 * drawn.std() / np.sqrt(len(drawn))
         assert abs(closed - drawn.mean()) < noise + 1.5e-3 * drawn.mean()
 
@@ -121,8 +121,8 @@ def test_chance_of_a_flat_spectrum_at_p_1_is_high():
     """1 - 1/sqrt(K) of the p = 1 score is there for any flat spectrum: what makes it say so little."""
     d, k = 512, 10
     s = np.ones(d)
-    spread = metrics.Spread(np.sqrt(d), 1.0, (d, d))
-    assert 1 - coupling.chance_mismatch(spread, s, k=k, norm=1) == pytest.approx(1 - 1 / np.sqrt(k), abs=0.02)
+    moments = metrics.JacobianMoments(np.sqrt(d), 1.0, (d, d))
+    assert 1 - coupling.chance_mismatch(moments, s, k=k, norm=1) == pytest.approx(1 - 1 / np.sqrt(k), abs=0.02)
 
 
 @given(sizes, seeds)
@@ -136,9 +136,9 @@ def test_entry_moments_are_exact():
     generator = np.random.default_rng(0)
     u, v = (x / np.linalg.norm(x, axis=0) for x in generator.standard_normal((2, 24, 200_000)))
     entries = np.einsum("in,ij,jn->n", u, j, v)
-    spread = metrics.Spread(float(np.linalg.norm(j)), float(np.linalg.norm(j @ v, axis=0).mean()), j.shape)
-    assert (entries**2).mean() == pytest.approx(spread.entry_variance, rel=0.02)
-    assert np.abs(entries).mean() == pytest.approx(spread.entry_magnitude, rel=0.01)
+    moments = metrics.JacobianMoments(float(np.linalg.norm(j)), float(np.linalg.norm(j @ v, axis=0).mean()), j.shape)
+    assert (entries**2).mean() == pytest.approx(moments.entry_variance, rel=0.02)
+    assert np.abs(entries).mean() == pytest.approx(moments.entry_magnitude, rel=0.01)
 
 
 def test_excess():

@@ -183,7 +183,7 @@ def _call(name: str, what: str, function: Callable[..., T], *args: Any, **kwargs
         raise CouplingError(f"{name} does not fit on the device; try `dtype='bfloat16'` or `device='cpu'`") from None
     except Exception as error:  # loaders raise anything: OSError, ValueError, pickle and header errors
         message = one_line(error)
-        if "trust_remote_code" in message:  # transformers has no type of its own for this
+        if "trust_remote_code" in str(error):  # transformers has no type of its own for this
             reason = "it brings its own code; if you trust that, give `trust_remote_code=True`"
         elif not is_local(name) and name != BUNDLED and _is_unreachable(error):
             reason = (

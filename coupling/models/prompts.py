@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, first_line, missing_extra
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
 USUAL_COLUMNS = ("prompt", "text")
@@ -23,7 +23,7 @@ class Prompts:
     """Texts to measure on, and the name of their source.
 
     Attributes:
-        texts: one prompt each, none of them empty.
+        texts: one per prompt, none of them empty.
         source: "bundled", a file's name, "standard input", "text", or "dataset NAME".
     """
 
@@ -40,7 +40,7 @@ class Prompts:
     def limited(self, limit: int | None) -> "Prompts":
         """The first ``limit`` prompts; all of them for None."""
         if limit is not None and limit < 1:
-            raise CouplingError(f"--limit is {limit}, but must be at least 1")
+            raise CouplingError(f"`limit` is {limit}, but must be at least 1")
         return Prompts(self.texts[:limit], self.source)
 
 
@@ -49,23 +49,25 @@ def bundled_prompts() -> Prompts:
     text = files("coupling").joinpath("data/prompts.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     order = sorted(range(len(rows)), key=lambda i: sum(r["category"] == rows[i]["category"] for r in rows[:i]))
-    return Prompts([rows[i]["text"] for i in order], "bundled")  # interleaved, so that --limit takes of every kind
+    return Prompts(
+        [rows[i]["text"] for i in order], "bundled"
+    )  # interleaved, so that a limit takes prompts of every kind
 
 
 def read_prompts(source: str | Sequence[str] | None, *, column: str | None = None) -> Prompts:
-    """Prompts from what a user names.
+    """Prompts from a text, a file, standard input or the bundled set.
 
     Args:
-        source: a text; a .txt (a prompt a line), .jsonl or .csv file; "-" for standard input (a prompt a line);
+        source: a text; a .txt (one prompt per line), .jsonl or .csv file; "-" for standard input (one per line);
             a sequence of texts; None for the bundled set.
-        column: the field of a .jsonl or .csv file that holds the prompt (default: ``prompt`` or ``text``).
+        column: the field of a .jsonl or .csv file that contains the prompt (default: ``prompt`` or ``text``).
 
     Raises:
         CouplingError: if a file is missing, unreadable or not UTF-8, a field is missing, or a prompt is empty.
     """
     if source is None:
         if column is not None:
-            raise CouplingError(f"a column ({column!r}) was named, but no prompts file or data set")
+            raise CouplingError(f"`column` {column!r} was given without a prompts file or data set")
         return bundled_prompts()
     if not isinstance(source, str):
         return Prompts(list(source), "texts")
@@ -77,10 +79,10 @@ def read_prompts(source: str | Sequence[str] | None, *, column: str | None = Non
             raise CouplingError("the prompt is empty")
         if len(source) < 256 and "\n" not in source and os.path.exists(source):
             raise CouplingError(
-                f"{source} is there, but is no {', '.join(SUFFIXES)} file; rename it, or pipe it into -"
+                f"{source} exists, but is not a {', '.join(SUFFIXES)} file; rename it, or pipe it into -"
             )
         if column is not None:
-            raise CouplingError(f"a column ({column!r}) was named, but the prompt is a text")
+            raise CouplingError(f"`column` {column!r} was given, but the prompt is a text")
         return Prompts([source], "text")
     try:
         content = Path(source).expanduser().read_bytes()
@@ -107,17 +109,17 @@ def dataset_prompts(
     Args:
         name: a hub id, or a local folder or file.
         config: the data set's configuration.
-        split: default: test, validation or train, the first that there is.
+        split: default: the first that exists of test, validation and train.
         column: default: ``prompt`` or ``text``.
-        limit: read no more rows than this.
+        limit: read at most this many rows.
 
     Raises:
-        CouplingError: if the ``datasets`` package, the data set, the split or the column is not there.
+        CouplingError: if the ``datasets`` package, the data set, the split or the column is missing.
     """
     try:
         import datasets
     except ImportError:
-        raise CouplingError("--dataset needs the datasets package: pip install 'block-coupling[datasets]'") from None
+        raise missing_extra("datasets", "a data set of prompts") from None
     datasets.disable_progress_bars()
     path = Path(name).expanduser()
     builder = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
@@ -126,20 +128,14 @@ def dataset_prompts(
             loaded = datasets.load_dataset(builder[path.suffix], data_files=str(path))
         else:
             loaded = datasets.load_dataset(name, config)
-    except Exception as error:  # whatever a loader raises, the user is told which data set it was
+    except Exception as error:  # loaders raise anything; the message names the data set
         raise CouplingError(f"cannot load the data set {name}: {first_line(error)}") from None
     names = list(loaded)
     chosen = split or next((s for s in ("test", "validation", "train") if s in names), names[0])
     if chosen not in names:
-        raise CouplingError(f"the data set {name} has no split {chosen!r}, but {', '.join(map(str, names))}")
+        raise CouplingError(f"the data set {name} has no split {chosen!r}; it has {', '.join(map(str, names))}")
     rows: list[Any] = list(islice(loaded[chosen], limit))
     return Prompts(_pick(rows, column, f"dataset {name}"), f"dataset {name} [{chosen}]")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _decode(content: bytes, source: str) -> str:
@@ -185,8 +181,8 @@ def _pick(rows: list[Any], column: str | None, source: str) -> list[str]:
         usual = [name for name in USUAL_COLUMNS if name in names]
         column = usual[0] if usual else names[0] if len(names) == 1 else None
     if column is None or column not in names:
-        asked = "the prompt's column is not clear" if column is None else f"there is no column {column!r}"
-        raise CouplingError(f"{asked} in {source}; name it with --column: {', '.join(map(str, names))}")
+        asked = "the column of the prompts is not clear" if column is None else f"there is no column {column!r}"
+        raise CouplingError(f"{asked} in {source}; name it with `column`: {', '.join(map(str, names))}")
     texts = []
     for index, row in enumerate(rows):
         if not isinstance(row.get(column), str):

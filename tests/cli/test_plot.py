@@ -1,4 +1,4 @@
-"""``coupling plot`` and ``coupling report`` as a user meets them."""
+"""``coupling plot`` as a user meets it."""
 
 import pytest
 
@@ -16,62 +16,51 @@ def run(cli):
 
 def test_every_kind_of_picture_of_a_run(cli, run, tmp_path):
     for kind in RUN_PICTURES:
-        assert cli("plot", run, "--kind", kind, "-o", f"{kind}.svg") == (0, "", f"saved {kind}.svg\n")
+        assert cli("plot", run, "--picture", kind, "-o", f"{kind}.svg") == (0, "", f"saved {kind}.svg\n")
         assert (tmp_path / f"{kind}.svg").stat().st_size > 3000
-    assert cli("plot", run, run, "--kind", "heatmap", "--k", 3, "-p", 1, "--swapped", "--prompt", 0, "-o", "two.png",
+    assert cli("plot", run, run, "--picture", "heatmap", "--k", 3, "-p", 1, "--swapped", "--prompt", 0, "-o", "two.png",
                "--quiet") == (0, "", "")  # fmt: skip
 
 
 def test_pictures_of_tables(cli, tmp_path):
     (tmp_path / "t.csv").write_text("model,step,score,benchmark,reward\na,0,0.1,1,0\nb,1,0.2,2,1\nc,2,0.4,3,1\n")
     for kind in ("dynamics", "scatter", "rl"):
-        assert cli("plot", "t.csv", "--kind", kind, "-o", f"{kind}.png")[0] == 0
+        assert cli("plot", "t.csv", "--picture", kind, "-o", f"{kind}.png")[0] == 0
     options = ("--score-label", "excess", "--benchmark-label", "accuracy", "-o", "named.svg")
-    assert cli("plot", "t.csv", "--kind", "scatter", *options)[0] == 0
+    assert cli("plot", "t.csv", "--picture", "scatter", *options)[0] == 0
     words = (tmp_path / "named.svg").read_text()
     assert "excess" in words
     assert "accuracy" in words
 
 
-def test_the_report(cli, run, tmp_path):
-    (tmp_path / "s.csv").write_text("model,score,benchmark\na,1,2\nb,2,4\nc,3,5\n")
-    code, out, err = cli("report", run, run, "--scores", "s.csv", "-o", "page.html")
-    assert (code, out) == (0, "")
-    assert err.startswith("saved page.html (")
-    page = (tmp_path / "page.html").read_text()
-    assert page.startswith("<!doctype html>")
-    assert cli("report", run, "--quiet") == (0, "", "")
-    assert (tmp_path / "report.html").exists()
-
-
 def test_what_a_picture_needs_and_the_run_has_not(cli, tmp_path):
     assert cli(*PROMPTS, "--out", "bare", "--detail", "none")[0] == 0
     for kind in ("grid", "trajectory"):
-        refused(cli("plot", "bare", "--kind", kind, "-o", "x.png"), "coupling analyze --detail all")
+        refused(cli("plot", "bare", "--picture", kind, "-o", "x.png"), "coupling analyze --detail all")
     assert cli(*PROMPTS, "--kind", "self", "--out", "tokens")[0] == 0
     for kind in ("circle", "angles"):
-        refused(cli("plot", "tokens", "--kind", kind, "-o", "x.png"), "coupling analyze --kind depth")
+        refused(cli("plot", "tokens", "--picture", kind, "-o", "x.png"), "coupling analyze --kind depth")
     assert not (tmp_path / "x.png").exists()
     assert cli("report", "bare", "tokens", "-o", "page.html")[0] == 0
 
 
 def test_refusals(cli, run, tmp_path):
-    refused(cli("plot", run, "--kind", "heatmap", "-o", "x.bmp"), ".png, .svg, .pdf")
-    refused(cli("plot", run, "--kind", "heatmap", "-o", "x.png", "--k", 7), "no K = 7", "[3]")
-    refused(cli("plot", run, "--kind", "heatmap", "-o", "x.png", "--prompt", 4), "no prompt 4")
-    refused(cli("plot", run, "--kind", "grid", "-o", "x.png", "--blocks", "9:12"), "0 to 7")
-    refused(cli("plot", run, "--kind", "grid", "-o", "x.png", "--blocks", "9"), "4:12", code=2)
-    refused(cli("plot", run, "--kind", "circle", "-o", "x.png", "--ranks", 2), "--ranks does not apply", code=2)
-    refused(cli("plot", run, "--kind", "pie", "-o", "x.png"), "pie", code=2)
-    refused(cli("plot", run, "--kind", "rl", "-o", "x.png"), "is a folder", ".csv")
-    refused(cli("plot", run, "--kind", "heatmap", "--block", 2, "-o", "x.png"), "compares blocks")
-    refused(cli("plot", run, "--kind", "grid", "--highest", 0, "-o", "x.png"), "above 0")
+    refused(cli("plot", run, "--picture", "heatmap", "-o", "x.bmp"), ".png, .svg, .pdf")
+    refused(cli("plot", run, "--picture", "heatmap", "-o", "x.png", "--k", 7), "K = 7", "[3]")
+    refused(cli("plot", run, "--picture", "heatmap", "-o", "x.png", "--prompt", 4), "no prompt 4")
+    refused(cli("plot", run, "--picture", "grid", "-o", "x.png", "--blocks", "9:12"), "0 to 7")
+    refused(cli("plot", run, "--picture", "grid", "-o", "x.png", "--blocks", "9"), "4:12", code=2)
+    refused(cli("plot", run, "--picture", "circle", "-o", "x.png", "--ranks", 2), "--ranks does not apply", code=2)
+    refused(cli("plot", run, "--picture", "pie", "-o", "x.png"), "pie", code=2)
+    refused(cli("plot", run, "--picture", "rl", "-o", "x.png"), "is a folder", ".csv")
+    refused(cli("plot", run, "--picture", "heatmap", "--block", 2, "-o", "x.png"), "compares blocks")
+    refused(cli("plot", run, "--picture", "grid", "--highest", 0, "-o", "x.png"), "above 0")
     (tmp_path / "a.txt").write_text("x")
-    refused(cli("plot", "a.txt", "--kind", "heatmap", "-o", "x.png"), "is a file; a run is a folder")
-    refused(cli("plot", "a.csv", "b.csv", "--kind", "rl", "-o", "x.png"), "no file a.csv")
-    refused(cli("plot", "missing.csv", "--kind", "rl", "-o", "x.png"), "there is no file missing.csv")
-    refused(cli("plot", "missing", "--kind", "heatmap", "-o", "x.png"), "there is no folder missing")
-    refused(cli("plot", run, "--kind", "heatmap", "-o", "no/such/x.png"), "cannot write no/such/x.png")
+    refused(cli("plot", "a.txt", "--picture", "heatmap", "-o", "x.png"), "is a file; a run is a folder")
+    refused(cli("plot", "a.csv", "b.csv", "--picture", "rl", "-o", "x.png"), "no file a.csv")
+    refused(cli("plot", "missing.csv", "--picture", "rl", "-o", "x.png"), "there is no file missing.csv")
+    refused(cli("plot", "missing", "--picture", "heatmap", "-o", "x.png"), "there is no folder missing")
+    refused(cli("plot", run, "--picture", "heatmap", "-o", "no/such/x.png"), "cannot write no/such/x.png")
     refused(cli("report", run, "-o", "page.pdf"), ".html")
     (tmp_path / "s.csv").write_text("model,benchmark\na,1\n")
     refused(cli("report", run, "--scores", "s.csv"), "s.csv", "column score")

@@ -47,7 +47,7 @@ def test_only_line_feeds_end_a_line(tmp_path):
 def test_a_file_of_another_kind_is_not_taken_for_a_prompt(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     for path in (tmp_path / "a.json", tmp_path):
-        with pytest.raises(CouplingError, match="is there, but is no"):
+        with pytest.raises(CouplingError, match="exists, but is not a"):
             read_prompts(str(path))
 
 
@@ -72,10 +72,10 @@ def test_standard_input(monkeypatch):
         ("a.txt", "one".encode("utf-16"), "is not UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', "line 2, is not JSON"),
         ("a.jsonl", b'{"text": ""}', "prompt 0 of .* is empty"),
-        ("a.jsonl", b'{"a": "x", "b": "y"}', "column is not clear .* --column: a, b"),
+        ("a.jsonl", b'{"a": "x", "b": "y"}', "column of the prompts is not clear .* `column`: a, b"),
         ("a.jsonl", b'{"text": 3}', "row 0 of .* has no text in column 'text'"),
         ("a.jsonl", b"[1]\n", "not objects"),
-        ("a.csv", b"a,b\n1,2\n", "column is not clear"),
+        ("a.csv", b"a,b\n1,2\n", "column of the prompts is not clear"),
         ("a.csv", b"text\n", "no prompts"),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_missing_column(tmp_path):
 def test_data_sets(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "one"}\n{"prompt": "two"}\n{"prompt": "three"}\n')
     assert dataset_prompts(str(tmp_path / "a.jsonl"), limit=2).texts == ["one", "two"]
-    with pytest.raises(CouplingError, match="no split 'dev', but train"):
+    with pytest.raises(CouplingError, match="no split 'dev'; it has train"):
         dataset_prompts(str(tmp_path / "a.jsonl"), split="dev")
     with pytest.raises(CouplingError, match="cannot load the data set nobody/nothing"):
         dataset_prompts("nobody/nothing")

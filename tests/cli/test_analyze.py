@@ -1,0 +1,96 @@
+"""``coupling analyze`` as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import coupling
+from tests.helpers import BUNDLED
+
+
+def test_the_bundled_checkpoint_end_to_end(cli, tmp_path):
+    code, out, err = cli("analyze", "--limit", 2, "--k", 3, "--k", 5, "--out", "run")
+    assert code == 0
+    assert "bundled checkpoint" in err
+    assert "saved in run" in err
+    assert "chance" in out
+    assert "line-shape score" in out
+    run = coupling.open_run(tmp_path / "run")
+    assert run.sizes["prompt"] == 2
+    assert run.k.values.tolist() == [3, 5]
+    assert run.attrs["model"] == "bundled"
+    again = cli("show", "run")
+    assert again[0] == 0
+    assert again[1] == out
+    code, out, _ = cli("diff", "run", "run")
+    assert code == 0
+    assert "contain the same numbers" in out
+
+
+def test_a_new_folder_under_runs_by_default(cli, tmp_path):
+    code, _, err = cli("analyze", "--limit", 1, "--k", 2)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert code == 0
+    assert f"saved in runs/{folder.name}" in err
+    assert folder.name.startswith("bundled-")
+
+
+def test_json_is_alone_on_stdout(cli):
+    code, out, _ = cli("analyze", "--limit", 1, "--k", 2, "--out", "run", "--json")
+    summary = json.loads(out)
+    assert code == 0
+    assert summary["run"] == "run"
+    row = summary["scores"][0]
+    assert row["excess"] == pytest.approx((row["score"] - row["chance"]) / (1 - row["chance"]))
+    shown = json.loads(cli("show", "run", "--json")[1])
+    assert shown == {key: value for key, value in summary.items() if key != "run"}
+    assert json.loads(cli("diff", "run", "run", "--json")[1])["identical"] is True
+
+
+def test_quiet_says_nothing(cli):
+    assert cli("analyze", "--limit", 1, "--k", 2, "--out", "run", "--quiet") == (0, "", "")
+
+
+def test_every_option_at_once(cli, tmp_path):
+    (tmp_path / "p.csv").write_text("q\nwhile True:\nfor name in names:\n")
+    code, out, err = cli(
+        "analyze", BUNDLED, "--prompts", "p.csv", "--column", "q", "--k", 4, "--kind", "self", "--tokens", "0,-1",
+        "--block-pair", "0:3", "--block-pair", "2:2", "--engine", "matrix-free", "--tol", "1e-5", "--seed", 3,
+        "--dtype", "float64", "--device", "cpu", "--block-list", "model.layers", "--truncate", "--out", "run", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    run = coupling.open_run("run")
+    assert run.block.values.tolist() == [0, 2]
+    assert run.other_block.values.tolist() == [3, 2]
+    assert run.attrs["dtype"] == "float64"
+    assert run.attrs["engine"] == "matrix-free"
+    assert json.loads(out)["provenance"]["seed"] == 3
+
+
+@pytest.mark.parametrize("kind", ["context-input", "context-output"])
+def test_context_kinds(cli, kind):
+    code, out, err = cli("analyze", "--prompts", "for name in names:", "--kind", kind, "--k", 3, "--out", "run",
+                         "--fixed-token", 2)  # fmt: skip
+    assert code == 0, err
+    assert "strongest blocks" in out
+
+
+def test_data_sets_and_standard_input(cli, tmp_path, monkeypatch):
+    (tmp_path / "data.jsonl").write_text('{"text": "import os"}\n{"text": "import sys"}\n')
+    code, out, err = cli("analyze", "--dataset", "data.jsonl", "--limit", 1, "--k", 2, "--out", "a", "--json")
+    assert code == 0, err
+    assert json.loads(out)["prompts"] == 1
+    result = subprocess.run(
+        [sys.executable, "-m", "coupling.cli", "analyze", "--prompts", "-", "--k", "2", "--out", "b", "--json"],
+        input=b"import os\nimport sys\n", capture_output=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["prompts"] == 2
+
+
+def test_truncate_cuts_to_the_context(cli):
+    code, _, err = cli("analyze", "--prompts", "x = 1\n" * 500, "--truncate", "--k", 2, "--out", "run", "--quiet")
+    assert code == 0, err
+    assert coupling.open_run("run").n_tokens.values.tolist() == [256]

@@ -1,0 +1,77 @@
+"""Commands that are killed, interrupted, or out of disk space."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import coupling
+from tests.helpers import refused
+
+
+def _start(folder: Path, *extra: str) -> subprocess.Popen:
+    """The real command in a process of its own, on many prompts."""
+    command = [sys.executable, "-m", "coupling.cli", "analyze", "--k", "5", "--out", str(folder), *extra]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+def _wait_for_parts(folder: Path, process: subprocess.Popen, count: int) -> None:
+    deadline = time.monotonic() + 300
+    while len(list(folder.glob("parts/prompt-*.nc"))) < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_an_interrupted_run_is_resumed_to_the_same_bytes(cli, tmp_path, how, code):
+    process = _start(tmp_path / "run")
+    _wait_for_parts(tmp_path / "run", process, 3)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    if how == signal.SIGINT:
+        assert "--resume" in err
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("parts/*.nc")}
+    assert len(kept) >= 3
+    refused(cli("show", "run"), "unfinished", "--resume")
+    assert cli("analyze", "--k", 5, "--out", "run", "--resume", "--quiet")[0] == 0
+    summary = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert summary["timings"]["prompt_seconds"].count(None) == len(kept)
+    assert cli("analyze", "--k", 5, "--out", "whole", "--quiet")[0] == 0
+    assert (tmp_path / "run" / "run.nc").read_bytes() == (tmp_path / "whole" / "run.nc").read_bytes()
+    assert np.isfinite(coupling.open_run("run").mismatch).all()
+
+
+def test_a_disk_that_runs_full(tmp_path):
+    """A real failing write: the process may write no file beyond a few kilobytes."""
+    import resource
+
+    command = [
+        sys.executable,
+        "-m",
+        "coupling.cli",
+        "analyze",
+        "--limit",
+        "2",
+        "--k",
+        "5",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    assert "error: cannot write" in result.stderr
+    assert "Traceback" not in result.stderr
+    with pytest.raises(coupling.CouplingError, match="unfinished"):
+        coupling.open_run(tmp_path / "r")
