@@ -2,42 +2,63 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
+LOWEST ?= .venv-lowest
 export UV_LINK_MODE ?= copy
+# Tests run in parallel, one thread each: more threads than cores slow each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-all lint wheel lock gallery benchmark clean
+.PHONY: demo test test-all test-lowest lint coverage docs pictures wheel lock benchmark clean
 
 ## The main job on the bundled checkpoint: measures, prints, saves under runs/.
 demo: .venv/installed
 	$(BIN)/coupling analyze --k 5 --k 10
 
-## The default tests, the linter and the type checker.
+## The linter, the type checkers and the default tests.
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-## Every test that needs no accelerator: the slow ones too, and those in a browser (apt-get install chromium).
+## Every test that needs no accelerator: also the slow ones, and those in a browser (apt-get install chromium).
 test-all: .venv/installed lint
-	$(BIN)/python -m pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
+
+## The default tests against the lowest versions that pyproject.toml allows.
+test-lowest: .venv/installed
+	$(UV) pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-emit-index-url --all-extras \
+		--group test --output-file $(LOWEST).txt pyproject.toml
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(UV) pip install --python $(LOWEST) --quiet --compile-bytecode --requirements $(LOWEST).txt
+	$(UV) pip install --python $(LOWEST) --quiet --no-deps --editable .
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto -p no:cacheprovider
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright
+
+## Which lines the default tests reach.
+coverage: .venv/installed
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-report=html
+
+## The documentation site, in site/; a warning is an error.
+docs: .venv/installed
+	$(BIN)/mkdocs build --strict --quiet
+
+## The pictures of the documentation, from the bundled checkpoint.
+pictures: .venv/installed
+	$(BIN)/python docs/make_pictures.py
 
 wheel: .venv/installed
 	rm -rf dist build
 	$(BIN)/python -m build --wheel
 
-## The pictures of the README, from the bundled checkpoint.
-gallery: .venv/installed
-	$(BIN)/python -m coupling.figures.gallery
-
 benchmark: .venv/installed
-	$(BIN)/python -m coupling.benchmark --tokens 32 --tokens 128 --tokens 512 --naive-rows 128
+	$(BIN)/python -m benchmarks.engine --tokens 32 --tokens 128 --tokens 512 --naive-rows 128
 
 ## Resolve the dependencies again; the lock holds for every platform and Python 3.11 or later.
 lock: .venv/uv
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--extra datasets --extra lora --extra rl --group dev --output-file requirements.lock pyproject.toml
+		--all-extras --group dev --output-file requirements.lock pyproject.toml
 
 .venv/uv:
 	$(PYTHON) -m venv .venv
@@ -50,4 +71,4 @@ lock: .venv/uv
 	touch $@
 
 clean:
-	rm -rf .venv dist build *.egg-info
+	rm -rf .venv $(LOWEST) $(LOWEST).txt dist build site htmlcov *.egg-info

@@ -10,6 +10,8 @@ from coupling.cli.options import Quiet, formerly
 from coupling.errors import CouplingError
 
 SCATTER_COLUMNS = {"model", "score", "benchmark"}
+LABELS = ("coupling 1 − m", "benchmark score")
+"""Names of the scatter's axes where nothing names them."""
 
 
 def report(
@@ -61,10 +63,13 @@ def report(
         from coupling.files import write_atomically
         from coupling.run_folder import open_run
 
-        table, labels = _points(runs, scores, benchmark, scatter)
-        labels |= {"score_label": score_label} if score_label is not None else {}
-        labels |= {"benchmark_label": benchmark_label} if benchmark_label is not None else {}
-        page = render([open_run(run) for run in runs], scores=table, **labels).encode()
+        table, measure, name = _points(runs, scores, benchmark, scatter)
+        page = render(
+            [open_run(run) for run in runs],
+            scores=table,
+            score_label=score_label or measure,
+            benchmark_label=benchmark_label or name,
+        ).encode()
         write_atomically(output, page)
     screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", highlight=False, soft_wrap=True, markup=False)
 
@@ -80,15 +85,14 @@ def _is_scatter_table(path: Path) -> bool:
 
 def _points(
     runs: list[Path], scores: str | None, benchmark: str | None, scatter: Path | None
-) -> tuple[Any, dict[str, str]]:
-    """The scatter's table and the names of its axes; None where no scatter was asked for."""
+) -> tuple[Any, str, str]:
+    """The scatter's table, None where none was asked for, and the names of its axes."""
     if scatter is not None:
         from coupling.figures.columns import read_table
 
-        return read_table(scatter, "scatter"), {}
+        return read_table(scatter, "scatter"), *LABELS
     if scores is None:
-        return None, {}
+        return None, *LABELS
     from coupling.analyses.correlation.correlate import scatter_of_runs
 
-    table, measure, name = scatter_of_runs(runs, scores, benchmark=benchmark)
-    return table, {"score_label": measure, "benchmark_label": name}
+    return scatter_of_runs(runs, scores, benchmark=benchmark)

@@ -1,7 +1,7 @@
 """The error that a user can correct, the packages that are optional, and keywords that were renamed.
 
 Messages name Python arguments between backquotes, such as ``give `resume=True` to continue it``. The command line
-shows them as its own options (``give --resume to continue it``).
+translates them into its own options (``coupling.cli.options.as_options``).
 """
 
 import warnings

@@ -62,9 +62,9 @@ def mismatch(
         0.0
     """
     projection, singular_values = _array(projection), _array(singular_values)
-    k = singular_values.shape[-1] if k is None else k
-    top, values = projection[..., :k, :k], singular_values[..., :k]
-    difference = (top if signed else np.abs(top)) - values[..., None] * np.eye(k)
+    size = singular_values.shape[-1] if k is None else k
+    top, values = projection[..., :size, :size], singular_values[..., :size]
+    difference = (top if signed else np.abs(top)) - values[..., None] * np.eye(size)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.linalg.norm(difference, axis=(-2, -1)) / _size(values, norm)
 

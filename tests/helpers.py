@@ -4,12 +4,15 @@ import copy
 import inspect
 import os
 from importlib.resources import files
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
 
+ROOT = Path(__file__).parents[1]
+"""The root of the checkout."""
 BUNDLED = str(files("coupling") / "data/checkpoint")
 VOCABULARY, TOKENS = 97, 11
 

@@ -41,12 +41,15 @@ class Operator(Protocol):
 
     def matmat(self, v: Tensor) -> Tensor:
         """``J @ v``."""
+        ...
 
     def rmatmat(self, u: Tensor) -> Tensor:
         """``J.T @ u``."""
+        ...
 
     def to_dense(self) -> Tensor:
         """The matrix."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""Options that several commands share, and Python arguments written as options."""
+
+import re
+
+import pytest
+import typer
+
+from coupling.cli.app import app
+from coupling.cli.options import (
+    OPTIONS,
+    OTHER_NAMES,
+    as_options,
+    formerly,
+    new_folder,
+    parse_pair,
+    parse_range,
+    parse_tokens,
+)
+from coupling.errors import CouplingError
+from tests.helpers import ROOT, refused
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("give `resume=True` or `overwrite=True`", "give --resume or --overwrite"),
+        ("`dtype` is 'x'; try `dtype='float64'`", "--dtype is 'x'; try --dtype float64"),
+        ("`block_pairs` applies to kind self", "--block-pair applies to kind self"),
+        ("name them, as in `block_list='model.layers'`", "name them, as in --block-list model.layers"),
+        ("a model named `mine` stays", "a model named `mine` stays"),
+    ],
+)
+def test_python_arguments_become_options(message, shown):
+    assert as_options(message) == shown
+
+
+def test_every_translated_argument_is_an_option_of_a_command():
+    known = {
+        option
+        for command in typer.main.get_command(app).commands.values()
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    for name in OPTIONS:
+        assert f"--{OTHER_NAMES.get(name, name.replace('_', '-'))}" in known, name
+
+
+def test_the_library_names_no_command_line_options():
+    """Messages and docstrings of the library name Python arguments; only the command line has hyphens."""
+    for path in sorted((ROOT / "coupling").rglob("*.py")):
+        if any(parent.is_symlink() for parent in path.parents):
+            continue
+        found = re.findall(r"(?<![-\w])--[a-z][a-z-]+", path.read_text())
+        allowed = {"--logprobs-mode"}  # an option of vLLM's server
+        assert set(found) <= allowed, f"{path}: {found}"
+
+
+def test_a_renamed_option_warns_and_works(capsys):
+    assert formerly("--kind", None, "--picture", "grid") == "grid"
+    assert formerly("--kind", "grid", "--picture", None) == "grid"
+    assert capsys.readouterr().err == "warning: --kind is now called --picture\n"
+    with pytest.raises(typer.BadParameter):
+        formerly("--kind", "grid", "--picture", "heatmap")
+
+
+def test_former_options_of_analyze_and_plot(cli):
+    code, _, err = cli("analyze", "--limit", 1, "--k", 2, "--out", "run", "--blocks", "layers", "--quiet")
+    assert (code, err) == (0, "warning: --blocks is now called --block-list\n")
+    code, _, err = cli("plot", "run", "--kind", "heatmap", "-o", "x.png")
+    assert (code, err) == (0, "warning: --kind is now called --picture\nsaved x.png\n")
+    refused(cli("plot", "run", "-o", "x.png"), "--picture is missing", code=2)
+
+
+def test_tokens_pairs_and_ranges():
+    assert parse_tokens("all") == "all"
+    assert parse_tokens("last") == "last"
+    assert parse_tokens("3") == 3
+    assert parse_tokens("0, 5,-1,last") == (0, 5, -1, "last")
+    assert parse_pair("2:5") == (2, 5)
+    assert parse_range("4:12", "blocks") == (4, 12)
+    assert parse_range(":12", "blocks") == (0, 12)
+    assert parse_range("4:", "blocks")[0] == 4
+    for parse, text in ((parse_tokens, "first"), (parse_pair, "2"), (lambda t: parse_range(t, "blocks"), "5:4")):
+        with pytest.raises(typer.BadParameter):
+            parse(text)
+
+
+def test_a_new_folder_is_new(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = new_folder("org/model")
+    assert first.name.startswith("model-")
+    first.mkdir(parents=True)
+    second = new_folder("org/model")
+    assert second != first
+    monkeypatch.setattr("coupling.cli.options.Path.exists", lambda _: True)
+    with pytest.raises(CouplingError, match="no free folder name"):
+        new_folder(None)

@@ -1,0 +1,31 @@
+"""Settings are normalized and checked when they are made."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from coupling.errors import CouplingError
+from coupling.settings import Settings, normalize_k
+
+
+def test_k_is_ascending_without_repetitions():
+    assert normalize_k(5) == normalize_k(np.int64(5)) == (5,)
+    assert normalize_k([10, 5, 10]) == (5, 10)
+    with pytest.raises(CouplingError, match="at least one number"):
+        normalize_k(())
+    with pytest.raises(CouplingError, match="K is 0, but must be at least 1"):
+        normalize_k([3, 0])
+
+
+def test_settings_are_json():
+    settings = Settings(k=(np.int64(3),), tokens=[np.int64(1), "last"], kind="self", block_pairs=[[0, 1]])
+    assert json.loads(json.dumps(settings.as_dict()))["tokens"] == [1, "last"]
+    assert settings == Settings(k=(3,), tokens=(1, "last"), kind="self", block_pairs=((0, 1),))
+
+
+def test_settings_need_no_torch():
+    code = "import sys, coupling.settings, coupling.plan, coupling.choices; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
