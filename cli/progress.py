@@ -1,94 +1,94 @@
-"""Progress bars with the time left, on stderr: over prompts and blocks, over steps of RL."""
+"""Progress bars with the remaining time, on stderr: over prompts and blocks, over steps of RL."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-class PromptProgress:
-    """Called as ``progress(prompt, prompts, done, total)``; a context manager."""
+class _Bar:
+    """A progress bar with one task; a context manager that shows it."""
+
+    def __init__(self, console: Console, description: str) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=console.quiet or not console.is_terminal,
+        )
+        self._task = self._progress.add_task(escape(description), total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def _move(self, description: str, completed: float, total: int) -> None:
+        self._progress.update(self._task, description=escape(description), completed=completed, total=total)
+
+
+class PromptProgress(_Bar):
+    """The prompts of a measurement; called as ``progress(prompt, prompts, done, total)``."""
 
     def __init__(self, console: Console, model: str) -> None:
-        self._bar = _bar(console)
-        self._task = self._bar.add_task(f"loading {escape(model)}", total=None)
-
-    def __enter__(self) -> "PromptProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        super().__init__(console, f"loading {model}")
 
     def __call__(self, prompt: int, prompts: int, done: int, total: int) -> None:
-        """Move the bar."""
-        self._bar.update(
-            self._task,
-            description=f"prompt {prompt + 1}/{prompts}, Jacobian {done}/{total}",
-            completed=prompt + done / total,
-            total=prompts,
-        )
+        """Move the bar to Jacobian ``done`` of ``total`` in one of ``prompts`` prompts."""
+        self._move(f"prompt {prompt + 1}/{prompts}, Jacobian {done}/{total}", prompt + done / total, prompts)
 
 
-class StepProgress:
-    """Steps of RL over seeds, or checkpoints of a run; a context manager."""
+class StepProgress(_Bar):
+    """The steps of RL over all seeds, or the checkpoints of a run."""
 
-    def __init__(self, console: Console, doing: str) -> None:
-        self._bar = _bar(console)
-        self._task = self._bar.add_task(escape(doing), total=None)
+    def over_seeds(self, count: int, first: int) -> Callable[[int, int, int, Mapping[str, Any]], None]:
+        """A function to be called with (seed, steps done, total number of steps, the step's row).
 
-    def __enter__(self) -> "StepProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def of(self, seeds: int, first: int) -> Callable[[int, int, int, Mapping[str, Any]], None]:
-        """To be called with (seed, steps done, steps in all, the row of the step)."""
-        text = ""  # a step on rollouts that were trained on before has no reward of its own
+        Args:
+            count: the number of seeds.
+            first: the first of them.
+        """
+        reward_text = ""  # kept over steps: one that reuses the rollouts of an earlier step logs no reward
 
         def move(seed: int, done: int, total: int, row: Mapping[str, Any]) -> None:
-            nonlocal text
-            which = f"seed {seed}, " if seeds > 1 else ""
+            nonlocal reward_text
             reward = row.get("reward")
-            text = f", reward {reward:.3f}" if isinstance(reward, (int, float)) else text
-            self._bar.update(self._task, description=f"{which}step {done}/{total}{text}",
-                             completed=(seed - first) * total + done, total=seeds * total)  # fmt: skip
+            if isinstance(reward, (int, float)):
+                reward_text = f", reward {reward:.3f}"
+            seed_text = f"seed {seed}, " if count > 1 else ""
+            self._move(f"{seed_text}step {done}/{total}{reward_text}", (seed - first) * total + done, count * total)
 
         return move
 
     def checkpoint(self, done: int, total: int, name: str) -> None:
         """Move the bar to a checkpoint."""
-        self._bar.update(self._task, description=escape(name), completed=done, total=total)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=console.quiet or not console.is_terminal,
-    )
+        self._move(name, done, total)
 
 
 def quiet_libraries() -> None:
-    """Keep other libraries' progress bars and warnings off the user's screen."""
+    """Keep other libraries' progress bars and warnings off the user's screen.
+
+    transformers and huggingface_hub read the variables when they are imported, so they are not imported here.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # its retries are not the user's concern
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # its retries do not concern the user
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")
-    from transformers.utils import logging
+    if "transformers" in sys.modules or "huggingface_hub" in sys.modules:
+        from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()

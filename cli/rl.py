@@ -1,25 +1,21 @@
-"""``coupling rl RUN.yaml``: post-train by RL, coupling tracked through it; or measure the checkpoints of a run."""
+"""``coupling rl RUN.yaml``: post-train by RL and measure coupling through the run, or measure a run's checkpoints."""
 
 import sys
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
+from coupling.choices import Objective
 from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder
 from coupling.cli.output import print_json, result_alone
 from coupling.errors import CouplingError
 
-
-class Objective(StrEnum):
-    """What the policy's update maximizes."""
-
-    p3o = "p3o"
-    grpo = "grpo"
-    dapo = "dapo"
-    cispo = "cispo"
-
+if TYPE_CHECKING:
+    from coupling.analyses.rl.checkpoints import MeasuredCheckpoints
+    from coupling.analyses.rl.config import RunConfig
 
 RUN, CHECKPOINTS = "Run", "Checkpoints of another run"
 
@@ -27,156 +23,271 @@ RUN, CHECKPOINTS = "Run", "Checkpoints of another run"
 def rl(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN.yaml]", help="What to run: model, objective, data, reward, probe, trainer, lora, "
-                       "seed.", show_default=False),
+        typer.Argument(
+            metavar="[RUN.yaml]",
+            help="The configuration: model, objective, data, reward, probe, trainer, lora and seed.",
+            show_default=False,
+        ),
     ] = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="A small model that closes brackets, on the CPU in minutes.",
-                           rich_help_panel=RUN)
+        bool,
+        typer.Option(
+            "--demo", help="Train a small model to close brackets, on the CPU within minutes.", rich_help_panel=RUN
+        ),
     ] = False,
     objective: Annotated[
         Objective | None,
-        typer.Option(help="Replaces the objective of RUN.yaml or of the demo.", show_default=False,
-                     rich_help_panel=RUN),
+        typer.Option(
+            help="Replaces the objective of RUN.yaml or of the demo.", show_default=False, rich_help_panel=RUN
+        ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**32 - 1, help="Of every random draw. Default: that of RUN.yaml, or 0.",
-                     show_default=False, rich_help_panel=RUN),
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Seed of every random draw. Default: that of RUN.yaml, or 0.",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Run so many seeds, from --seed on, into one table. Default: 1, for the demo 3.",
-                     show_default=False, rich_help_panel=RUN),
+        typer.Option(
+            min=1,
+            help="Number of seeds, which are run one after the other, beginning with --seed, into one table. "
+            "Default: 1, for the demo 3.",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
     ] = None,
     from_checkpoints: Annotated[
         Path | None,
-        typer.Option(help="Measure the checkpoints that TRL (checkpoint-100) or FeynRL (iter000001_v000001) left in "
-                     "this folder.", show_default=False, rich_help_panel=CHECKPOINTS),
+        typer.Option(
+            help="Measure the checkpoints that TRL (checkpoint-100) or FeynRL (iter000001_v000001) saved in this "
+            "folder.",
+            show_default=False,
+            rich_help_panel=CHECKPOINTS,
+        ),
     ] = None,
     prompts: Annotated[
         str | None,
-        typer.Option(help="What they are measured on: a text, a file (.txt, .jsonl, .csv), or - for standard input. "
-                     "Default: those of the run of coupling rl, or the bundled set.", show_default=False,
-                     rich_help_panel=CHECKPOINTS),
+        typer.Option(
+            help="A text, a file (.txt with one prompt per line, .jsonl or .csv), or - for standard input. "
+            "Default: the prompts of the run of coupling rl, or the bundled set.",
+            show_default=False,
+            rich_help_panel=CHECKPOINTS,
+        ),
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option(help="The column that holds the prompt.", show_default=False, rich_help_panel=CHECKPOINTS),
+        typer.Option(help="The column that contains the prompt.", show_default=False, rich_help_panel=CHECKPOINTS),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Only the first N prompts.", show_default=False, rich_help_panel=CHECKPOINTS),
+        typer.Option(min=1, help="Use only the first N prompts.", show_default=False, rich_help_panel=CHECKPOINTS),
     ] = None,
     initial: Annotated[
         str | None,
-        typer.Option(help="The model that the run began from, a folder or hub id. Default: the run's where it is "
-                     "known, or the first checkpoint.", show_default=False, rich_help_panel=CHECKPOINTS),
+        typer.Option(
+            help="The model that the run began from, a folder or a hub id. Default: the run's own where it is known, "
+            "else the first checkpoint.",
+            show_default=False,
+            rich_help_panel=CHECKPOINTS,
+        ),
     ] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=CHECKPOINTS)
     ] = False,
     k: Annotated[
         list[int] | None,
-        typer.Option("--k", min=1, help="Number of top singular vectors; may be repeated. Default: the run's, or 10.",
-                     show_default=False, rich_help_panel=CHECKPOINTS),
+        typer.Option(
+            "--k",
+            min=1,
+            help="Number of top singular vectors; may be repeated. Default: those of the run of coupling rl, or 10.",
+            show_default=False,
+            rich_help_panel=CHECKPOINTS,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the table. Default: a new one under runs/.", show_default=False,
-                     rich_help_panel=OUTPUT),
+        typer.Option(
+            help="Folder for the table. Default: a new one under runs/.", show_default=False, rich_help_panel=OUTPUT
+        ),
     ] = None,
     overwrite: Overwrite = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished run from its last checkpoint.",
-                           rich_help_panel=OUTPUT)
+        bool,
+        typer.Option("--resume", help="Continue an unfinished run from its last checkpoint.", rich_help_panel=OUTPUT),
     ] = False,
     json: Json = False,
     quiet: NoTable = False,
-) -> None:  # fmt: skip
-    """Post-train a model by RL with block coupling tracked through it, or measure the checkpoints of a run."""
+) -> None:
+    """Post-train a model by RL and measure block coupling through the run, or measure the checkpoints of a run."""
+    for_checkpoints: dict[str, Any] = {"prompts": prompts, "column": column, "limit": limit, "k": k, "initial": initial}
     if sum((config is not None, demo, from_checkpoints is not None)) != 1:
         raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
-    theirs = (prompts, column, limit, k, initial, truncate or None)
-    if from_checkpoints is None and any(value is not None for value in theirs):
-        raise typer.BadParameter(
-            "--prompts, --column, --limit, --k, --initial and --truncate belong to --from-checkpoints; RUN.yaml has "
-            "probe"
+    if from_checkpoints is None:
+        _refuse(
+            for_checkpoints | {"truncate": truncate}, "to --from-checkpoints; for a run, RUN.yaml has the key probe"
         )
-    if from_checkpoints is not None and (objective is not None or seeds is not None):
-        raise typer.BadParameter("--objective and --seeds do not apply to --from-checkpoints")
+    else:
+        _refuse({"objective": objective, "seeds": seeds, "resume": resume}, "to a run, but not to --from-checkpoints")
     if column is not None and prompts is None:
-        raise typer.BadParameter("--column belongs to --prompts")
-    if resume and (overwrite or from_checkpoints is not None):
-        raise typer.BadParameter("--resume and --overwrite exclude each other" if overwrite
-                                 else "--resume does not apply to --from-checkpoints")  # fmt: skip
+        raise typer.BadParameter("--column applies to --prompts")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
-    from rich.console import Console
+    from coupling.analyses.rl.processes import is_main_process, is_only_process
+    from coupling.cli.progress import quiet_libraries
 
-    from coupling.analyses.rl.processes import is_alone, is_first
-    from coupling.cli.progress import StepProgress, quiet_libraries
-    from coupling.cli.render.rl import print_rows, summarize_rows
-
-    if not is_alone() and out is None:
+    if not is_only_process() and out is None:
         raise CouplingError("several processes need one folder to write to: give --out")
-    if not is_first():  # of several processes one speaks
+    if not is_main_process():
         quiet, json = True, False
     screen = Console(stderr=True, quiet=quiet)
     quiet_libraries()
-    place: Path
     skipped: list[dict[str, str]] = []
     if from_checkpoints is not None:
-        place = out or new_folder(f"rl-{from_checkpoints.name}")
-        with screen.status("loading libraries"):
-            from coupling.analyses.rl.checkpoints import defaults_of, measure_checkpoints
-            from coupling.files import load_json
-            from coupling.models.prompts import read_prompts
-        with StepProgress(screen, f"looking at {from_checkpoints}") as progress, result_alone():
-            given = None if prompts is None else read_prompts(prompts, column=column)
-            defaults = defaults_of(from_checkpoints, given)
-            rows, left = measure_checkpoints(
-                from_checkpoints, defaults.prompts.limited(limit), k=tuple(k or defaults.k),
-                initial=initial or defaults.initial, seed=seed or 0, truncate=truncate, out=place, overwrite=overwrite,
-                progress=progress.checkpoint,
-            )  # fmt: skip
-        anchor = load_json(place / "run.json")["mismatch_to"]
-        screen.print(f"mismatch to initial is measured against {anchor}", highlight=False, soft_wrap=True, markup=False)
-        skipped = [{"folder": item.folder.name, "reason": item.reason} for item in left]
-        for item in skipped:
-            screen.print(f"not measured: {item['folder']}: {item['reason']}", highlight=False, soft_wrap=True,
-                         markup=False)  # fmt: skip
+        out = out or new_folder(f"rl-{from_checkpoints.name}")
+        measured = _measure(
+            screen, from_checkpoints, out, seed=seed or 0, truncate=truncate, overwrite=overwrite, **for_checkpoints
+        )
+        rows = measured.rows
+        skipped = [{"folder": item.folder.name, "reason": item.reason} for item in measured.skipped]
     else:
-        with screen.status("loading libraries"):
-            from coupling.analyses.rl.config import read_config
-            from coupling.analyses.rl.demo import SEEDS, demo_config
-        from dataclasses import replace
+        chosen, n_seeds = _configuration(screen, config, objective, seed, seeds)
+        out = out or new_folder(f"rl-{chosen.run_name}")
+        rows = _run(screen, chosen, out, n_seeds, overwrite=overwrite, resume=resume)
+    if not rows and is_main_process():
+        raise CouplingError(f"the run made no steps; see {out}")
+    _print_result(rows, skipped, out, json=json, quiet=quiet, rewards=from_checkpoints is None)
+    _say(screen, f"table: {out / 'table.csv'}")
+    _say(screen, f"draw it: coupling plot {out} --picture rl -o rl.png")
 
-        chosen = demo_config(seed=seed or 0) if config is None else read_config(config)
-        changes: dict[str, Any] = {"objective": objective.value} if objective is not None else {}
-        chosen = replace(chosen, **changes | ({"seed": seed} if seed is not None else {}))
-        count = seeds if seeds is not None else SEEDS if demo else 1
-        place = out or new_folder(f"rl-{chosen.run_name}")
-        with screen.status("loading libraries"):
-            from coupling.analyses.rl.post_training import run
-            from coupling.analyses.rl.resume import can_go_on
-        try:
-            # what a reward function or a trainer prints is not the result
-            with StepProgress(screen, "loading the model") as progress, result_alone():
-                rows = run(chosen, place, seeds=range(chosen.seed, chosen.seed + count), overwrite=overwrite,
-                           resume=resume, progress=progress.of(count, chosen.seed))  # fmt: skip
-        except KeyboardInterrupt:
-            if is_first():
-                hint = f"; go on with the same command and --out {place} --resume" if can_go_on(place) else ""
-                held = f"; the table up to there is in {place}" if (place / "table.csv").exists() else ""
-                print(f"interrupted{held}{hint}", file=sys.stderr)
-            raise
-    if not rows and is_first():
-        raise CouplingError(f"the run made no steps; see {place}")
+
+def _refuse(options: Mapping[str, Any], reason: str) -> None:
+    """Refuse options that were given but do not apply."""
+    given = [
+        f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None and value is not False
+    ]
+    if given:
+        raise typer.BadParameter(f"{' and '.join(given)} {'apply' if len(given) > 1 else 'applies'} {reason}")
+
+
+def _configuration(
+    screen: Console, path: Path | None, objective: Objective | None, seed: int | None, seeds: int | None
+) -> "tuple[RunConfig, int]":
+    """The configuration of the file, or of the demo without one, with the options' values; the number of seeds."""
+    from dataclasses import replace
+
+    with screen.status("loading libraries"):
+        from coupling.analyses.rl.config import read_config
+        from coupling.analyses.rl.demo import SEEDS, demo_config
+    config = demo_config() if path is None else read_config(path)
+    if objective is not None:
+        config = replace(config, objective=objective)
+    if seed is not None:
+        config = replace(config, seed=seed)
+    return config, seeds or (SEEDS if path is None else 1)
+
+
+def _run(
+    screen: Console, config: "RunConfig", out: Path, n_seeds: int, *, overwrite: bool, resume: bool
+) -> list[dict[str, Any]]:
+    """Post-train; when the user interrupts, say how to continue."""
+    from coupling.cli.progress import StepProgress
+
+    with screen.status("loading libraries"):
+        from coupling.analyses.rl.post_training import post_train
+    try:
+        # What a reward function or a trainer prints is not the result.
+        with StepProgress(screen, "loading the model") as progress, result_alone():
+            return post_train(
+                config,
+                out,
+                seeds=range(config.seed, config.seed + n_seeds),
+                overwrite=overwrite,
+                resume=resume,
+                progress=progress.over_seeds(n_seeds, config.seed),
+            )
+    except KeyboardInterrupt:
+        _print_interrupted(out)
+        raise
+
+
+def _print_interrupted(out: Path) -> None:
+    from coupling.analyses.rl.processes import is_main_process
+    from coupling.analyses.rl.resume import can_continue
+
+    if not is_main_process():
+        return
+    message = "interrupted"
+    if (out / "table.csv").exists():
+        message += f"; the table of the steps before it is in {out}"
+    if can_continue(out):
+        message += f"; continue with the same command and --out {out} --resume"
+    print(message, file=sys.stderr)
+
+
+def _measure(
+    screen: Console,
+    folder: Path,
+    out: Path,
+    *,
+    prompts: str | None,
+    column: str | None,
+    limit: int | None,
+    k: list[int] | None,
+    initial: str | None,
+    seed: int,
+    truncate: bool,
+    overwrite: bool,
+) -> "MeasuredCheckpoints":
+    """Measure the checkpoints in a folder, with the run's own prompts, K's and initial model where none are given."""
+    from coupling.cli.progress import StepProgress
+
+    with screen.status("loading libraries"):
+        from coupling.analyses.rl.checkpoints import defaults_of, measure_checkpoints
+        from coupling.models.prompts import read_prompts
+    with StepProgress(screen, f"looking at {folder}") as progress, result_alone():
+        defaults = defaults_of(folder, None if prompts is None else read_prompts(prompts, column=column))
+        measured = measure_checkpoints(
+            folder,
+            defaults.prompts.limited(limit),
+            k=tuple(k or defaults.k),
+            initial=initial or defaults.initial,
+            seed=seed,
+            truncate=truncate,
+            out=out,
+            overwrite=overwrite,
+            progress=progress.checkpoint,
+        )
+    _say(screen, f"mismatch to initial is measured against {measured.reference}")
+    for item in measured.skipped:
+        _say(screen, f"not measured: {item.folder.name}: {item.reason}")
+    return measured
+
+
+def _print_result(
+    rows: Sequence[Mapping[str, Any]],
+    skipped: list[dict[str, str]],
+    out: Path,
+    *,
+    json: bool,
+    quiet: bool,
+    rewards: bool,
+) -> None:
+    """The result on stdout: JSON, or a table unless it is unwanted."""
+    from coupling.cli.render.rl import print_rows, summarize_rows
+
     if json:
-        print_json({"out": str(place), "table": str(place / "table.csv"), "skipped": skipped, **summarize_rows(rows)})
+        print_json({"out": str(out), "table": str(out / "table.csv"), "skipped": skipped, **summarize_rows(rows)})
     elif not quiet:
-        print_rows(rows, Console(), rewards=from_checkpoints is None)
-    screen.print(f"table: {place / 'table.csv'}", highlight=False, soft_wrap=True, markup=False)
-    screen.print(f"draw it: coupling plot {place} --kind rl -o rl.png", highlight=False, soft_wrap=True,
-                 markup=False)  # fmt: skip
+        print_rows(rows, Console(), rewards=rewards)
+
+
+def _say(screen: Console, message: str) -> None:
+    """A message on stderr, exactly as it is."""
+    screen.print(message, highlight=False, soft_wrap=True, markup=False)

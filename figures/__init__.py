@@ -1,9 +1,7 @@
-"""Pictures of runs and tables: each takes a Dataset or DataFrame and returns a matplotlib Figure; and the report.
+"""Pictures of runs and of tables, each a function that returns a matplotlib Figure, and the report, an HTML page.
 
-The functions are imported here at once: a function named as its module would be hidden by it otherwise.
+The functions are imported here at once: otherwise a module would hide the function of the same name.
 """
-
-from typing import Any
 
 from coupling.figures.angles import angles
 from coupling.figures.circle import circle
@@ -11,6 +9,7 @@ from coupling.figures.dynamics import dynamics
 from coupling.figures.grid import grid
 from coupling.figures.heatmap import heatmap
 from coupling.figures.linearity import linearity
+from coupling.figures.page.report import report
 from coupling.figures.rl import rl
 from coupling.figures.scatter import scatter
 from coupling.figures.spectrum import spectrum
@@ -31,11 +30,3 @@ __all__ = [
     "spectrum",
     "trajectory",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "report":  # its libraries are not needed for pictures
-        from coupling.figures.page.report import report
-
-        return report
-    raise AttributeError(f"module 'coupling.figures' has no attribute {name!r}")

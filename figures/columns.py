@@ -1,29 +1,36 @@
-"""Tables that pictures are drawn from: their columns, and how they are read."""
+"""The tables that pictures are drawn from: which columns they have, and how they are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, first_line
+
+NAMES = ("model", "group", "run")
+"""Columns that contain names; all others contain numbers."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a table holds: column names with what each means."""
+    """The columns of a picture's table, each with its meaning. Other columns are ignored.
+
+    Attributes:
+        required: columns without which the picture cannot be drawn.
+        optional: columns that add something to the picture.
+    """
 
     required: dict[str, str]
     optional: dict[str, str]
-    texts: tuple[str, ...] = ("model", "group", "run")
-    """Columns that are names; all others are numbers."""
 
     def check(self, table: pd.DataFrame, picture: str) -> pd.DataFrame:
-        """The table with its numbers as numbers.
+        """A copy of the table with its numbers as numbers, infinite ones as NaN, and its names as text.
 
         Raises:
-            CouplingError: if a column is missing, a number is none, or the table is empty.
+            CouplingError: if a column is missing, a value is not a number, or the table is empty.
         """
         missing = [name for name in self.required if name not in table.columns]
         if missing:
@@ -32,84 +39,102 @@ class Columns:
                 f"{', '.join(self.required)}, and has {', '.join(map(str, table.columns)) or 'none'}"
             )
         if table.empty:
-            raise CouplingError(f"the table of the picture {picture} holds no rows")
+            raise CouplingError(f"the table of the picture {picture} contains no rows")
         checked = table.copy()
         for name in (*self.required, *self.optional):
-            if name in self.texts or name not in checked:
-                continue
-            numbers = pd.to_numeric(checked[name], errors="coerce")
-            wrong = checked.index[numbers.isna() & checked[name].notna()]
-            if len(wrong):
-                raise CouplingError(
-                    f"column {name} of the table holds {str(checked[name][wrong[0]])!r}, which is no number"
-                )
-            checked[name] = numbers.replace([np.inf, -np.inf], np.nan)
-        for name in self.texts:
+            if name in checked and name not in NAMES:
+                checked[name] = _as_numbers(checked[name])
+        for name in NAMES:
             if name in checked:
                 checked[name] = checked[name].fillna("").astype(str)
         return checked
 
 
+def _as_numbers(column: Any) -> pd.Series:
+    numbers: Any = pd.to_numeric(column, errors="coerce")
+    wrong = column.index[numbers.isna() & column.notna()]
+    if len(wrong):
+        raise CouplingError(f"column {column.name} of the table contains {str(column[wrong[0]])!r}: not a number")
+    return numbers.replace([np.inf, -np.inf], np.nan)
+
+
 DYNAMICS = Columns(
-    {"model": "name of the model; a line each", "step": "training step, 0 and up", "score": "coupling"},
-    {"chance": "the score of random frames", "prompt": "number of the prompt; a row each gives the band"},
+    {"model": "name of the model; one line per model", "step": "training step, from 0", "score": "coupling"},
+    {
+        "chance": "the score of random frames",
+        "prompt": "number of the prompt; one row per prompt gives the band",
+    },
 )
 SCATTER = Columns(
     {"model": "name of the model", "score": "coupling", "benchmark": "benchmark score"},
-    {"group": "where the point comes from; a color and a mark each"},
+    {"group": "where the point comes from; one color and mark per group"},
 )
 RL = Columns(
     {"step": "optimization step", "reward": "mean reward"},
     {
         "ess": "normalized effective sample size of the ratios, in [0, 1]",
-        "kl": "KL divergence from the behavior policy, in nats a token",
+        "kl": "KL divergence from the behavior policy, in nats per token",
         "score": "coupling on the probe prompts",
         "chance": "the score of random frames",
-        "mismatch_to_initial": "mean over blocks of the mismatch to the initial policy, 0 at first",
-        "run": "name of the run; a line each",
-        "seed": "number of the seed; several give the mean and a band",
+        "mismatch_to_initial": "mean over blocks of the mismatch to the initial policy, which is 0 at the beginning",
+        "run": "name of the run; one line per run",
+        "seed": "number of the seed; several seeds give the mean and a band",
     },
 )
 TABLES = {"dynamics": DYNAMICS, "scatter": SCATTER, "rl": RL}
+"""The columns of each picture of a table (``coupling.choices.TABLE_PICTURES``)."""
 
 
 def read_tables(paths: Sequence[str | Path], picture: str) -> pd.DataFrame:
-    """Read one or several CSV files as one table; in ``rl``, runs of one name are told apart by their folders.
+    """Read one or several CSV files as one table; for ``rl``, runs of the same name are told apart by their folders.
 
     Args:
         paths: the files.
         picture: a key of ``TABLES``.
+
+    Returns:
+        The rows of all files, in order.
 
     Raises:
         CouplingError: see ``read_table``.
     """
     tables = [read_table(path, picture) for path in paths]
     if picture == "rl" and len(tables) > 1:
-        places = [Path(path).resolve() for path in paths]
-        names = [(place if place.is_dir() else place.parent).name for place in places]
-        if len(set(names)) < len(names):
-            names = [str(path) for path in paths]
-        tables = [table if "run" in table else table.assign(run=name)
-                  for table, name in zip(tables, names, strict=True)]  # fmt: skip
-        shared = [run for table in tables for run in table["run"].unique()]
-        if len(set(shared)) < len(shared):
-            tables = [table.assign(run=table["run"].astype(str) + f", {name}")
-                      for table, name in zip(tables, names, strict=True)]  # fmt: skip
+        tables = _with_distinct_runs(tables, _folder_names(paths))
     return pd.concat(tables, ignore_index=True)
+
+
+def _folder_names(paths: Sequence[str | Path]) -> list[str]:
+    """The name of the folder that each path is, or is in; the path itself if two of these names are equal."""
+    resolved = [Path(path).resolve() for path in paths]
+    names = [(path if path.is_dir() else path.parent).name for path in resolved]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _with_distinct_runs(tables: list[pd.DataFrame], names: list[str]) -> list[pd.DataFrame]:
+    """The tables with a column ``run`` in which no two tables share a name."""
+    tables = [table if "run" in table else table.assign(run=name) for table, name in zip(tables, names, strict=True)]
+    runs = [run for table in tables for run in table["run"].unique()]
+    if len(set(runs)) == len(runs):
+        return tables
+    return [table.assign(run=table["run"].astype(str) + f", {name}") for table, name in zip(tables, names, strict=True)]
 
 
 def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     """Read a CSV file and check its columns.
 
     Args:
-        path: the file; for ``rl`` also the folder that ``coupling rl`` made.
+        path: the file; for ``rl`` also the folder that ``coupling rl`` wrote.
         picture: a key of ``TABLES``.
 
+    Returns:
+        The table, with its numbers as numbers.
+
     Raises:
-        CouplingError: if the file cannot be read or does not hold what the picture needs.
+        CouplingError: if the file cannot be read, or does not contain what the picture needs.
     """
     path = Path(path).expanduser()
-    if picture == "rl" and (path / "table.csv").is_file():  # the folder of a run
+    if picture == "rl" and (path / "table.csv").is_file():
         path = path / "table.csv"
     if path.is_dir():
         raise CouplingError(f"{path} is a folder; the picture {picture} is drawn from a .csv table")
@@ -118,7 +143,7 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     except FileNotFoundError:
         raise CouplingError(f"there is no file {path}; the picture {picture} is drawn from a .csv table") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise CouplingError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
+        raise CouplingError(f"{path} cannot be read as a table: {first_line(error)}") from None
     try:
         return TABLES[picture].check(table.rename(columns=lambda name: str(name).strip()), picture)
     except CouplingError as error:

@@ -1,75 +1,97 @@
 """Dynamics: the score through training."""
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from coupling.errors import CouplingError
+from coupling.figures.chance_line import draw_chance, explain_chance, has_chance
 from coupling.figures.columns import DYNAMICS
 from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, new_figure, styled
 
 
 def dynamics(table: pd.DataFrame, *, score_label: str = "coupling 1 − m") -> Figure:
-    """Score against training step on a log axis (step 0 at its left end), a line a model, chance dashed.
+    """The score against the training step, one line per model, with the chance level dashed.
+
+    The axis of steps is logarithmic, with step 0 at its left end.
 
     Args:
-        table: columns of ``coupling.figures.columns.DYNAMICS``; several rows of a model and step are prompts, drawn
+        table: columns of ``coupling.figures.columns.DYNAMICS``; several rows of one model and step are prompts, drawn
             as their mean with a band of the middle 80 %.
-        score_label: names the vertical axis.
+        score_label: the name of the vertical axis.
+
+    Returns:
+        The picture.
 
     Raises:
-        CouplingError: if a column is missing or holds no numbers.
+        CouplingError: if a column is missing or does not contain numbers, or a step is below 0.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"model": ["a", "a"], "step": [0, 1000], "score": [0.02, 0.1]})
+        >>> dynamics(table).axes[0].get_xlabel()
+        'training step'
     """
     table = DYNAMICS.check(table, "dynamics").dropna(subset=["step", "score"])
     if table.empty:
-        raise CouplingError("no row of the dynamics' table holds both a step and a score")
-    if (table["step"] < 0).any():
-        raise CouplingError(f"step {table['step'].min():g} in the dynamics' table is below 0")
+        raise CouplingError("no row of the dynamics' table contains both a step and a score")
+    steps: Any = table["step"]
+    if (steps < 0).any():
+        raise CouplingError(f"step {steps.min():g} in the dynamics' table is below 0")
     with styled():
         figure = new_figure(0.6 * WIDTH)
         axes = figure.subplots()
         for index, (name, rows) in enumerate(table.groupby("model", sort=False)):
-            look = line_look(index)
-            color = look["color"]
-            grouped = rows.groupby("step")["score"]
-            mean = grouped.mean()
-            axes.plot(mean.index, mean, marker="o", markersize=3.5, label=legend_name(name), **look)
-            if grouped.count().max() > 1:
-                axes.fill_between(mean.index, grouped.quantile(0.1), grouped.quantile(0.9), color=color, alpha=0.18,
-                                  linewidth=0)  # fmt: skip
-            if "chance" in rows and rows["chance"].notna().any():
-                level = rows.groupby("step")["chance"].mean()
-                axes.plot(level.index, level, "--", linewidth=1, color=color, alpha=0.8)
-        if "chance" in table and table["chance"].notna().any():
-            axes.plot([], [], "--", linewidth=1, color="#444444", label="chance")
-        steps = table["step"].dropna()
-        positive = steps[steps > 0]
-        if len(positive):
-            axes.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5, base=10)
-        ticks = _ticks(steps)
-        axes.set_xticks(ticks)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+            _draw(axes, rows, line_look(index), legend_name(name))
+        if has_chance(table):
+            explain_chance(axes)
+        _scale_steps(axes, steps)
         axes.set(xlabel="training step", ylabel=score_label)
-        if table["model"].nunique() > 1 or "chance" in table:
-            legend_above(figure, *axes.get_legend_handles_labels())
+        if len(set(table["model"])) > 1 or "chance" in table:
+            handles, labels = axes.get_legend_handles_labels()
+            legend_above(figure, handles, labels)
     return figure
 
 
+def _draw(axes: Axes, rows: pd.DataFrame, look: dict[str, Any], name: str) -> None:
+    by_step: Any = rows.groupby("step")["score"]
+    mean = by_step.mean()
+    axes.plot(mean.index, mean, marker="o", markersize=3.5, label=name, **look)
+    if by_step.count().max() > 1:
+        low, high = by_step.quantile(0.1), by_step.quantile(0.9)
+        axes.fill_between(mean.index, low, high, color=look["color"], alpha=0.18, linewidth=0)
+    draw_chance(axes, rows, look["color"])
+
+
+def _scale_steps(axes: Axes, steps: pd.Series) -> None:
+    """A logarithmic axis with a place for step 0."""
+    positive = steps[steps > 0]
+    if len(positive):
+        axes.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5, base=10)
+    axes.set_xticks(_ticks(steps))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+
+
 def _ticks(steps: pd.Series) -> list[float]:
-    """Zero where it was measured, and powers of ten, four or two; the steps themselves where there are few of those."""
+    """Zero if it was measured, and powers of ten, four or two; the steps themselves if fewer than three powers fit."""
     low, high = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0, float(steps.max())
-    found: list[float] = [0.0] if (steps == 0).any() else []
+    zero: list[float] = [0.0] if (steps == 0).any() else []
     for base in (10, 4, 2):
         powers = [float(base**power) for power in range(64) if low <= base**power <= high]
         if len(powers) >= 3:
-            return found + powers
-    each = sorted(set(steps.tolist()))
-    return each[:: max(1, -(-len(each) // 6))]
+            return zero + powers
+    distinct = sorted(set(steps.tolist()))
+    return distinct[:: max(1, -(-len(distinct) // 6))]
 
 
 def _short(value: float) -> str:
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if value >= size:
-            return f"{value / (1e3 if suffix == 'k' else size):g}{suffix}"
-    return f"{value:g}"
+    """A step as a short text: 5000, 143k, 2M."""
+    if value >= 1e9:
+        return f"{value / 1e9:g}B"
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}"

@@ -1,47 +1,38 @@
-"""What the pictures read out of runs: names, defaults, means, and clear refusals of what is not there."""
+"""What the pictures read from runs: names, defaults, means, and clear errors about what a run does not contain."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
-from coupling.choices import variant_of
-from coupling.dataset import check_contains, off_diagonal
+from coupling.choices import Picture, Variant, variant_of
+from coupling.dataset import check_contains, is_depth, off_diagonal
 from coupling.errors import CouplingError
 from coupling.figures.style import printable
 
 Runs = xr.Dataset | Sequence[xr.Dataset]
+Range = tuple[int, int]
+"""(first, one past the last), as Python slices count."""
+
+
+# Runs
 
 
 def as_runs(runs: Runs) -> list[xr.Dataset]:
     """One run or several, as a list.
 
     Raises:
-        CouplingError: if there is none.
+        CouplingError: if the list is empty.
     """
-    found = [runs] if isinstance(runs, xr.Dataset) else list(runs)
-    if not found:
+    listed = [runs] if isinstance(runs, xr.Dataset) else list(runs)
+    if not listed:
         raise CouplingError("no run was given")
-    return found
+    return listed
 
 
-def run_names(runs: Sequence[xr.Dataset]) -> list[str]:
-    """A short name of each run, no two equal."""
-    names = []
-    for run in runs:
-        name = str(run.attrs.get("model") or "model").rstrip("/").split("/")[-1]
-        if run.attrs.get("revision"):
-            name += f"@{run.attrs['revision']}"
-        if is_random(run):
-            name += " (random weights)"
-        names.append(printable(name, 40))
-    if len({kind(run) for run in runs}) > 1:
-        names = [f"{name} ({kind(run)})" if names.count(name) > 1 else name
-                 for name, run in zip(names, runs, strict=True)]  # fmt: skip
-    return [
-        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
-        for index, name in enumerate(names)
-    ]
+def kind(run: xr.Dataset) -> str:
+    """The name of a run's kind, for labels and messages; ``coupling.dataset.is_depth`` is the test."""
+    return str(run.attrs.get("kind", "depth"))
 
 
 def is_random(run: xr.Dataset) -> bool:
@@ -49,29 +40,49 @@ def is_random(run: xr.Dataset) -> bool:
     return run.attrs.get("weights") == "random"
 
 
-def kind(run: xr.Dataset) -> str:
-    """Which Jacobians a run compares."""
-    return str(run.attrs.get("kind", "depth"))
+def run_names(runs: Sequence[xr.Dataset]) -> list[str]:
+    """A short name of each run; no two are equal."""
+    names = [_run_name(run) for run in runs]
+    if len({kind(run) for run in runs}) > 1:
+        names = [
+            f"{name} ({kind(run)})" if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)
+        ]
+    return [
+        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
 
 
-def need_depth(run: xr.Dataset, picture: str) -> None:
-    """Refuse a run that compares tokens where the picture compares blocks.
+def _run_name(run: xr.Dataset) -> str:
+    name = str(run.attrs.get("model") or "model").rstrip("/").split("/")[-1]
+    if run.attrs.get("revision"):
+        name += f"@{run.attrs['revision']}"
+    if is_random(run):
+        name += " (random weights)"
+    return printable(name, 40)
+
+
+def require_depth(run: xr.Dataset, picture: Picture) -> None:
+    """Check that a run compares blocks, for a picture that does.
 
     Raises:
         CouplingError: if the run is not of kind depth.
     """
-    if kind(run) != "depth":
+    if not is_depth(run):
         raise CouplingError(
             f"the picture {picture} compares blocks, and this run of kind {kind(run)} compares tokens; "
-            "measure one with coupling analyze --kind depth"
+            "run analyze with `kind='depth'` to measure one"
         )
 
 
+# K, prompts, blocks and tokens
+
+
 def choose_k(run: xr.Dataset, k: int | None) -> int:
-    """The K asked for, or the largest that the run holds.
+    """The given K, or the largest that the run was measured at.
 
     Raises:
-        CouplingError: if the run does not hold it.
+        CouplingError: if the run was not measured at it.
     """
     if k is None:
         return int(run.k.values[-1])
@@ -80,23 +91,33 @@ def choose_k(run: xr.Dataset, k: int | None) -> int:
 
 
 def shared_k(runs: Sequence[xr.Dataset], k: int | None) -> int:
-    """The K asked for, or the largest that all runs hold: numbers of different K do not compare.
+    """The given K, or the largest that all runs have: numbers at different K cannot be compared.
 
     Raises:
-        CouplingError: if a run does not hold it, or the runs share none.
+        CouplingError: if a run was not measured at it, or the runs share none.
     """
     if k is not None:
         for run in runs:
             check_contains(run, k)
         return k
-    shared = set(runs[0].k.values.tolist()).intersection(*(run.k.values.tolist() for run in runs[1:]))
+    return max(shared_ks(runs))
+
+
+def shared_ks(runs: Sequence[xr.Dataset]) -> list[int]:
+    """Every K that all runs were measured at, ascending.
+
+    Raises:
+        CouplingError: if there is none.
+    """
+    measured: list[list[int]] = [run.k.values.tolist() for run in runs]
+    shared = sorted(set(measured[0]).intersection(*measured[1:]))
     if not shared:
-        raise CouplingError(f"the runs share no K: they hold {', '.join(str(run.k.values.tolist()) for run in runs)}")
-    return max(shared)
+        raise CouplingError(f"the runs share no K: they were measured at {', '.join(map(str, measured))}")
+    return shared
 
 
 def choose_prompt(run: xr.Dataset, prompt: int) -> int:
-    """A prompt's place.
+    """A prompt's index.
 
     Raises:
         CouplingError: if the run has no such prompt.
@@ -107,125 +128,153 @@ def choose_prompt(run: xr.Dataset, prompt: int) -> int:
 
 
 def pair_names(run: xr.Dataset) -> list[str]:
-    """What a run that compares tokens has along ``block``: ``3`` for a block with itself, ``2:5`` for two."""
+    """The blocks of a run that compares tokens: ``3`` for a block with itself, ``2:5`` for two blocks."""
     pairs = zip(run.block.values.tolist(), run.other_block.values.tolist(), strict=True)
     return [str(first) if first == second else f"{first}:{second}" for first, second in pairs]
 
 
 def choose_block(run: xr.Dataset, block: int | str | None) -> int:
-    """The place along ``block`` of the block (3) or pair of blocks ("2:5") asked for, or of the middle one.
+    """The index along ``block`` of a block (3) or a pair of blocks ("2:5"), or of the middle one.
 
     Raises:
-        CouplingError: if the run compares blocks, does not hold it, or holds several that begin with it.
+        CouplingError: if the run compares blocks, or if none or several of its blocks have this name.
     """
-    if kind(run) == "depth":
-        raise CouplingError("one block belongs to runs that compare tokens; this run of kind depth compares blocks")
-    held = pair_names(run)
+    if is_depth(run):
+        raise CouplingError("`block` is for runs that compare tokens; this run of kind depth compares blocks")
+    names = pair_names(run)
     if block is None:
-        return (len(held) - 1) // 2
-    if str(block) in held:
-        return held.index(str(block))
-    alike = [name for name in held if name.split(":")[0] == str(block)]
+        return (len(names) - 1) // 2
+    if str(block) in names:
+        return names.index(str(block))
+    alike = [name for name in names if name.split(":")[0] == str(block)]
     if len(alike) != 1:
-        raise CouplingError(f"the run has {'several of' if alike else 'no'} block {block}: it holds {', '.join(held)}")
-    return held.index(alike[0])
+        raise CouplingError(f"the run has {'several of' if alike else 'no'} block {block}: it has {', '.join(names)}")
+    return names.index(alike[0])
 
 
-def span(numbers: Sequence[int]) -> str:
-    """``0 to 7``, or the numbers themselves where some are left out."""
+def choose_range(wanted: int | Range | None, available: Sequence[int], what: str, count: int = 8) -> list[int]:
+    """The available numbers in a range; by default the middle ones.
+
+    Args:
+        wanted: one number, or (first, one past the last).
+        available: ascending.
+        what: "blocks" or "tokens", for the message.
+        count: how many by default.
+
+    Raises:
+        CouplingError: if none is available.
+    """
+    if wanted is None:
+        first = max(0, (len(available) - count) // 2)
+        return list(available[first : first + count])
+    first, end = (wanted, wanted + 1) if isinstance(wanted, int | np.integer) else wanted
+    chosen = [number for number in available if first <= number < end]
+    if not chosen:
+        raise CouplingError(f"`{what}` is {wanted}, but the run's {what} are {numbers_as_text(available)}")
+    return chosen
+
+
+def numbers_as_text(numbers: Sequence[int]) -> str:
+    """``0 to 7``, or the numbers themselves if some between them are missing.
+
+    Example:
+        >>> numbers_as_text([2, 0, 1]), numbers_as_text([0, 1, 3])
+        ('0 to 2', '0, 1, 3')
+    """
     numbers = sorted(set(numbers))
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(map(str, numbers))
 
 
-def choose_range(wanted: tuple[int, int] | None, available: Sequence[int], what: str, count: int = 8) -> list[int]:
-    """The numbers of a half-open range that are available; by default the middle ones.
-
-    Args:
-        wanted: (first, one past the last), as Python slices count.
-        available: ascending.
-        what: "blocks" or "tokens", for the message.
-        count: how many by default.
-
-    Raises:
-        CouplingError: if the range holds none.
-    """
-    if wanted is None:
-        first = max(0, (len(available) - count) // 2)
-        return list(available[first : first + count])
-    chosen = [number for number in available if wanted[0] <= number < wanted[1]]
-    if not chosen:
-        raise CouplingError(f"{what} {wanted[0]}:{wanted[1]} holds none of the run's {what}, {span(available)}")
-    return chosen
-
-
-def mean_over_pairs(
-    run: xr.Dataset, quantity: str, *, k: int, norm: int = 2, signed: bool = False, swapped: bool = False,
-    prompt: int | None = None, block: int | str | None = None,
-) -> xr.DataArray:  # fmt: skip
-    """``mismatch`` or ``chance`` over pairs: (block, other_block) for depth, (token, other_token) of a block else.
-
-    Averaged over the measured tokens of a depth run, then over prompts unless one is chosen, as the score is; a
-    Jacobian's comparison with itself is NaN. ``block``: see ``choose_block``.
-
-    Raises:
-        CouplingError: if the run holds no such k, norm or prompt.
-    """
-    check_contains(run, k, norm)
-    values = off_diagonal(run, variant_of(signed=signed, swapped=swapped).variable(quantity)).sel(k=k, norm=norm)
-    if prompt is not None:
-        values = values.isel(prompt=choose_prompt(run, prompt))
-    if kind(run) != "depth" or block is not None:
-        values = values.isel(block=choose_block(run, block))
-    kept = ("block", "other_block") if kind(run) == "depth" else ("token", "other_token")
-    mean = prompts_last(values, kept)
-    if kind(run) != "depth":  # tokens that were not measured
-        mean = mean.dropna("token", how="all").dropna("other_token", how="all")
-    return mean.transpose(*kept)
-
-
-def prompts_last(values: xr.DataArray, kept: Sequence[str]) -> xr.DataArray:
-    """The mean over what is not kept, prompt by prompt first: long prompts weigh no more than short ones."""
-    within = values.mean([dim for dim in values.dims if dim not in (*kept, "prompt")])
-    return within.mean("prompt") if "prompt" in within.dims else within
-
-
-def overall_mean(values: xr.DataArray) -> float:
-    """The mean of what is finite."""
-    return float(np.nanmean(values.values))
-
-
-def detail_place(run: xr.Dataset, variable: str, picture: str, prompt: int | None) -> int:
-    """The place along ``detailed_prompt`` of a prompt, or of the first that has detail.
-
-    Raises:
-        CouplingError: if the run kept none of it, with the option that keeps it.
-    """
-    if variable not in run:
-        raise CouplingError(
-            f"the run holds no {variable.replace('_', ' ')}, which the picture {picture} draws; measure it again with "
-            "coupling analyze --detail all (same arguments, and --overwrite or another --out)"
-        )
-    if prompt is None:
-        return 0
-    held = run.detailed_prompt.values.tolist()
-    if choose_prompt(run, prompt) not in held:
-        raise CouplingError(
-            f"prompt {prompt} has no {variable.replace('_', ' ')}: the run kept it for prompts {span(held)}; measure "
-            "it again with coupling analyze --detail all"
-        )
-    return held.index(prompt)
-
-
 def token_texts(run: xr.Dataset, prompt: int) -> list[str]:
-    """The tokens of a prompt as text; their numbers where the run does not know it."""
+    """The tokens of a prompt as text; their numbers if the run does not contain their texts."""
     count = int(run.n_tokens.isel(prompt=prompt))
     if "token_text" not in run:
         return [str(index) for index in range(count)]
     return [printable(str(text), 14, blank="·") for text in run.token_text.isel(prompt=prompt).values[:count]]
 
 
-def variant_name(signed: bool, swapped: bool) -> str:
-    """How a variant is named in a label; empty for the default."""
-    return "".join([", swapped" if swapped else "", ", signed" if signed else ""])
+# Values
+
+
+def variant_suffix(variant: Variant) -> str:
+    """How a variant is named at the end of a label; empty for the default."""
+    return "" if variant == variant_of() else f", {variant.label}"
+
+
+def mean_over_pairs(
+    run: xr.Dataset,
+    variable: str,
+    *,
+    k: int,
+    norm: int = 2,
+    prompt: int | None = None,
+    block: int | str | None = None,
+) -> xr.DataArray:
+    """A variable over pairs: (block, other_block) for kind depth, otherwise (token, other_token) of one block.
+
+    The mean over the measured tokens of a depth run is taken first and the one over prompts last, as in the score.
+    NaN where a Jacobian is compared with itself.
+
+    Args:
+        run: any run.
+        variable: a variant of mismatch or chance (see ``coupling.choices.Variant.variable``).
+        k: number of top singular vectors.
+        norm: p, 1 or 2.
+        prompt: one prompt; default: the mean over prompts.
+        block: see ``choose_block``.
+
+    Raises:
+        CouplingError: if the run has no such k, norm, prompt or block.
+    """
+    check_contains(run, k, norm)
+    values = off_diagonal(run, variable).sel(k=k, norm=norm)
+    if prompt is not None:
+        values = values.isel(prompt=choose_prompt(run, prompt))
+    if not is_depth(run) or block is not None:
+        values = values.isel(block=choose_block(run, block))
+    kept = ("block", "other_block") if is_depth(run) else ("token", "other_token")
+    mean = mean_prompt_by_prompt(values, kept)
+    if not is_depth(run):  # tokens that were not measured
+        mean = mean.dropna("token", how="all").dropna("other_token", how="all")
+    return mean.transpose(*kept)
+
+
+def mean_prompt_by_prompt(values: xr.DataArray, kept: Sequence[str]) -> xr.DataArray:
+    """The mean over all dimensions but ``kept``, prompt by prompt first: long prompts weigh no more than short ones."""
+    within = values.mean([dim for dim in values.dims if dim not in (*kept, "prompt")])
+    return within.mean("prompt") if "prompt" in within.dims else within
+
+
+def overall_mean(values: xr.DataArray) -> float:
+    """The mean of the values that are not NaN."""
+    return float(np.nanmean(values.values))
+
+
+def detailed_index(run: xr.Dataset, variable: str, picture: Picture, prompt: int | None) -> int:
+    """The index along ``detailed_prompt`` of a prompt; by default that of the first prompt with detail.
+
+    Raises:
+        CouplingError: if the run did not keep the variable for it; the message names the argument that keeps it.
+    """
+    name = variable.replace("_", " ")
+    if variable not in run:
+        raise CouplingError(
+            f"the run contains no {name}, which the picture {picture} draws; run analyze again with `detail='all'` "
+            "(the other arguments the same, and `overwrite=True` or another `out`)"
+        )
+    if prompt is None:
+        return 0
+    detailed = run.detailed_prompt.values.tolist()
+    if choose_prompt(run, prompt) not in detailed:
+        raise CouplingError(
+            f"prompt {prompt} has no {name}: the run kept it for prompts {numbers_as_text(detailed)}; run "
+            "analyze again with `detail='all'`"
+        )
+    return detailed.index(prompt)
+
+
+def detailed_prompt_number(run: xr.Dataset, index: int) -> int:
+    """The number of the prompt at an index along ``detailed_prompt``."""
+    return int(run.detailed_prompt.values[index])

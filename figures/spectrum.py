@@ -3,18 +3,34 @@
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import linregress
 
-from coupling.figures.selection import Runs, as_runs, choose_prompt, choose_range, prompts_last, run_names
+from coupling.figures.selection import (
+    Range,
+    Runs,
+    as_runs,
+    choose_prompt,
+    choose_range,
+    mean_prompt_by_prompt,
+    run_names,
+)
 from coupling.figures.style import WIDTH, new_figure, plain_log_ticks, shades, styled
 
 
 def singular_values_by_block(
     run: xr.Dataset, *, prompt: int | None = None
 ) -> tuple[Float[np.ndarray, "block rank"], list[int]]:
-    """Singular values averaged over prompts (unless one is chosen) and measured tokens, and the blocks' numbers.
+    """Singular values averaged over measured tokens and, unless one prompt is chosen, over prompts.
+
+    Args:
+        run: any run.
+        prompt: one prompt; default: the mean over prompts.
+
+    Returns:
+        The singular values, and the blocks' numbers.
 
     Raises:
         CouplingError: if there is no such prompt.
@@ -22,38 +38,41 @@ def singular_values_by_block(
     values = run.singular_values
     if prompt is not None:
         values = values.isel(prompt=choose_prompt(run, prompt))
-    values = prompts_last(values, ("block", "rank")).transpose("block", "rank").values
+    table = mean_prompt_by_prompt(values, ("block", "rank")).transpose("block", "rank").values
     numbers, first = np.unique(run.block.values, return_index=True)  # several pairs may begin with one block
-    return values[first], numbers.tolist()
+    return table[first], numbers.tolist()
 
 
 def straightness(
     blocks: Float[np.ndarray, " block"], values: Float[np.ndarray, " block"]
 ) -> tuple[float, float, float]:
-    """The least-squares line through values by block: slope, intercept and R²; R² is NaN for a constant."""
+    """The slope, intercept and R² of the least-squares line through values by block; R² of a constant is NaN."""
     fit = linregress(blocks, values)
     return float(fit.slope), float(fit.intercept), float(fit.rvalue**2)
 
 
-def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: tuple[int, int] | None = None) -> Figure:
-    """The top singular values of each block's Jacobian by depth; beside it their reciprocals with their lines.
+def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: Range | None = None) -> Figure:
+    """The top singular values of each block's Jacobian by depth, and beside them their reciprocals with fitted lines.
 
-    A row a run. R² says how straight 1/σ is in depth, which it is where singular values fall as one over depth.
+    R² says how straight 1/σ is in depth; it is 1 where singular values fall as one over depth.
 
     Args:
-        runs: one run or several.
+        runs: one run or several; one row per run.
         ranks: how many singular values, from the largest.
         prompt: one prompt; default: the mean over prompts.
         blocks: (first, one past the last) that are drawn and fitted; default: all.
 
+    Returns:
+        The picture.
+
     Raises:
-        CouplingError: if the run does not hold what was asked for.
+        CouplingError: if a run has no such prompt or blocks.
     """
     chosen = as_runs(runs)
     with styled():
         figure = new_figure(0.5 * WIDTH * len(chosen) + 0.2)
-        for part, run, name in zip(figure.subfigures(len(chosen), 1, squeeze=False)[:, 0], chosen, run_names(chosen),
-                                   strict=True):  # fmt: skip
+        parts = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
+        for part, run, name in zip(parts, chosen, run_names(chosen), strict=True):
             values, numbers = singular_values_by_block(run, prompt=prompt)
             kept = choose_range(blocks, numbers, "blocks", len(numbers))
             values = values[[numbers.index(number) for number in kept]]
@@ -63,29 +82,36 @@ def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: t
     return figure
 
 
-def _draw(part: SubFigure, values: np.ndarray, numbers: list[int], tokens: bool) -> None:
+def _draw(part: SubFigure, values: np.ndarray, blocks: list[int], over_tokens: bool) -> None:
     left, right = part.subplots(1, 2)
-    places = np.array(numbers, dtype=float)
+    depth = np.array(blocks, dtype=float)
+    fitted = len(blocks) > 2
     for rank, color in enumerate(shades(values.shape[1])):
         label, inverse = f"σ{_subscript(rank + 1)}", 1 / values[:, rank]
-        if len(numbers) > 2:
-            slope, intercept, share = straightness(places, inverse)
-            right.plot(places, slope * places + intercept, "--", color=color, linewidth=1)
-            label += f"  {share:.2f}"
-        left.plot(places, values[:, rank], "o-", color=color, markersize=3, label=label)
-        right.plot(places, inverse, "o", color=color, markersize=3.5)
-    left.set(ylabel="singular value σ" + (", mean over tokens" if tokens else ""), xlabel="block")
+        if fitted:
+            slope, intercept, r_squared = straightness(depth, inverse)
+            right.plot(depth, slope * depth + intercept, "--", color=color, linewidth=1)
+            label += f"  {r_squared:.2f}"
+        left.plot(depth, values[:, rank], "o-", color=color, markersize=3, label=label)
+        right.plot(depth, inverse, "o", color=color, markersize=3.5)
+    left.set(ylabel="singular value σ" + (", mean over tokens" if over_tokens else ""), xlabel="block")
     right.set(ylabel="1 / σ", ylim=(0, None), xlabel="block")
-    if values.max() > 20 * np.median(values):
-        left.set_yscale("log")
-        plain_log_ticks(left.yaxis)
-    else:
-        left.set_ylim(0, None)
+    _scale_values(left, values)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(places.min() - 0.4, places.max() + 0.4)
-    part.legend(*left.get_legend_handles_labels(), title="R² of line" if len(numbers) > 2 else None,
-                loc="outside right upper", title_fontsize=9)  # fmt: skip
+        axes.set_xlim(depth.min() - 0.4, depth.max() + 0.4)
+    handles, labels = left.get_legend_handles_labels()
+    title = "R² of line" if fitted else None
+    part.legend(handles, labels, title=title, loc="outside right upper", title_fontsize=9)
+
+
+def _scale_values(axes: Axes, values: np.ndarray) -> None:
+    """A logarithmic axis if a few values dwarf the others, otherwise one from 0."""
+    if values.max() > 20 * np.median(values):
+        axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
+    else:
+        axes.set_ylim(0, None)
 
 
 def _subscript(number: int) -> str:

@@ -1,4 +1,6 @@
-"""Trajectory: tokens' paths through the residual stream on two principal components."""
+"""Trajectory: tokens' paths through the residual stream, on two principal components."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import textalloc
@@ -10,102 +12,145 @@ from matplotlib.lines import Line2D
 from scipy.linalg import eigh
 
 from coupling.errors import CouplingError
-from coupling.figures.selection import Runs, as_runs, choose_range, detail_place, run_names, token_texts
+from coupling.figures.selection import (
+    Range,
+    Runs,
+    as_runs,
+    choose_range,
+    detailed_index,
+    detailed_prompt_number,
+    run_names,
+    token_texts,
+)
 from coupling.figures.style import GRAY, WIDTH, new_figure, shades, styled
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The paths of a prompt's tokens.
+
+    Attributes:
+        stream: the residual stream.
+        prompt: the prompt's number.
+        tokens: the tokens' numbers.
+        texts: the tokens as text.
+    """
+
+    stream: Float[np.ndarray, "token layer feature"]
+    prompt: int
+    tokens: list[int]
+    texts: list[str]
 
 
 def principal_components(
     paths: Float[np.ndarray, "token layer feature"], count: int = 2
 ) -> tuple[Float[np.ndarray, "token layer component"], Float[np.ndarray, " component"]]:
-    """Points on their first principal components, and the share of variance of each.
+    """Points on their first principal components, and the share of the variance of each.
 
-    The mean over all tokens and layers is taken out; a component's largest loading is positive.
+    The mean over all tokens and layers is subtracted. Each component's sign makes its largest loading positive.
+
+    Args:
+        paths: the points.
+        count: number of components.
+
+    Returns:
+        The points' coordinates, and the shares of the variance, in [0, 1].
 
     Raises:
         CouplingError: if there are fewer points or features than components.
     """
     points = paths.reshape(-1, paths.shape[-1]).astype(np.float64)
     if min(points.shape) < count:
-        raise CouplingError(f"{points.shape[0]} points of {points.shape[1]} features have no {count} components")
+        raise CouplingError(f"{points.shape[0]} points of {points.shape[1]} features do not have {count} components")
     centered = points - points.mean(axis=0)
-    wide = centered.shape[0] < centered.shape[1]
-    gram = centered @ centered.T if wide else centered.T @ centered
+    # X Xᵀ and Xᵀ X have the same eigenvalues, which are the variances (times the number of points): take the smaller
+    is_wide = centered.shape[0] < centered.shape[1]
+    gram = centered @ centered.T if is_wide else centered.T @ centered
     size = len(gram)
-    variances, vectors = eigh(gram, subset_by_index=(size - count, size - 1))
-    loadings = (centered.T @ vectors if wide else vectors)[:, ::-1]
+    variances, vectors = eigh(gram, subset_by_index=(size - count, size - 1))  # ascending
+    # X = U S Vᵀ: the loadings are V (up to length: Xᵀ U = V S), the coordinates are U S = X V
+    loadings = (centered.T @ vectors if is_wide else vectors)[:, ::-1]
+    coordinates = (vectors * np.sqrt(np.maximum(variances, 0)) if is_wide else centered @ vectors)[:, ::-1]
     largest = np.argmax(np.abs(loadings), axis=0)
     signs = np.where(loadings[largest, np.arange(count)] < 0, -1.0, 1.0)
-    scores = (vectors * np.sqrt(np.maximum(variances, 0)) if wide else centered @ vectors)[:, ::-1] * signs
     total = float(np.trace(gram))
     shares = np.maximum(variances[::-1], 0) / total if total > 0 else np.zeros(count)
-    return scores.reshape(*paths.shape[:-1], count), shares
+    return (coordinates * signs).reshape(*paths.shape[:-1], count), shares
 
 
-def paths_of(
-    run: xr.Dataset, prompt: int | None, tokens: tuple[int, int] | None
-) -> tuple[np.ndarray, list[int], list[str]]:
-    """The residual stream of a prompt's tokens: (token, layer, feature), their numbers, and their texts.
+def paths_of(run: xr.Dataset, prompt: int | None = None, tokens: int | Range | None = None) -> Paths:
+    """The paths of a prompt's tokens.
+
+    Args:
+        run: a run with its ``residual_stream``.
+        prompt: which prompt; default: the first that kept its residual stream.
+        tokens: one token, or (first, one past the last); default: all.
 
     Raises:
-        CouplingError: if the run kept no residual stream of it.
+        CouplingError: if the run kept no residual stream of the prompt, or the prompt has no such tokens.
     """
-    place = detail_place(run, "residual_stream", "trajectory", prompt)
-    number = int(run.detailed_prompt.values[place])
+    index = detailed_index(run, "residual_stream", "trajectory", prompt)
+    number = detailed_prompt_number(run, index)
     available = list(range(int(run.n_tokens.isel(prompt=number))))
-    chosen = available if tokens is None else choose_range(tokens, available, "tokens")
-    stream = run.residual_stream.isel(detailed_prompt=place, token=chosen)
+    chosen = choose_range(tokens, available, "tokens", len(available))
+    stream = run.residual_stream.isel(detailed_prompt=index, token=chosen).transpose("token", "layer", "feature")
     texts = token_texts(run, number)
-    return stream.transpose("token", "layer", "feature").values, chosen, [texts[token] for token in chosen]
+    return Paths(stream.values, number, chosen, [texts[token] for token in chosen])
 
 
-def trajectory(
-    runs: Runs, *, prompt: int | None = None, tokens: tuple[int, int] | None = None
-) -> Figure:  # fmt: skip
-    """A line a token from what enters the first block (open mark) to what leaves the last (filled mark).
+def trajectory(runs: Runs, *, prompt: int | None = None, tokens: int | Range | None = None) -> Figure:
+    """One line per token, from what enters the first block (open mark) to what leaves the last (filled mark).
 
-    The principal components are those of all the points drawn, each with its share of their variance.
-    Leave out a first token that dwarfs the others with ``tokens=(1, n)``.
+    The principal components are those of all the points drawn, each with its share of their variance. If the first
+    token dwarfs the others, ``tokens=(1, n)`` leaves it out.
 
     Args:
         runs: one run or several, with their ``residual_stream``.
         prompt: which prompt; default: the first that kept its residual stream.
-        tokens: (first, one past the last); default: all.
+        tokens: one token, or (first, one past the last); default: all.
+
+    Returns:
+        The picture.
 
     Raises:
-        CouplingError: if the run kept no residual streams or does not hold what was asked for.
+        CouplingError: if a run kept no residual streams, or has no such prompt or tokens.
     """
     chosen = as_runs(runs)
-    found = [paths_of(run, prompt, tokens) for run in chosen]
-    numbers = [int(run.detailed_prompt.values[detail_place(run, "residual_stream", "trajectory", prompt)])
-               for run in chosen]  # fmt: skip
+    paths_of_runs = [paths_of(run, prompt, tokens) for run in chosen]
     with styled():
         figure = new_figure(0.82 * WIDTH) if len(chosen) == 1 else new_figure(3.6, 3.2 * len(chosen))
         all_axes = figure.subplots(1, len(chosen), squeeze=False)[0]
-        placed = []
-        for axes, (paths, _, texts), name in zip(all_axes, found, run_names(chosen), strict=True):
-            points, shares = principal_components(paths)
-            colors = shades(len(points))
-            for path, color in zip(points, colors, strict=True):
-                axes.plot(*path.T, color=color, linewidth=1, alpha=0.8)
-                axes.plot(*path[1:-1].T, ".", color=color, markersize=2.5)
-                axes.plot(*path[0], "o", markerfacecolor="white", markeredgecolor=color, markersize=4.5)
-                axes.plot(*path[-1], "o", color=color, markersize=5.5)
-            axes.set_xlabel(f"principal component 1 ({100 * shares[0]:.0f} %)")
-            axes.set_ylabel(f"principal component 2 ({100 * shares[1]:.0f} %)")
-            axes.margins(0.12)
+        ends = []
+        for axes, paths, name in zip(all_axes, paths_of_runs, run_names(chosen), strict=True):
+            points, shares = principal_components(paths.stream)
+            _draw(axes, points, shares)
+            ends.append((axes, points, paths.texts))
             if len(chosen) > 1:
                 axes.set_title(name)
-            placed.append((axes, points, texts))
         figure.legend(
             [Line2D([], [], marker="o", color=GRAY, linestyle="", markerfacecolor=face) for face in ("white", GRAY)],
-            ["enters the first block", "leaves the last block"], loc="outside upper center", ncols=2,
-            title=f"prompt {numbers[0]}, tokens from dark (first) to light (last)", title_fontsize=9,
-        )  # fmt: skip
+            ["enters the first block", "leaves the last block"],
+            loc="outside upper center",
+            ncols=2,
+            title=f"prompt {paths_of_runs[0].prompt}, tokens from dark (first) to light (last)",
+            title_fontsize=9,
+        )
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the labels below are placed in the layout that it made
-        for axes, points, texts in placed:
+        for axes, points, texts in ends:
             _name_tokens(axes, points, texts)
     return figure
+
+
+def _draw(axes: Axes, points: np.ndarray, shares: np.ndarray) -> None:
+    for path, color in zip(points, shades(len(points)), strict=True):
+        axes.plot(*path.T, color=color, linewidth=1, alpha=0.8)
+        axes.plot(*path[1:-1].T, ".", color=color, markersize=2.5)
+        axes.plot(*path[0], "o", markerfacecolor="white", markeredgecolor=color, markersize=4.5)
+        axes.plot(*path[-1], "o", color=color, markersize=5.5)
+    axes.set_xlabel(f"principal component 1 ({100 * shares[0]:.0f} %)")
+    axes.set_ylabel(f"principal component 2 ({100 * shares[1]:.0f} %)")
+    axes.margins(0.12)
 
 
 def _name_tokens(axes: Axes, points: np.ndarray, texts: list[str]) -> None:
@@ -113,8 +158,20 @@ def _name_tokens(axes: Axes, points: np.ndarray, texts: list[str]) -> None:
     ends = points[:, -1]
     axes.autoscale(False)  # a leader line must not move what was placed
     textalloc.allocate(
-        axes, ends[:, 0], ends[:, 1], texts, x_scatter=points[..., 0].ravel(), y_scatter=points[..., 1].ravel(),
-        textsize=8, draw_lines=True, linecolor=GRAY, linewidth=0.5, draw_all=False, max_distance=0.12,
-        min_distance=0.012, margin=0.004, avoid_label_lines_overlap=True,
+        axes,
+        ends[:, 0],
+        ends[:, 1],
+        texts,
+        x_scatter=points[..., 0].ravel(),
+        y_scatter=points[..., 1].ravel(),
+        textsize=8,
+        draw_lines=True,
+        linecolor=GRAY,
+        linewidth=0.5,
+        draw_all=False,
+        max_distance=0.12,
+        min_distance=0.012,
+        margin=0.004,
+        avoid_label_lines_overlap=True,
         avoid_crossing_label_lines=True,
-    )  # fmt: skip
+    )

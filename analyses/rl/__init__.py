@@ -1,1 +1,1 @@
-"""The engine behind ``coupling rl``: configuration, data, rewards, log, resumption, checkpoints."""
+"""The engine behind ``coupling rl``: configuration, data, rewards, the run with TRL, and its checkpoints."""

@@ -1,18 +1,17 @@
-"""What a run of RL is asked for: read from YAML, every key checked before anything is loaded."""
+"""The configuration of an RL run: read from YAML, with every key checked before anything is loaded."""
 
-import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coupling.analyses.rl.checks import check_fields
 from coupling.choices import OBJECTIVES
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, require
 
-COMPARED = ("exact", "number")
-"""Built-in rewards, which compare a completion with the column of answers."""
+ANSWER_REWARDS = ("exact", "number")
+"""The built-in rewards; they compare a completion with the column of answers."""
 TASK_MODEL = "task"
-"""The model's name that stands for the small one trained on the task first."""
+"""The model's name that stands for the small model that is first trained on the task."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,15 @@ class DataConfig:
 
     Attributes:
         task: a built-in task.
-        file: a .jsonl or .csv file.
+        file: a .jsonl, .csv or .parquet file.
         dataset: anything that ``datasets.load_dataset`` loads.
         config: the data set's configuration.
         split: the data set's split.
-        prompt: the column that holds the prompt.
-        answer: the column that holds the right answer, given to reward functions as ``answer``; None for none.
-        chat: give the prompt as a user's message, by the model's chat template.
-        system: a system message before it; belongs to chat.
-        limit: use the first so many rows; for a task, draw so many.
+        prompt: the column that contains the prompt.
+        answer: the column that contains the right answer, given to reward functions as ``answer``; None for no column.
+        chat: give the prompt as a user's message in the model's chat template.
+        system: a system message before it; applies to chat.
+        limit: use the first ``limit`` rows; for a task, draw this many.
     """
 
     task: str | None = None
@@ -47,23 +46,24 @@ class DataConfig:
         given = [name for name in ("task", "file", "dataset") if getattr(self, name) is not None]
         if len(given) != 1:
             raise CouplingError(
-                f"data needs exactly one of task, file and dataset, and has {', '.join(given) or 'none'}"
+                f"data needs exactly one of task, file and dataset, and has {', '.join(given) or 'none of them'}"
             )
         if self.limit is not None and self.limit < 1:
             raise CouplingError(f"data.limit is {self.limit}, but must be at least 1")
         if self.system is not None and not self.chat:
-            raise CouplingError("data.system belongs to data.chat: true")
+            raise CouplingError("data.system applies only with data.chat: true")
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """When and on what coupling is measured.
+    """When coupling is measured, and on which prompts.
 
     Attributes:
-        every: measure at step 0 and every so many steps; 0 for never.
+        every: measure at step 0 and every ``every`` steps; 0 for never.
         k: numbers of top singular vectors; the first is the table's ``score``, ``chance`` and ``excess``.
-        prompts: texts, or a file (see ``coupling.prompts.read_prompts``); None for the first prompts of the data.
-        count: how many of them.
+        prompts: texts, or a file (see ``coupling.models.prompts.read_prompts``); None for the first prompts of the
+            data.
+        count: the number of prompts.
     """
 
     every: int = 10
@@ -80,23 +80,23 @@ class ProbeConfig:
         if self.count < 1:
             raise CouplingError(f"probe.count is {self.count}, but must be at least 1")
         if not self.k or any(k < 1 for k in self.k):
-            raise CouplingError(f"probe.k is {list(self.k)}, but must hold numbers of at least 1")
+            raise CouplingError(f"probe.k is {list(self.k)}, but must contain numbers of at least 1")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run of RL.
+    """The configuration of one RL run.
 
     Attributes:
-        model: a folder, a hub id, or "task" for a small model first trained on the data's task.
-        objective: one of ``OBJECTIVES``.
+        model: a folder, a hub id, or "task" for a small model that is first trained on the data's task.
+        objective: one of ``coupling.choices.OBJECTIVES``.
         data: prompts and answers.
         reward: names of built-in rewards ("exact", "number") or of functions ("module:function").
-        probe: when and on what coupling is measured.
-        trainer: settings of TRL's GRPOConfig (for p3o P3OConfig), passed through.
+        probe: when coupling is measured, and on which prompts.
+        trainer: settings of TRL's GRPOConfig (for p3o of P3OConfig), passed through.
         lora: train adapters with these settings of peft's LoraConfig, passed through; None trains all weights.
         seed: of sampling, shuffling and the task's prompts.
-        save: keep the final model beside the table.
+        save: save the final model beside the table.
         name: the table's column ``run``; default: the objective.
     """
 
@@ -117,9 +117,11 @@ class RunConfig:
             raise CouplingError(f"objective is {self.objective!r}, but must be one of {', '.join(OBJECTIVES)}")
         if not self.reward:
             raise CouplingError("reward names no function; give exact, number or module:function")
-        compared = [name for name in self.reward if name in COMPARED]
-        if compared and self.data.answer is None:
-            raise CouplingError(f"the reward {compared[0]} compares with the right answer, and data.answer names none")
+        comparing = [name for name in self.reward if name in ANSWER_REWARDS]
+        if comparing and self.data.answer is None:
+            raise CouplingError(
+                f"the reward {comparing[0]} compares with the right answer, but data.answer names no column"
+            )
         if self.model == TASK_MODEL and self.data.task is None:
             raise CouplingError("model is 'task', the small model trained on a built-in task, but data names no task")
         if not 0 <= self.seed < 2**32:
@@ -131,27 +133,32 @@ class RunConfig:
         return self.name if self.name is not None else self.objective
 
     def as_dict(self) -> dict[str, Any]:
-        """The configuration as JSON and YAML know it."""
+        """The configuration as JSON and YAML represent it."""
         return asdict(self)
 
 
 def from_mapping(content: Any, source: str = "the configuration") -> RunConfig:
-    """A checked configuration from what a YAML file holds.
+    """A checked configuration from the content of a YAML file.
 
     Args:
         content: a mapping with the fields of ``RunConfig``.
         source: what messages call it.
 
     Raises:
-        CouplingError: if a key is unknown, of the wrong kind or missing; the message names those that there are.
+        CouplingError: if a key is unknown or missing, or a value has the wrong type; the message names the known keys.
+
+    Example:
+        >>> config = from_mapping({"data": {"task": "brackets"}, "probe": {"k": 5}})
+        >>> config.objective, config.probe.k
+        ('p3o', (5,))
     """
     try:
-        values = _checked(RunConfig, content, "")
+        values = check_fields(RunConfig, content)
         if "data" not in values:
             raise CouplingError("there is no data; give data.task, data.file or data.dataset")
-        values["data"] = DataConfig(**_checked(DataConfig, values["data"], "data."))
+        values["data"] = DataConfig(**check_fields(DataConfig, values["data"], "data."))
         if "probe" in values:
-            values["probe"] = ProbeConfig(**_checked(ProbeConfig, values["probe"], "probe."))
+            values["probe"] = ProbeConfig(**check_fields(ProbeConfig, values["probe"], "probe."))
         return RunConfig(**values)
     except CouplingError as error:
         raise CouplingError(f"{source}: {error}") from None
@@ -161,13 +168,12 @@ def read_config(path: str | Path) -> RunConfig:
     """A checked configuration from a YAML file.
 
     Raises:
-        CouplingError: if the file is missing, is not YAML, or holds something wrong.
+        CouplingError: if the file is missing or is not YAML, or if its content is wrong (see ``from_mapping``).
     """
+    require("yaml", purpose="the configuration of an RL run")
+    import yaml
+
     path = Path(path).expanduser()
-    try:
-        import yaml
-    except ImportError:
-        raise CouplingError(MISSING) from None
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -179,54 +185,3 @@ def read_config(path: str | Path) -> RunConfig:
         where = f", line {mark.line + 1}," if mark is not None else ""
         raise CouplingError(f"{path}{where} is not YAML: {getattr(error, 'problem', None) or error}") from None
     return from_mapping(content, str(path))
-
-
-MISSING = "coupling rl needs the trl, datasets and pyyaml packages: pip install 'block-coupling[rl]'"
-
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "str": ((str,), "a text"),
-    "str | None": ((str, type(None)), "a text"),
-    "int": ((int,), "a whole number"),
-    "int | None": ((int, type(None)), "a whole number"),
-    "bool": ((bool,), "true or false"),
-    "tuple[int, ...]": ((int, list, tuple), "whole numbers"),
-    "tuple[str, ...]": ((str, list, tuple), "texts"),
-    "tuple[str, ...] | str | None": ((str, list, tuple, type(None)), "texts or a file"),
-    "dict[str, Any]": ((dict,), "a mapping"),
-    "dict[str, Any] | None": ((dict, type(None)), "a mapping"),
-    "DataConfig": ((dict,), "a mapping"),
-    "ProbeConfig": ((dict,), "a mapping"),
-}
-
-
-def _checked(kind: type, content: Any, prefix: str) -> dict[str, Any]:
-    if not isinstance(content, Mapping):
-        known = ", ".join(item.name for item in fields(kind))
-        raise CouplingError(f"{prefix.rstrip('.') or 'the file'} does not hold a mapping with the keys {known}")
-    types = {item.name: _type_name(item.type) for item in fields(kind)}
-    for name, value in content.items():
-        if name not in types:
-            raise CouplingError(
-                f"there is no key {prefix}{name}{_nearest(str(name), types)}; known: {', '.join(types)}"
-            )
-        accepted, words = _KINDS[types[name]]
-        elements = value if isinstance(value, (list, tuple)) else [value]
-        wanted: tuple[type, ...] = (int,) if "int" in types[name] else (dict,) if accepted == (dict,) else (str,)
-        wrong = not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted)
-        if wrong or (isinstance(value, (list, tuple)) and not all(_is(element, wanted) for element in elements)):
-            raise CouplingError(f"{prefix}{name} is {value!r}, but must be {words}")
-    return dict(content)
-
-
-def _type_name(kind: Any) -> str:
-    """As it is written in the class, such as ``str | None``."""
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

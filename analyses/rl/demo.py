@@ -1,5 +1,7 @@
 """The demonstration of RL: a small model closes brackets, and gets better at it on a CPU within minutes."""
 
+from dataclasses import replace
+
 from coupling.analyses.rl.config import ProbeConfig, RunConfig, from_mapping
 
 OBJECTIVE = "p3o"
@@ -16,14 +18,16 @@ def demo_config(
         objective: one of ``coupling.choices.OBJECTIVES``; default: ``OBJECTIVE``.
         task: a built-in task.
         seed: of the first run.
-        probe: default: eight prompts of the task, every tenth of the run.
+        probe: default: eight prompts of the task, ten times through the run.
 
     Raises:
-        CouplingError: if there is no such objective or task.
-    """
-    from dataclasses import replace
+        CouplingError: if there is no such objective.
 
-    config = from_mapping({
+    Example:
+        >>> demo_config("grpo", seed=4).seed
+        4
+    """
+    content = {
         "model": "task",
         "objective": objective or OBJECTIVE,
         "data": {"task": task},
@@ -33,11 +37,13 @@ def demo_config(
             "max_steps": STEPS,
             "per_device_train_batch_size": 128,
             "num_generations": 8,
-            "num_iterations": 2,  # two updates on each batch of rollouts: off-policy, so that ess has something to see
+            # Two updates on each batch of rollouts: the second is off-policy, so that ess falls below 1.
+            "num_iterations": 2,
             "max_completion_length": 6,
             "learning_rate": 3e-4,
             "lr_scheduler_type": "constant_with_warmup",
             "warmup_steps": STEPS // 5,
         },
-    }, "the demonstration")  # fmt: skip
+    }
+    config = from_mapping(content, "the demonstration")
     return replace(config, probe=probe or ProbeConfig(every=STEPS // 10, k=(10,), count=8))

@@ -1,10 +1,8 @@
-"""The table of a run of RL: one row a seed and step, on disk after each step."""
+"""The folder of an RL run and its table, with one row per seed and step, written to disk after each step."""
 
 import csv
 import io
-import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,15 +10,30 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from coupling.analyses.rl.divergence import diverged
 from coupling.errors import CouplingError
-from coupling.files import write_atomically
+from coupling.files import check_output_folder, load_json, write_atomically
 
 TABLE, SUMMARY, TRAINER, MODEL = "table.csv", "run.json", "trainer", "model"
 COLUMNS = (
-    "run", "seed", "step", "reward", "reward_sd", "ess", "kl", "score", "chance", "excess", "mismatch_to_initial",
-    "loss", "grad_norm", "completion_length", "learning_rate", "entropy",
-)  # fmt: skip
-"""The columns that every table has; empty where the objective or the step gives none."""
+    "run",
+    "seed",
+    "step",
+    "reward",
+    "reward_sd",
+    "ess",
+    "kl",
+    "score",
+    "chance",
+    "excess",
+    "mismatch_to_initial",
+    "loss",
+    "grad_norm",
+    "completion_length",
+    "learning_rate",
+    "entropy",
+)
+"""The columns of every table; a cell is empty where the objective or the step has no value."""
 LOGGED = {
     "reward": "reward",
     "reward_std": "reward_sd",
@@ -36,23 +49,31 @@ LOGGED = {
     "completions/empty": "empty_completions",
     "kl": "kl_reference",
 }
-"""What the trainer logs, and the column that it goes to."""
+"""Keys of the trainer's log, and the column for each."""
 KEPT = ("p3o/", "coupling/", "rewards/", "clip_ratio/")
-"""Other logged numbers that keep their names as columns."""
+"""How the other logged keys begin that are columns under their own names."""
+FORMER_NAMES = {"p3o/kl_behaviour": "p3o/kl_behavior"}
+"""Keys of the log and columns as earlier versions spelled them, and their present names."""
 FINITE = {"loss": "the loss", "grad_norm": "the gradient's norm", "reward": "the mean reward"}
-"""What a run cannot go on without, and its name in a message."""
+"""Columns whose values must be finite, and what a message calls them."""
 
 Row = dict[str, Any]
 Progress = Callable[[int, int, Mapping[str, Any]], None]
-"""Called with (steps done, steps in all, the row of the step)."""
+"""Called with (steps done, total number of steps, the step's row)."""
 
 
 class RunTable:
     """Rows by seed and step, written as CSV.
 
     Args:
-        path: the file; None to keep the rows in memory only (a process that is not the first).
+        path: the file; None to keep the rows in memory only (a process that is not the main one).
         name: the column ``run``.
+
+    Example:
+        >>> table = RunTable(None, "p3o")
+        >>> row = table.update(0, 1, {"reward": 0.5})
+        >>> table.rows()
+        [{'run': 'p3o', 'seed': 0, 'step': 1, 'reward': 0.5}]
     """
 
     def __init__(self, path: Path | None, name: str) -> None:
@@ -60,21 +81,24 @@ class RunTable:
         self._rows: dict[tuple[int | None, int], Row] = {}
 
     def update(self, seed: int | None, step: int, values: Mapping[str, Any]) -> Row:
-        """Add values to a row, which is made if it is not there; the whole row."""
+        """Add values to a row, which is created if it does not exist, and return the whole row."""
         row = self._rows.setdefault((seed, step), {"run": self.name, "seed": seed, "step": step})
         row.update(values)
         return row
 
     def rows(self, seed: int | None = None) -> list[Row]:
-        """The rows in order of seed and step, of one seed if it is given."""
-        return [row for key, row in sorted(self._rows.items(), key=lambda item: (item[0][0] or 0, item[0][1]))
-                if seed is None or key[0] == seed]  # fmt: skip
+        """The rows in order of seed and step; those of one seed if it is given."""
+        ordered = sorted(self._rows.items(), key=lambda item: (item[0][0] or 0, item[0][1]))
+        return [row for key, row in ordered if seed is None or key[0] == seed]
 
     def read(self, keeps: Callable[[int, int], bool]) -> None:
-        """Take over the rows of the file, of every seed and step that ``keeps`` holds for.
+        """Add the rows of the file, under the present names of the columns.
+
+        Args:
+            keeps: called with the seed and step of each row; whether the row is added.
 
         Raises:
-            CouplingError: if it cannot be read as a table that ``write`` wrote.
+            CouplingError: if the file cannot be read as a table that ``write`` wrote.
         """
         if self.path is None or not self.path.exists():
             return
@@ -84,15 +108,16 @@ class RunTable:
                     seed, step = int(row.pop("seed")), int(row.pop("step"))
                     if keeps(seed, step):
                         row.pop("run")
-                        self.update(seed, step, {name: float(text) for name, text in row.items() if text})
+                        values = {FORMER_NAMES.get(name, name): float(text) for name, text in row.items() if text}
+                        self.update(seed, step, values)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CouplingError(f"cannot read the table {self.path} to go on with it: {error}") from None
+            raise CouplingError(f"cannot read the table {self.path} to continue it: {error}") from None
 
     @property
     def columns(self) -> list[str]:
-        """``COLUMNS``, then whatever else the rows hold."""
-        extra = {name for row in self._rows.values() for name in row} - set(COLUMNS)
-        return [*COLUMNS, *sorted(extra)]
+        """``COLUMNS``, then all others of the rows."""
+        others = {name for row in self._rows.values() for name in row} - set(COLUMNS)
+        return [*COLUMNS, *sorted(others)]
 
     def write(self) -> None:
         """Write the file, whole or not at all.
@@ -110,31 +135,36 @@ class RunTable:
 
 
 def columns_of(logs: Mapping[str, Any], k: int) -> Row:
-    """The table's columns in what a trainer logged.
+    """The columns of the table that a trainer's log gives.
 
     Args:
-        logs: names with slashes and numbers.
-        k: the K whose score, chance and excess have columns of their own (at p = 2).
+        logs: the trainer's keys, such as ``"p3o/ess"``, and their values.
+        k: the K whose score, chance and excess (at p = 2) have columns without K in their names.
+
+    Example:
+        >>> columns_of({"p3o/ess": 0.9, "coupling/score_k5_p2": 0.2, "epoch": 1.0}, k=5)
+        {'ess': 0.9, 'score': 0.2}
     """
-    scored = {f"coupling/{what}_k{k}_p2": what for what in ("score", "chance", "excess", "mismatch_to_initial")}
+    of_k = {f"coupling/{what}_k{k}_p2": what for what in ("score", "chance", "excess", "mismatch_to_initial")}
     row: Row = {}
-    for key, value in logs.items():
+    for logged, value in logs.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        name = scored.get(key) or LOGGED.get(key)
-        if name is None and key.startswith(KEPT):
-            name = key
-        if name is not None:
-            row[name] = value
+        key = FORMER_NAMES.get(logged, logged)
+        column = of_k.get(key) or LOGGED.get(key)
+        if column is None and key.startswith(KEPT):
+            column = key
+        if column is not None:
+            row[column] = value
     return row
 
 
 class Recorder(TrainerCallback):
-    """Put what a trainer logs into a table, write it, and stop a run that diverges.
+    """Puts a trainer's log into a table, writes the table, and stops a run that diverges.
 
     Args:
-        table: where rows go.
-        seed: of this run.
+        table: the table.
+        seed: the run's seed.
         k: see ``columns_of``.
         progress: see ``Progress``.
     """
@@ -146,70 +176,61 @@ class Recorder(TrainerCallback):
         """Record one step.
 
         Raises:
-            CouplingError: if the loss, the gradient's norm (but for fp16) or the reward is not finite.
+            DivergedError: if the loss, the reward, or the gradient's norm (except with fp16) is not finite.
         """
         values = columns_of(logs or {}, self.k)
         if not values:
             return
         row = self.table.update(self.seed, state.global_step, values)
         self.table.write()
-        for name, words in FINITE.items():
+        for name, subject in FINITE.items():
             if name == "grad_norm" and getattr(args, "fp16", False):
-                continue  # its loss scaling finds the largest scale by steps that overflow, which are skipped
+                continue  # loss scaling finds the largest scale by steps that overflow, which the optimizer skips
             if name in values and not math.isfinite(values[name]):
-                raise diverged(state.global_step, f"{words} is {values[name]}")
+                raise diverged(state.global_step, f"{subject} is {values[name]}")
         if self.progress is not None and "loss" in values:
             self.progress(state.global_step, state.max_steps, row)
 
 
-def diverged(step: int, what: str) -> CouplingError:
-    """The one message for a model that went bad."""
-    return CouplingError(
-        f"step {step}: the model diverged: {what}; try a smaller trainer.learning_rate or trainer.max_grad_norm"
-    )
-
-
 def prepare_folder(folder: Path, *, overwrite: bool, replaced: Sequence[str] = (TRAINER, MODEL)) -> None:
-    """Make the folder of a run, or empty the one that is there.
+    """Make the folder of a run, or remove the earlier run from it.
+
+    A run that failed before its first step left nothing behind and is replaced without ``overwrite``.
 
     Args:
-        folder: to write to.
-        overwrite: replace a run that is there.
-        replaced: folders of a run that go with its table.
+        folder: the folder to write to.
+        overwrite: whether an earlier run is replaced.
+        replaced: the subfolders that belong to the new run's kind, and are removed with an earlier run's table.
 
     Raises:
-        CouplingError: if it holds a run that is not to be replaced or something else, or cannot be written.
+        CouplingError: if the folder contains something else or a run that is not replaced, or cannot be written to.
     """
     try:
-        if folder.exists() and not folder.is_dir():
-            raise CouplingError(f"{folder} is a file; --out takes a folder")
-        entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-        if entries and not _is_ours(folder / SUMMARY):
-            raise CouplingError(f"the folder {folder} holds other files and no run of coupling rl; choose another")
         kept = [name for name in (TRAINER, MODEL) if (folder / name).is_dir() and any((folder / name).iterdir())]
-        if (TABLE in entries or kept) and not overwrite:  # a run that failed before its first step left nothing to lose
-            raise CouplingError(f"the folder {folder} exists and holds a run; give --overwrite to replace it")
-        others = [name for name in kept if name not in replaced]
-        if others:
-            raise CouplingError(
-                f"the folder {folder} holds {others[0]}/ of another run, which would be lost; choose another"
-            )
+        has_results = bool(kept) or (folder / TABLE).exists()
+    except OSError as error:
+        raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+    check_output_folder(folder, is_ours=lambda _: _is_ours(folder / SUMMARY), overwrite=overwrite or not has_results)
+    others = [name for name in kept if name not in replaced]
+    if others:
+        raise CouplingError(
+            f"the folder {folder} contains {others[0]}/ of another run, which would be lost; choose another folder"
+        )
+    try:
         for name in (TABLE, SUMMARY):
             (folder / name).unlink(missing_ok=True)
         for name in replaced:
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise CouplingError(f"cannot write to the folder {folder}: no permission")
     except OSError as error:
         raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
 
 
 def _is_ours(summary: Path) -> bool:
-    """Whether a ``run.json`` is one that ``coupling rl`` wrote."""
+    """Whether ``coupling rl`` wrote a ``run.json``."""
     try:
-        content = json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = load_json(summary)
+    except CouplingError:
         return False
-    return isinstance(content, dict) and ({"config", "seeds"} <= content.keys() or "checkpoints" in content)
+    return {"config", "seeds"} <= content.keys() or "checkpoints" in content

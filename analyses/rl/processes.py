@@ -1,4 +1,4 @@
-"""Several processes of one run: which of them writes and speaks, and one verdict on the rewards of all."""
+"""Several processes of one run: which of them writes and logs, and one verdict on the rewards of all of them."""
 
 import inspect
 import os
@@ -8,21 +8,21 @@ from typing import Any
 from coupling.errors import CouplingError
 
 EMPTY = "completions/empty"
-"""What is logged: the share of completions that hold nothing but white space."""
+"""The key of the log for the share of completions that contain nothing but white space."""
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes and speaks; launchers number them in ``RANK``."""
+def is_main_process() -> bool:
+    """Whether this process writes and logs; launchers number the processes in ``RANK``."""
     return int(os.environ.get("RANK") or 0) == 0
 
 
-def is_alone() -> bool:
+def is_only_process() -> bool:
     """Whether a launcher started no other process of this run."""
     return int(os.environ.get("WORLD_SIZE") or 1) == 1
 
 
-def from_all(value: Any) -> list[Any]:
-    """The value of every process, in the order of their ranks; every process has to call it."""
+def gather_from_all(value: Any) -> list[Any]:
+    """The values of all processes, in the order of their ranks; every process has to call it."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -33,13 +33,14 @@ def from_all(value: Any) -> list[Any]:
 
 
 class AgreedRewards:
-    """Mix-in for TRL's trainers: what is wrong with the rewards of one process ends all, at one place, in its words.
+    """Mix-in for TRL's trainers: an error in the rewards of one process ends all processes, with the same message.
 
-    A process that stopped alone would leave the others waiting for it, or have them fail with words of their own.
+    A process that stopped alone would leave the others waiting for it, or let them fail with messages that hide the
+    cause.
 
     Raises:
-        CouplingError: if a reward function raised it anywhere, no function rewards a completion, or the completions are
-            empty everywhere.
+        CouplingError: if a reward function raised it in any process, no function rewards a completion, or all
+            completions of all processes are empty.
     """
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
@@ -47,50 +48,61 @@ class AgreedRewards:
 
         failures: list[str] = []
         functions: list[Any] = self.reward_funcs  # type: ignore[has-type]
-        self.reward_funcs = [_holding(function, failures) for function in functions]
+        self.reward_funcs = [_postpone_errors(function, failures) for function in functions]
         try:
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # type: ignore[misc]
         finally:
             self.reward_funcs = functions
-        verdicts = from_all((failures[:1], sum(not text_of(one).strip() for one in completions), len(completions)))
-        empty, count = sum(part for _, part, _ in verdicts), sum(part for *_, part in verdicts)
-        if empty == count:
-            raise CouplingError(
-                f"step {self.state.global_step + 1}: all {count} completions are empty: the model ends its answer "  # type: ignore[attr-defined]
-                "at once, or writes nothing but special tokens; look at the prompts, the chat template and "
-                "trainer.max_completion_length"
-            )
-        mode = "train" if self.model.training else "eval"  # type: ignore[attr-defined]
-        self._metrics[mode][EMPTY].append(empty / count)  # type: ignore[attr-defined]
-        for said in [said for held, *_ in verdicts for said in held]:
-            raise CouplingError(said)
-        unrewarded = int(rewards.isnan().all(dim=1).sum())  # TRL has gathered them, and would count them as 0
-        if unrewarded:
-            raise CouplingError(
-                f"step {self.state.global_step + 1}: {unrewarded} of {count} completions got no reward: every reward "  # type: ignore[attr-defined]
-                "function returned None for them"
-            )
+        n_empty = sum(not text_of(completion).strip() for completion in completions)
+        reports = gather_from_all((failures[:1], n_empty, len(completions)))
+        self._agree(reports, rewards)
         return rewards
 
+    def _agree(self, reports: list[tuple[list[str], int, int]], rewards: Any) -> None:
+        """Raise the same error in every process, or log the share of empty completions.
 
-def _holding(function: Callable[..., Any], failures: list[str]) -> Callable[..., Any]:
-    """The reward function, its CouplingError kept until all processes have heard of it."""
+        Args:
+            reports: for every process its first failure (if any), its empty completions, and all of its completions.
+            rewards: (completion, function) over all processes, since TRL has gathered them.
+        """
+        step = self.state.global_step + 1  # type: ignore[attr-defined]
+        n_empty, count = sum(empty for _, empty, _ in reports), sum(total for *_, total in reports)
+        if n_empty == count:  # checked first, because it may be why a reward function failed
+            raise CouplingError(
+                f"step {step}: all {count} completions are empty: the model ends its answer at once, or writes nothing "
+                "but special tokens; look at the prompts, the chat template and trainer.max_completion_length"
+            )
+        mode = "train" if self.model.training else "eval"  # type: ignore[attr-defined]
+        self._metrics[mode][EMPTY].append(n_empty / count)  # type: ignore[attr-defined]
+        messages = [message for failures, *_ in reports for message in failures]
+        if messages:
+            raise CouplingError(messages[0])
+        n_unrewarded = int(rewards.isnan().all(dim=1).sum())  # TRL would count them as rewards of 0
+        if n_unrewarded:
+            raise CouplingError(
+                f"step {step}: {n_unrewarded} of {count} completions got no reward: every reward function returned "
+                "None for them"
+            )
+
+
+def _postpone_errors(function: Callable[..., Any], failures: list[str]) -> Callable[..., Any]:
+    """A reward function that adds the message of a CouplingError to ``failures``, and then returns zeros."""
     if inspect.iscoroutinefunction(function):
 
-        async def held_async(completions: Any, **columns: Any) -> Any:
+        async def reward_async(completions: Any, **columns: Any) -> Any:
             try:
                 return await function(completions=completions, **columns)
             except CouplingError as error:
                 failures.append(str(error))
                 return [0.0] * len(completions)
 
-        return held_async
+        return reward_async
 
-    def held(completions: Any, **columns: Any) -> Any:
+    def reward(completions: Any, **columns: Any) -> Any:
         try:
             return function(completions=completions, **columns)
         except CouplingError as error:
             failures.append(str(error))
             return [0.0] * len(completions)
 
-    return held
+    return reward

@@ -1,4 +1,4 @@
-"""Going on with an unfinished run of RL: the seeds that are done, and the checkpoint that the next one goes on from."""
+"""Continuing an unfinished RL run: which seeds are finished, and which checkpoint the next seed continues from."""
 
 import json
 import zipfile
@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from coupling.analyses.rl.checkpoints import TRL_NAME, TRL_STATE
+from coupling.analyses.rl.checkpoint_folders import TRL_NAME, TRL_STATE
 from coupling.analyses.rl.config import RunConfig
 from coupling.analyses.rl.log import SUMMARY, TRAINER
 from coupling.errors import CouplingError
@@ -17,13 +17,13 @@ from coupling.files import load_json
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where a run goes on.
+    """Where a run continues.
 
     Attributes:
-        done: seeds that are finished.
-        checkpoint: of the seed after those; None where it begins again.
-        step: the checkpoint's; 0 for none.
-        ended: whether it is the seed's last step, after which only saving is left.
+        done: the seeds that are finished.
+        checkpoint: the checkpoint of the next seed; None where that seed begins again.
+        step: the checkpoint's step; 0 without a checkpoint.
+        ended: whether it is the seed's last step, so that only saving the model remains.
     """
 
     done: tuple[int, ...] = ()
@@ -32,96 +32,113 @@ class Resumption:
     ended: bool = False
 
     def keeps(self, seed: int, step: int) -> bool:
-        """Whether a row of the table stays: what comes after the checkpoint is done again."""
+        """Whether a row of the table is kept: the steps after the checkpoint are repeated."""
         return seed in self.done or (self.checkpoint is not None and step <= self.step)
 
 
-def place_of(out: Path, seed: int, seeds: tuple[int, ...]) -> Path:
-    """TRL's folder of a seed."""
+@dataclass(frozen=True)
+class _SavedStep:
+    """A checkpoint that was written completely, with what TRL's state says about it."""
+
+    folder: Path
+    step: int
+    max_steps: int
+
+    @property
+    def ended(self) -> bool:
+        return self.step >= self.max_steps
+
+    def is_resumable(self, window: int) -> bool:
+        """Whether training needs none of the rollouts that were in memory: it generates new ones, or has ended."""
+        return self.ended or self.step % window == 0
+
+
+def trainer_folder(out: Path, seed: int, seeds: tuple[int, ...]) -> Path:
+    """The folder into which TRL saves a seed."""
     return out / TRAINER / (f"seed-{seed}" if len(seeds) > 1 else "")
 
 
 def resumption(out: Path, config: RunConfig, seeds: tuple[int, ...], window: int) -> Resumption:
-    """Where the unfinished run in a folder goes on.
+    """Where the unfinished run in a folder continues.
 
     Args:
-        out: its folder.
-        config: has to be the run's own.
-        seeds: likewise.
-        window: steps from one generation of rollouts to the next: a checkpoint between has lost its rollouts.
+        out: the run's folder.
+        config: the configuration, which must be the run's own.
+        seeds: the seeds, which must be the run's own.
+        window: steps from one generation of rollouts to the next; a checkpoint between two has lost its rollouts.
 
     Raises:
-        CouplingError: if there is no such run, its settings are others, or it left nothing to go on from.
+        CouplingError: if there is no such run, its settings differ, or it left nothing to continue from.
     """
     if not (out / SUMMARY).exists():
-        raise CouplingError(f"the folder {out} holds no run of coupling rl to go on with")
-    known = load_json(out / SUMMARY)
-    wanted = _flat(json.loads(json.dumps(config.as_dict() | {"seeds": list(seeds)})))
-    there = _flat((known.get("config") or {}) | {"seeds": known.get("seeds")})
-    differing = sorted(key for key in wanted.keys() | there.keys() if not _alike(wanted.get(key), there.get(key)))
-    if differing:
-        key = differing[0]
-        raise CouplingError(
-            f"{out} holds a run that differs in {', '.join(differing)} ({key}: {there.get(key)!r} there, "
-            f"{wanted.get(key)!r} now), so it cannot be resumed; give the same settings, another --out, or --overwrite"
-        )
-    done = tuple(seed for seed in seeds if seed in known.get("seeds_done", []))
-    left = [seed for seed in seeds if seed not in done]
-    if not left:
+        raise CouplingError(f"the folder {out} contains no run of coupling rl to continue")
+    summary = load_json(out / SUMMARY)
+    _check_same_settings(out, summary, config, seeds)
+    done = tuple(seed for seed in seeds if seed in summary.get("seeds_done", []))
+    remaining = [seed for seed in seeds if seed not in done]
+    if not remaining:
         return Resumption(done)
     if config.trainer.get("save_only_model"):
         raise CouplingError(
-            f"the run in {out} cannot be resumed: with trainer.save_only_model its checkpoints hold no optimizer; give "
-            "--overwrite to begin again"
+            f"the run in {out} cannot be resumed: with trainer.save_only_model its checkpoints contain no optimizer; "
+            "give `overwrite=True` to begin again"
         )
-    checkpoints = _checkpoints(place_of(out, left[0], seeds))
-    for state, folder in reversed(checkpoints):
-        if _is_resumable(state, window):
-            return Resumption(done, folder, state["global_step"], state["global_step"] >= state["max_steps"])
+    saved = _saved_steps(trainer_folder(out, remaining[0], seeds))
+    for checkpoint in reversed(saved):
+        if checkpoint.is_resumable(window):
+            return Resumption(done, checkpoint.folder, checkpoint.step, checkpoint.ended)
     if done:
         return Resumption(done)
-    between = f" where rollouts are made anew, every {window} steps" if checkpoints else ""
+    where = f" at a step where rollouts are generated, which is every {window} steps" if saved else ""
     several = f", a multiple of {window}," if window > 1 else ""
     raise CouplingError(
-        f"the run in {out} left no checkpoint to go on from{between} (trainer.save_strategy: steps and "
-        f"trainer.save_steps{several} keep some); give --overwrite to begin again"
+        f"the run in {out} left no checkpoint to continue from{where} (trainer.save_strategy: steps and "
+        f"trainer.save_steps{several} save some); give `overwrite=True` to begin again"
     )
 
 
-def can_go_on(out: Path) -> bool:
-    """Whether an interrupted run left a seed that is done, or a checkpoint."""
+def can_continue(out: Path) -> bool:
+    """Whether an interrupted run left a finished seed or a checkpoint to continue from."""
     if not (out / SUMMARY).exists():
         return False
-    known = load_json(out / SUMMARY)
-    window = known.get("generation_window") or 1
+    summary = load_json(out / SUMMARY)
+    window = summary.get("generation_window") or 1
     folders = {state.parent.parent for state in out.glob(f"{TRAINER}/**/{TRL_STATE}")}
-    states = [state for folder in folders for state, _ in _checkpoints(folder)]
-    return bool(known.get("seeds_done")) or any(_is_resumable(state, window) for state in states)
+    saved = [checkpoint for folder in folders for checkpoint in _saved_steps(folder)]
+    return bool(summary.get("seeds_done")) or any(checkpoint.is_resumable(window) for checkpoint in saved)
 
 
-def _is_resumable(state: dict[str, Any], window: int) -> bool:
-    """Whether rollouts are made anew after a checkpoint, or it is the last."""
-    return state["global_step"] >= state["max_steps"] or state["global_step"] % window == 0
+def _check_same_settings(out: Path, summary: dict[str, Any], config: RunConfig, seeds: tuple[int, ...]) -> None:
+    given = _flatten(json.loads(json.dumps(config.as_dict() | {"seeds": list(seeds)})))
+    saved = _flatten((summary.get("config") or {}) | {"seeds": summary.get("seeds")})
+    differing = sorted(key for key in given.keys() | saved.keys() if not _is_same_value(given.get(key), saved.get(key)))
+    if differing:
+        key = differing[0]
+        raise CouplingError(
+            f"{out} contains a run that differs in {', '.join(differing)} ({key} was {saved.get(key)!r}, and is "
+            f"{given.get(key)!r} now), so it cannot be resumed; give the same settings, another `out`, or "
+            "`overwrite=True`"
+        )
 
 
-def _checkpoints(folder: Path) -> list[tuple[dict[str, Any], Path]]:
-    """Those written to the end, in order, with TRL's state of each."""
+def _saved_steps(folder: Path) -> list[_SavedStep]:
+    """The complete checkpoints of a seed in order of their steps."""
     entries = [entry for entry in (folder.iterdir() if folder.is_dir() else ()) if TRL_NAME.fullmatch(entry.name)]
-    found = [(_state(entry), entry) for entry in entries]
-    whole = [(state, entry) for state, entry in found if state is not None and _is_whole(entry)]
-    return sorted(whole, key=lambda item: item[0]["global_step"])
+    saved = [checkpoint for entry in entries if (checkpoint := _read_state(entry)) is not None and _is_complete(entry)]
+    return sorted(saved, key=lambda checkpoint: checkpoint.step)
 
 
-def _state(checkpoint: Path) -> dict[str, Any] | None:
+def _read_state(folder: Path) -> _SavedStep | None:
+    """A checkpoint by TRL's state; None where the state is missing or was not written completely."""
     try:
-        state = json.loads((checkpoint / TRL_STATE).read_text(encoding="utf-8"))
-        return {name: int(state[name]) for name in ("global_step", "max_steps")}
+        state = json.loads((folder / TRL_STATE).read_text(encoding="utf-8"))
+        return _SavedStep(folder, int(state["global_step"]), int(state["max_steps"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether no file was cut short: torch's are zip archives, which end in their index."""
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether no file is truncated; torch's files are zip archives, which end with their index."""
     if not all(zipfile.is_zipfile(file) for pattern in ("*.pt", "*.pth") for file in checkpoint.glob(pattern)):
         return False
     try:
@@ -133,19 +150,19 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _alike(a: Any, b: Any) -> bool:
-    """Equal, or a number and the text that YAML makes of it, such as 3e-4."""
-    if a == b:
+def _is_same_value(first: Any, second: Any) -> bool:
+    """Whether two settings are equal, or a number and the text that YAML reads for it, such as 3e-4."""
+    if first == second:
         return True
     try:
-        return isinstance(a, str) != isinstance(b, str) and float(a) == float(b)
+        return isinstance(first, str) != isinstance(second, str) and float(first) == float(second)
     except (TypeError, ValueError):
         return False
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A mapping of mappings with keys as ``trainer.max_steps``."""
+def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with keys such as ``trainer.max_steps``."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

@@ -22,7 +22,7 @@ Completion = str | Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and the one completion that is right."""
+    """A prompt and the only completion that is right."""
 
     prompt: str
     answer: str
@@ -30,15 +30,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Task:
-    """How a task's examples are drawn.
+    """A task, and how its examples are drawn.
 
     Attributes:
-        name: as it is asked for.
-        draw: one example from a generator of random numbers.
-        longest: the most characters that a prompt and its answer have together.
+        name: its name in configurations.
+        draw: draws one example with a generator of random numbers.
+        longest: the largest number of characters that a prompt and its answer have together.
         warm_steps: optimization steps of the supervised start.
-        warm_noise: share of wrong answers in it; so a task that is soon learned starts well below a reward of one, as
-            a model does that has seen right and wrong answers.
+        warm_noise: the share of wrong answers in the supervised start. A task that is learned within a few steps then
+            begins RL with a reward well below one, as a model does that has read right and wrong answers.
     """
 
     name: str
@@ -48,19 +48,19 @@ class Task:
     warm_noise: float
 
     def examples(self, count: int, seed: int) -> list[Example]:
-        """The same examples for the same seed, one after the other, repetitions possible."""
-        generator = random.Random(f"{self.name} {seed}")  # a text as seed is hashed the same on every machine
+        """``count`` independent examples, which may repeat; the same for the same seed."""
+        generator = random.Random(f"{self.name} {seed}")  # a seed that is a text is hashed alike on every machine
         return [self.draw(generator) for _ in range(count)]
 
 
 def _addition(generator: random.Random) -> Example:
-    """Two numbers of one or two digits: ``47+85=`` and ``132``."""
+    """The sum of two numbers of one or two digits: ``47+85=`` and ``132``."""
     a, b = generator.randrange(100), generator.randrange(100)
     return Example(f"{a}+{b}=", str(a + b))
 
 
 def _brackets(generator: random.Random) -> Example:
-    """Brackets opened, some of them closed: ``([]{=`` and ``})``."""
+    """Opening brackets, some of them closed again: ``([]{=`` and ``})``."""
     depth, text = generator.randint(1, 5), ""
     opened: list[int] = []
     while len(opened) < depth:
@@ -82,58 +82,82 @@ def task(name: str) -> Task:
     """A built-in task by name.
 
     Raises:
-        CouplingError: with the names that there are.
+        CouplingError: if there is no such task; the message names those that exist.
+
+    Example:
+        >>> task("addition").examples(1, seed=0)
+        [Example(prompt='41+2=', answer='43')]
     """
     if name not in TASKS:
-        raise CouplingError(f"there is no task {name!r}; the built-in ones are {', '.join(TASKS)}")
+        raise CouplingError(f"there is no task {name!r}; the built-in tasks are {', '.join(TASKS)}")
     return TASKS[name]
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character of ``CHARACTERS``, and tokens for the end, padding and anything else."""
+    """A tokenizer with one token per character of ``CHARACTERS``, and tokens for the end, padding and anything else."""
     tokens = [PAD, END, UNKNOWN, *CHARACTERS]
     tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, unk_token=UNKNOWN, padding_side="left",
-        model_max_length=64, clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        padding_side="left",
+        model_max_length=64,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def text_of(completion: Completion) -> str:
-    """What the model wrote, of a completion in either of TRL's formats."""
+    """The text that the model wrote, from a completion in either of TRL's formats.
+
+    Example:
+        >>> text_of([{"role": "assistant", "content": "12"}])
+        '12'
+    """
     if isinstance(completion, str):
         return completion
     return "".join(str(message.get("content") or "") for message in completion)
 
 
 def exact(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -> list[float]:
-    """1 where a completion is the answer and nothing else (white space at the ends aside), else 0.
+    """1 where a completion is the answer and nothing else, apart from white space at the ends; 0 elsewhere.
 
     Args:
-        completions: one a prompt, in either of TRL's formats.
-        answer: the right text of each, from the data's column ``answer``.
+        completions: one per prompt, in either of TRL's formats.
+        answer: the right text for each prompt, from the data's column ``answer``.
+
+    Example:
+        >>> exact(["12", "112"], ["12", "12"])
+        [1.0, 0.0]
     """
     return [float(text_of(text).strip() == str(right).strip()) for text, right in zip(completions, answer, strict=True)]
 
 
 def number(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -> list[float]:
-    """1 where the last number of a completion equals the last number of the answer (as in GSM8K), else 0.
+    """1 where the last number of a completion equals the last number of the answer (as in GSM8K); 0 elsewhere.
 
     Args:
-        completions: one a prompt, in either of TRL's formats.
+        completions: one per prompt, in either of TRL's formats.
         answer: a text that ends in the right number, such as ``... #### 1,200``.
+
+    Example:
+        >>> number(["so 7 and 1200.", "I do not know"], ["#### 1,200", "#### 1,200"])
+        [1.0, 0.0]
     """
-    return [
-        float(_last_number(text_of(text)) == (right_number := _last_number(str(right))) and right_number is not None)
-        for text, right in zip(completions, answer, strict=True)
-    ]
+    rewards = []
+    for text, right in zip(completions, answer, strict=True):
+        right_number = _last_number(str(right))
+        rewards.append(float(right_number is not None and _last_number(text_of(text)) == right_number))
+    return rewards
 
 
 def _last_number(text: str) -> float | None:
-    found = NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    numbers = NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "")) if numbers else None
 
 
 REWARDS: dict[str, Callable[..., list[float]]] = {"exact": exact, "number": number}
+"""The built-in rewards by name."""

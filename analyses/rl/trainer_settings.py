@@ -1,25 +1,38 @@
 """The settings of TRL's trainer and of LoRA adapters: this project's defaults, then the user's, every name checked."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from coupling.analyses.rl.config import TASK_MODEL, RunConfig, _is, _nearest
-from coupling.errors import CouplingError
+from coupling.analyses.rl.checks import did_you_mean, has_type
+from coupling.analyses.rl.config import TASK_MODEL, RunConfig
+from coupling.errors import CouplingError, one_line, require
 
-OURS = {
-    "output_dir": "--out names the folder",
-    "seed": "seed is a key of its own",
-    "data_seed": "seed is a key of its own",
+NOT_THE_USERS = {
+    "output_dir": "`out` names the folder",
+    "seed": "seed is a key beside trainer",
+    "data_seed": "seed is a key beside trainer",
     "loss_type": "objective chooses it",
-    "logging_steps": "the table has a row a step",
-    "logging_strategy": "the table has a row a step",
+    "logging_steps": "the table has one row per step",
+    "logging_strategy": "the table has one row per step",
     "logging_nan_inf_filter": "a loss that is not finite stops the run",
-    "resume_from_checkpoint": "--resume goes on from the last one",
+    "resume_from_checkpoint": "`resume=True` continues from the last checkpoint",
     **dict.fromkeys(("do_eval", "eval_strategy", "eval_steps", "eval_on_start"), "a run has no data to evaluate on"),
 }
-"""Trainer settings that the run decides."""
-SIZES = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "num_iterations",
-         "steps_per_generation", "max_completion_length")  # fmt: skip
+"""Trainer settings that the run decides, and why."""
+SIZES = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_generations",
+    "num_iterations",
+    "steps_per_generation",
+    "max_completion_length",
+)
+"""Trainer settings that are whole numbers of at least 1."""
+AT_LEAST_ZERO = ("learning_rate", "beta", "max_grad_norm")
+"""Trainer settings that are numbers of at least 0."""
+POSITIVE = ("temperature", "save_steps", "top_p")
+"""Trainer settings that are numbers above 0."""
 
 
 def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool) -> dict[str, Any]:
@@ -28,49 +41,22 @@ def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool
     Args:
         config: the run.
         config_class: TRL's GRPOConfig or a subclass.
-        accelerator: whether there is one; without it the run is in float32 on the CPU.
+        accelerator: whether the machine has one; without it the run is in float32 on the CPU.
 
     Raises:
-        CouplingError: if a setting is unknown or not the user's to choose.
+        CouplingError: if a setting is unknown, cannot be chosen, or has a value that cannot work.
     """
-    known = {item.name for item in fields(config_class) if item.init}
-    for name in config.trainer:
-        if name in OURS:
-            raise CouplingError(f"trainer.{name} cannot be set: {OURS[name]}")
-        if name not in known:
-            raise CouplingError(
-                f"there is no setting trainer.{name}{_nearest(str(name), known)}; known are the fields of "
-                f"{config_class.__name__}: {', '.join(sorted(known - set(OURS)))}"
-            )
-    if config.objective == "p3o":
-        from coupling.rl.trainer import MEANINGLESS
-
-        for name in config.trainer:
-            if name in MEANINGLESS:
-                raise CouplingError(f"trainer.{name} means nothing in p3o: {MEANINGLESS[name]}; leave it out")
-    given = {name: _number(name, value, config_class) for name, value in config.trainer.items()}
-    for name, value in given.items():
-        if name in SIZES and value is not None and not (_is(value, (int,)) and value >= 1):
-            raise CouplingError(f"trainer.{name} is {value!r}, but must be a whole number of at least 1")
-    steps = given.get("max_steps", -1)
-    if not _is(steps, (int,)) or not (steps == -1 or steps >= 1):
-        raise CouplingError(
-            f"trainer.max_steps is {steps!r}, but must be at least 1 (or -1, for trainer.num_train_epochs)"
-        )
-    for name, least in (("learning_rate", 0), ("beta", 0), ("max_grad_norm", 0), ("temperature", None),
-                        ("save_steps", None), ("top_p", None)):  # fmt: skip
-        value = given.get(name, 1.0)
-        if not _is(value, (int, float)) or not (value > 0 or value == least):
-            raise CouplingError(
-                f"trainer.{name} is {value!r}, but must be {'more than 0' if least is None else '0 or more'}"
-            )
-    defaults: dict[str, Any] = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
-    if not accelerator:
-        defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "gradient_checkpointing": False}
-    if config.model == TASK_MODEL:
-        defaults |= {"gradient_checkpointing": False, "bf16": False}
-    return {**defaults, **given, "seed": config.seed, "logging_steps": 1, "logging_strategy": "steps",
-            "logging_nan_inf_filter": False}  # fmt: skip
+    _check_names(config, config_class)
+    given = {name: _parse_number(name, value, config_class) for name, value in config.trainer.items()}
+    _check_ranges(given)
+    return {
+        **_defaults(config, accelerator=accelerator),
+        **given,
+        "seed": config.seed,
+        "logging_steps": 1,
+        "logging_strategy": "steps",
+        "logging_nan_inf_filter": False,
+    }
 
 
 def lora_config(config: RunConfig) -> Any:
@@ -81,34 +67,82 @@ def lora_config(config: RunConfig) -> Any:
     """
     if config.lora is None:
         return None
-    try:
-        from peft import LoraConfig
-    except ImportError:
-        raise CouplingError("lora needs the peft package: pip install 'block-coupling[lora]'") from None
+    require("peft", purpose="lora")
+    from peft import LoraConfig
+
     known = {item.name for item in fields(LoraConfig) if item.init}
     for name in config.lora:
         if name not in known:
             raise CouplingError(
-                f"there is no setting lora.{name}{_nearest(str(name), known)}; known are the fields of peft's "
+                f"there is no setting lora.{name}{did_you_mean(str(name), known)}; known are the fields of peft's "
                 f"LoraConfig: {', '.join(sorted(known))}"
             )
+    arguments: dict[str, Any] = {"task_type": "CAUSAL_LM"} | config.lora
     try:
-        return LoraConfig(**{"task_type": "CAUSAL_LM"} | config.lora)
+        return LoraConfig(**arguments)
     except (TypeError, ValueError) as error:
-        raise CouplingError(f"the lora settings do not go together: {' '.join(str(error).split())}") from None
+        raise CouplingError(f"the lora settings do not go together: {one_line(error, most=1000)}") from None
 
 
-def _number(name: str, value: Any, config_class: type) -> Any:
-    """A trainer's setting; a number that YAML reads as text, such as 1e-4, as the number that it is.
+def _check_names(config: RunConfig, config_class: type) -> None:
+    """Check that every setting exists, has a meaning for the objective, and can be chosen by the user."""
+    known = {item.name for item in fields(config_class) if item.init}
+    for name in config.trainer:
+        if name in NOT_THE_USERS:
+            raise CouplingError(f"trainer.{name} cannot be set: {NOT_THE_USERS[name]}")
+        if name not in known:
+            raise CouplingError(
+                f"there is no setting trainer.{name}{did_you_mean(str(name), known)}; known are the fields of "
+                f"{config_class.__name__}: {', '.join(sorted(known - set(NOT_THE_USERS)))}"
+            )
+    if config.objective == "p3o":
+        from coupling.rl.config import MEANINGLESS
+
+        for name in config.trainer:
+            if name in MEANINGLESS:
+                raise CouplingError(f"trainer.{name} has no meaning in p3o: {MEANINGLESS[name]}; leave it out")
+
+
+def _check_ranges(given: Mapping[str, Any]) -> None:
+    """Check the values that TRL would accept and then fail on."""
+    for name in SIZES:
+        value = given.get(name)
+        if value is not None and not (has_type(value, int) and value >= 1):
+            raise CouplingError(f"trainer.{name} is {value!r}, but must be a whole number of at least 1")
+    steps = given.get("max_steps", -1)
+    if not has_type(steps, int) or not (steps == -1 or steps >= 1):
+        raise CouplingError(
+            f"trainer.max_steps is {steps!r}, but must be at least 1 (or -1, for trainer.num_train_epochs)"
+        )
+    for name in (*AT_LEAST_ZERO, *POSITIVE):
+        value = given.get(name, 1.0)
+        if not has_type(value, int, float) or not (value > 0 or (value == 0 and name in AT_LEAST_ZERO)):
+            allowed = "0 or more" if name in AT_LEAST_ZERO else "more than 0"
+            raise CouplingError(f"trainer.{name} is {value!r}, but must be {allowed}")
+
+
+def _defaults(config: RunConfig, *, accelerator: bool) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+    if not accelerator:
+        defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "gradient_checkpointing": False}
+    if config.model == TASK_MODEL:
+        defaults |= {"gradient_checkpointing": False, "bf16": False}
+    return defaults
+
+
+def _parse_number(name: str, value: Any, config_class: type) -> Any:
+    """A setting whose number YAML reads as text, such as 1e-4, as a number; every other value as it is.
 
     Raises:
-        CouplingError: if it is a text where the setting is a number.
+        CouplingError: if it is a text that is not a number, and the setting is a number.
     """
-    (kind,) = [str(getattr(item.type, "__name__", item.type)) for item in fields(config_class) if item.name == name]
-    kinds = set(kind.replace("Optional[", "").replace("]", "").replace(" ", "").split("|")) - {"None"}
-    if not isinstance(value, str) or not kinds or not kinds <= {"float", "int"}:
+    (annotation,) = [
+        str(getattr(item.type, "__name__", item.type)) for item in fields(config_class) if item.name == name
+    ]
+    types = set(annotation.replace("Optional[", "").replace("]", "").replace(" ", "").split("|")) - {"None"}
+    if not isinstance(value, str) or not types or not types <= {"float", "int"}:
         return value
     try:
-        return float(value) if "float" in kinds else int(value)
+        return float(value) if "float" in types else int(value)
     except ValueError:
         raise CouplingError(f"trainer.{name} is {value!r}, but must be a number") from None

@@ -5,31 +5,34 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from coupling.analyses.rl.tasks import Example, Task, character_tokenizer, exact, task
+from coupling.analyses.rl.tasks import END, PAD, Example, Task, character_tokenizer, exact, task
 from coupling.errors import CouplingError
 
 SHAPE: dict[str, Any] = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
 BATCH, LEARNING_RATE = 64, 2e-3
+IGNORED = -100
+"""The label of a token that the loss leaves out."""
 DONE = "warm_start.json"
+"""The file that is written last into the folder of a trained model."""
 
 
-def warm_start(
-    name: str, *, seed: int = 0, steps: int | None = None, cache: str | Path | None = None
-) -> Path:  # fmt: skip
-    """Train a small Llama from scratch on a built-in task, or find it where it was kept.
+def warm_start(name: str, *, seed: int = 0, steps: int | None = None, cache: str | Path | None = None) -> Path:
+    """Train a small Llama from scratch on a built-in task, or find it in the cache.
 
-    Deterministic for one version of torch and the processor's instruction set. The supervised examples and those of
-    RL are drawn from different seeds.
+    The result is the same for the same version of torch and instruction set of the processor. The supervised examples
+    and those of RL are drawn with different seeds.
 
     Args:
         name: a key of ``coupling.analyses.rl.tasks.TASKS``.
@@ -54,15 +57,8 @@ def warm_start(
     try:
         home.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=home, prefix=".training-"))
-        with one_thread():
-            model, tokenizer, loss = _train(chosen, steps, seed)
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        summary = {"task": name, "seed": seed, "steps": steps, "loss_nats_per_token": round(loss, 4),
-                   "reward": sampled_reward(model, tokenizer, chosen, seed=seed),
-                   "parameters": sum(p.numel() for p in model.parameters())}  # fmt: skip
-        (temporary / DONE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        if not folder.exists():  # another process may have been first: the same settings gave it the same model
+        _train_and_save(chosen, steps, seed, temporary)
+        if not folder.exists():  # another process may have finished before: the same settings gave it the same model
             os.replace(temporary, folder)
     except OSError as error:
         raise CouplingError(f"cannot keep the model of task {name} in {home}: {error.strerror or error}") from None
@@ -74,7 +70,11 @@ def warm_start(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Such small matrices are no faster on more threads, far slower on a busy machine, and the same on all with one."""
+    """A context in which torch uses one thread.
+
+    Matrices as small as those of the task's model are not faster with more threads and far slower on a busy machine,
+    and with one thread the results do not depend on the number of cores.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -88,63 +88,115 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "block-coupling"
 
 
-def _train(chosen: Task, steps: int, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, float]:
-    """Next-token cross-entropy on the answers alone; the last loss is in nats a token."""
-    tokenizer = character_tokenizer()
-    config = LlamaConfig(
-        **SHAPE, vocab_size=len(tokenizer), num_key_value_heads=SHAPE["num_attention_heads"],
-        max_position_embeddings=64, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
-    examples = chosen.examples(steps * BATCH, seed=10_000 + seed)
-    _spoil(examples, chosen.warm_noise, seed)
-    loss = float("nan")
-    for step in range(steps):
-        rows = examples[step * BATCH : (step + 1) * BATCH]
-        prompts = [tokenizer.encode(row.prompt) for row in rows]
-        answers = [[*tokenizer.encode(row.answer), tokenizer.eos_token_id] for row in rows]
-        length = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
-        ids = torch.full((BATCH, length), tokenizer.pad_token_id)
-        labels = torch.full((BATCH, length), -100)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-            labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
-        # Padding is on the right and later than every answer, so causal attention never sees it.
-        error = cross_entropy(model(input_ids=ids).logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-        optimizer.zero_grad()
-        error.backward()
-        optimizer.step()
-        schedule.step()
-        loss = float(error.detach())
-    return model.eval(), tokenizer, loss
-
-
-def _spoil(examples: list[Example], share: float, seed: int) -> None:
-    """Give a share of the examples, in place, the answer of the example after."""
-    generator = random.Random(seed)
-    for index, example in enumerate(examples[:-1]):
-        if generator.random() < share:
-            examples[index] = Example(example.prompt, examples[index + 1].answer)
-
-
 @torch.no_grad()
 def sampled_reward(
     model: Any, tokenizer: PreTrainedTokenizerFast, chosen: Task, *, seed: int = 0, count: int = 512
 ) -> float:
-    """Mean exact-match reward of completions sampled at temperature 1, on examples of their own seed."""
+    """Mean exact-match reward of completions sampled at temperature 1, on held-out examples.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        chosen: the task.
+        seed: of the examples, which no training uses, and of the sampling.
+        count: the number of examples.
+    """
     rows = chosen.examples(count, seed=20_000 + seed)
     batch: Any = tokenizer([row.prompt for row in rows], return_tensors="pt", padding=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokens = model.generate(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], do_sample=True, temperature=1.0,
-            top_k=0, top_p=1.0, max_new_tokens=chosen.longest,
-        )  # fmt: skip
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=chosen.longest,
+        )
     texts = tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     rewards = exact(texts, [row.answer for row in rows])
     return sum(rewards) / len(rewards)
+
+
+def _train_and_save(chosen: Task, steps: int, seed: int, folder: Path) -> None:
+    tokenizer = character_tokenizer()
+    model = _make_model(tokenizer, seed)
+    with one_thread():
+        loss = _train(model, tokenizer, chosen, steps, seed)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    summary = {
+        "task": chosen.name,
+        "seed": seed,
+        "steps": steps,
+        "loss_nats_per_token": round(loss, 4),
+        "reward": sampled_reward(model, tokenizer, chosen, seed=seed),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    (folder / DONE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def _make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    vocabulary = tokenizer.get_vocab()
+    config = LlamaConfig(
+        **SHAPE,
+        vocab_size=len(vocabulary),
+        num_key_value_heads=SHAPE["num_attention_heads"],
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=vocabulary[END],
+        pad_token_id=vocabulary[PAD],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def _train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, chosen: Task, steps: int, seed: int) -> float:
+    """Minimize the next-token cross-entropy of the answers; the last step's loss, in nats per token."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95))
+    # linear warm-up over 20 steps, then constant
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
+    examples = _spoiled(chosen.examples(steps * BATCH, seed=10_000 + seed), chosen.warm_noise, seed)
+    loss = float("nan")
+    for step in range(steps):
+        ids, labels = _tensors(examples[step * BATCH : (step + 1) * BATCH], tokenizer)
+        logits = model(input_ids=ids).logits
+        # The logits at position i predict the token at position i + 1.
+        error = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        schedule.step()
+        loss = float(error.detach())
+    model.eval()
+    return loss
+
+
+def _tensors(rows: Sequence[Example], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    """Token ids (row, position) of prompts with their answers, and labels that count the answers' tokens alone.
+
+    Padding is on the right, after every answer, so that causal attention never sees it and no mask is needed.
+    """
+    prompts = [tokenizer.encode(row.prompt) for row in rows]
+    end, padding = (tokenizer.get_vocab()[token] for token in (END, PAD))
+    answers = [[*tokenizer.encode(row.answer), end] for row in rows]
+    length = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+    ids = torch.full((len(rows), length), padding)
+    labels = torch.full((len(rows), length), IGNORED)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
+    return ids, labels
+
+
+def _spoiled(examples: list[Example], share: float, seed: int) -> list[Example]:
+    """The examples, a random share of them with the answer of the example after it."""
+    generator = random.Random(seed)
+    spoiled = [
+        Example(example.prompt, after.answer) if generator.random() < share else example
+        for example, after in pairwise(examples)
+    ]
+    return [*spoiled, *examples[-1:]]

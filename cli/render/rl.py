@@ -1,4 +1,4 @@
-"""How a run of RL looks on a terminal: its first, middle and last steps."""
+"""How an RL run looks on a terminal: its first, middle and last steps."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,54 +11,82 @@ from rich.table import Table
 from coupling.cli.render.numbers import number, percent
 
 HEADINGS = {"mismatch_to_initial": "to initial"}
+"""Headings of columns that differ from their names."""
 PRINTED = ("reward", "ess", "kl", "score", "chance", "excess", "mismatch_to_initial")
-SHOWN = ("reward", "ess", "kl", "score", "chance", "excess", "mismatch_to_initial", "loss", "completion_length")
+"""Columns of the printed table, where a run has values for them."""
+IN_JSON = (*PRINTED, "loss", "completion_length")
+"""Columns of the JSON output."""
 
 Row = Mapping[str, Any]
 
 
 def summarize_rows(rows: Sequence[Row]) -> dict[str, Any]:
-    """For every seed the reward over the first and last tenth of the steps, and the main columns of all its rows."""
-    return {"seeds": [_summary(group) for group in _by_seed(rows)]}
+    """For every seed the reward over the first and the last tenth of the steps, and the main columns of all its rows.
+
+    Example:
+        >>> seed = summarize_rows([{"seed": 0, "step": 1, "reward": 0.25}])["seeds"][0]
+        >>> seed["steps"], seed["reward_first"], seed["reward_last"]
+        (1, 0.25, 0.25)
+    """
+    return {"seeds": [_summarize_seed(group) for group in _by_seed(rows)]}
 
 
 def print_rows(rows: Sequence[Row], console: Console, *, rewards: bool = True) -> None:
-    """First, middle and last steps of every seed, and how the reward went."""
+    """Print the first, middle and last steps of every seed, and how its reward changed.
+
+    Args:
+        rows: the rows of a run's table.
+        console: where they are printed.
+        rewards: whether to compare the reward of the first steps with that of the last.
+    """
     groups = _by_seed(rows)
-    held = [name for name in PRINTED if any(_finite(row.get(name)) is not None for row in rows)]
+    console.print(_table(groups))
+    for group in groups:
+        notes = [*(_reward_notes(group) if rewards else ()), *_empty_notes(group)]
+        if notes:
+            seed = f"seed {group[0]['seed']}: " if len(groups) > 1 else ""
+            console.print(f"{seed}{'; '.join(notes)}", highlight=False, soft_wrap=True)
+
+
+def _table(groups: Sequence[Sequence[Row]]) -> Table:
+    columns = [name for name in PRINTED if any(_finite(row.get(name)) is not None for group in groups for row in group)]
     several = len(groups) > 1
     table = Table(box=box.SIMPLE_HEAD)
-    for column in (*(["seed"] if several else []), "step", *held):
+    for column in (*(["seed"] if several else []), "step", *columns):
         table.add_column(HEADINGS.get(column, column), justify="right")
     for group in groups:
-        for row in _few(group):
-            cells = [percent(_finite(row.get(name))) if name == "excess" else number(_finite(row.get(name)))
-                     for name in held]  # fmt: skip
+        for row in _first_middle_last(group):
+            cells = [_cell(row, name) for name in columns]
             table.add_row(*([str(row["seed"])] if several else []), str(row["step"]), *cells)
-    console.print(table)
-    for group in groups:
-        summary = _summary(group)
-        seed = f"seed {summary['seed']}: " if several else ""
-        said = []
-        if rewards and summary["reward_first"] is not None:
-            said.append(f"reward {number(summary['reward_first'])} over the first tenth of the steps, "
-                        f"{number(summary['reward_last'])} over the last")  # fmt: skip
-        empty = [share for row in group if (share := _finite(row.get("empty_completions")))]
-        if empty:
-            said.append(f"empty completions in {len(empty)} steps, at most {percent(max(empty))} of a step's")
-        if said:
-            console.print(f"{seed}{'; '.join(said)}", highlight=False, soft_wrap=True)
+    return table
+
+
+def _cell(row: Row, column: str) -> str:
+    value = _finite(row.get(column))
+    return percent(value) if column == "excess" else number(value)
+
+
+def _reward_notes(rows: Sequence[Row]) -> list[str]:
+    summary = _summarize_seed(rows)
+    if summary["reward_first"] is None:
+        return []
+    first, last = number(summary["reward_first"]), number(summary["reward_last"])
+    return [f"reward {first} over the first tenth of the steps, {last} over the last"]
+
+
+def _empty_notes(rows: Sequence[Row]) -> list[str]:
+    shares = [share for row in rows if (share := _finite(row.get("empty_completions")))]
+    if not shares:
+        return []
+    return [f"empty completions in {len(shares)} steps, at most {percent(max(shares))} of the completions of a step"]
 
 
 def _by_seed(rows: Sequence[Row]) -> list[list[Row]]:
     return [[row for row in rows if row["seed"] == seed] for seed in dict.fromkeys(row["seed"] for row in rows)]
 
 
-def _few(rows: Sequence[Row]) -> list[Row]:
-    """The first, a middle and the last row, of those with coupling where there are such.
-
-    A step on rollouts that were trained on before has no reward of its own: theirs stands there.
-    """
+def _first_middle_last(rows: Sequence[Row]) -> list[Row]:
+    """The first, a middle and the last row, of those with a score if there are at least three."""
     rows = _with_reward(rows)
     measured = [row for row in rows if _finite(row.get("score")) is not None]
     chosen = measured if len(measured) >= 3 else rows
@@ -66,6 +94,7 @@ def _few(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_reward(rows: Sequence[Row]) -> list[Row]:
+    """The rows; a step that reused the rollouts of an earlier step, and so logged no reward, with that step's."""
     filled, reward = [], None
     for row in rows:
         own = _finite(row.get("reward"))
@@ -74,7 +103,7 @@ def _with_reward(rows: Sequence[Row]) -> list[Row]:
     return filled
 
 
-def _summary(rows: Sequence[Row]) -> dict[str, Any]:
+def _summarize_seed(rows: Sequence[Row]) -> dict[str, Any]:
     rewards = [reward for row in rows if (reward := _finite(row.get("reward"))) is not None]
     tenth = max(1, len(rewards) // 10)
     return {
@@ -82,7 +111,7 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
         "steps": rows[-1]["step"],
         "reward_first": _mean(rewards[:tenth]),
         "reward_last": _mean(rewards[-tenth:]),
-        "rows": [{"step": row["step"], **{name: _finite(row.get(name)) for name in SHOWN}} for row in rows],
+        "rows": [{"step": row["step"], **{name: _finite(row.get(name)) for name in IN_JSON}} for row in rows],
     }
 
 

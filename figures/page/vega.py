@@ -1,4 +1,4 @@
-"""What the report's charts share: parameters bound to the page's controls, and numbers made short."""
+"""What the report's charts share: parameters bound to the page's controls, numbers made short, and notes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,32 +6,34 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-MEAN = -1
-"""The prompt's number that stands for the mean over prompts."""
 SCALE = 10_000
-"""Coupling is kept in whole parts of this."""
+"""Coupling is stored as a whole number of parts of this size, which keeps the page small."""
 CONTROLS = {"K": "k", "P": "p", "V": "variant", "T": "prompt", "B": "block"}
 """Parameter of the charts -> the page's control."""
 SIDE = 300
+"""Pixels of a square chart's side."""
 CHORD = "#3a93d8"
+GRAY = "#888888"
 BY_ORDER = alt.Scale(scheme=alt.SchemeParams(name="viridis", extent=[0.25, 1]))
-"""The order of blocks, ranks and tokens; without the map's dark end, which a dark page would swallow."""
+"""For the order of blocks, ranks and tokens; without the map's dark end, which cannot be seen on a dark page."""
+FIRST_IF_MEAN = "max(0, toNumber(T))"
+"""The prompt in charts of single tokens, which show the first prompt if the mean over prompts is chosen."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A chart, and the rows that its named data sources hold.
+class ChartWithData:
+    """A chart, and the rows of its named data sources.
 
-    They come together only in the specification: Altair would check every number of them against its schema.
+    They are joined only in the specification: Altair would check every number of the rows against its schema.
     """
 
     chart: Any
     data: dict[str, list[Row]]
 
     def specification(self) -> dict[str, Any]:
-        """Vega-Lite, as JSON knows it."""
+        """The Vega-Lite specification, ready for JSON."""
         return self.chart.to_dict() | {"datasets": self.data}
 
 
@@ -43,8 +45,13 @@ def parameters(names: str) -> list[alt.Parameter]:
     ]
 
 
-def chosen(*names: str, prompt: str = "toNumber(T)") -> str:
-    """A Vega expression: the row is the one that the controls name."""
+def is_chosen(names: str, *, prompt: str = "toNumber(T)") -> str:
+    """A Vega expression that is true for the row that the controls choose.
+
+    Args:
+        names: letters of ``CONTROLS``.
+        prompt: the expression of the prompt's number.
+    """
     tests = {
         "K": "datum.k == toNumber(K)",
         "P": "datum.p == toNumber(P)",
@@ -55,17 +62,26 @@ def chosen(*names: str, prompt: str = "toNumber(T)") -> str:
     return " && ".join(tests[name] for name in names)
 
 
-MOST_LABELS = 25
-"""Models that are named beside their points; more would lie on each other."""
-FIRST_IF_MEAN = "max(0, toNumber(T))"
-"""Pictures of single tokens show the first prompt where the mean over prompts is chosen."""
+def note_above(base: alt.Chart) -> alt.Chart:
+    """The text in the field ``note``, above the chart."""
+    text = base.mark_text(align="left", baseline="bottom", fontSize=12)
+    return text.encode(x=alt.value(0), y=alt.value(-6), text="note:N")
 
 
-def whole(values: np.ndarray) -> list[int | None]:
-    """Numbers in whole parts of ``SCALE``; null where there is none."""
-    return [None if not np.isfinite(value) else round(float(value) * SCALE) for value in values.ravel()]
+def in_parts(values: np.ndarray) -> list[int | None]:
+    """Numbers as whole parts (see ``SCALE``); null where they are not finite."""
+    values = values.ravel()
+    is_finite = np.isfinite(values)
+    parts = np.rint(np.where(is_finite, values, 0) * SCALE).astype(int).tolist()
+    return [part if finite else None for part, finite in zip(parts, is_finite.tolist(), strict=True)]
 
 
-def numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
-    """Numbers with so many significant digits; null where there is none."""
-    return [None if not np.isfinite(value) else float(f"{value:.{digits}g}") for value in values.ravel()]
+def short_numbers(values: np.ndarray, digits: int = 4) -> list[float | None]:
+    """Numbers with ``digits`` significant digits; null where they are not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> short_numbers(np.array([1.23456, np.nan]))
+        [1.235, None]
+    """
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values.ravel()]

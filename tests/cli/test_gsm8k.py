@@ -1,4 +1,4 @@
-"""The shipped GSM8K example end to end, on a small random chat model and a few rows under the names that it gives."""
+"""The shipped GSM8K example end to end, with a small random chat model and a few rows under the names in it."""
 
 import json
 from pathlib import Path
@@ -14,35 +14,55 @@ from trl import GRPOTrainer
 from coupling.rl import P3OTrainer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gsm8k.yaml"
-LOWERED = {"max_steps": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_generations": 4,
-           "max_completion_length": 6, "save_steps": 1}  # fmt: skip
+LOWERED = {
+    "max_steps": 2,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "save_steps": 1,
+}
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 ROWS = [
-    {"question": f"Ann has {n} boxes of {n + 3} pencils each. How many pencils does she have?",
-     "answer": f"She has {n} * {n + 3} = <<{n}*{n + 3}={n * (n + 3)}>>{n * (n + 3)} pencils.\n#### {n * (n + 3)}"}
+    {
+        "question": f"Ann has {n} boxes of {n + 3} pencils each. How many pencils does she have?",
+        "answer": f"She has {n} * {n + 3} = <<{n}*{n + 3}={n * (n + 3)}>>{n * (n + 3)} pencils.\n#### {n * (n + 3)}",
+    }
     for n in range(2, 14)
-]  # fmt: skip
+]
 
 
 def make_chat_model(folder):
-    """Bytes as tokens, ChatML, and a generation configuration of its own, as Qwen's models have."""
+    """A model with bytes as tokens, ChatML, and its own generation configuration, like Qwen's models."""
     tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-                                   extra_special_tokens=["<|im_start|>"])  # fmt: skip
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=["<|im_start|>"],
+    )
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=len(tokens), hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=len(tokens) - 1,
-        pad_token_id=len(tokens) - 3, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(tokens),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        eos_token_id=len(tokens) - 1,
+        pad_token_id=len(tokens) - 3,
+        bos_token_id=None,
+    )
     model = Qwen2ForCausalLM(config)
     model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.1)
     model.save_pretrained(folder)
@@ -50,7 +70,7 @@ def make_chat_model(folder):
 
 @pytest.fixture
 def shipped(tmp_path):
-    """The YAML with lower numbers, beside a model and a data set of the names that it asks for."""
+    """The YAML with smaller numbers, beside a model and a data set of the names in it."""
     content = yaml.safe_load(EXAMPLE.read_text())
     assert set(LOWERED) <= set(content["trainer"])
     content["trainer"] |= LOWERED

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from coupling.analyses.rl.warm_start import warm_start
 from coupling.cli.progress import StepProgress
-from coupling.cli.render.rl import print_rows, summarize_rows
+from tests.feynrl import save_feynrl_run
 from tests.helpers import refused
 
+EARLIER_RUN = Path(__file__).parents[1] / "fixtures" / "runs" / "0.1.0-rl"
 YAML = """
 model: {model}
 objective: grpo
@@ -30,9 +30,13 @@ trainer:
 """
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return warm_start("brackets", steps=3, cache=tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
-def run_yaml(tmp_path_factory, tmp_path):
-    model = warm_start("brackets", steps=3, cache=tmp_path_factory.getbasetemp() / "cache")
+def run_yaml(model, tmp_path):
     (tmp_path / "run.yaml").write_text(YAML.format(model=model))
     return "run.yaml"
 
@@ -43,10 +47,10 @@ def test_a_run_end_to_end(cli, run_yaml):
     assert "reward" in out
     assert "seed 6: reward" in out
     assert "table: out/table.csv" in err
-    assert "coupling plot out --kind rl -o rl.png" in err
+    assert "coupling plot out --picture rl -o rl.png" in err
     assert pd.read_csv("out/table.csv").seed.tolist() == [5, 5, 5, 6, 6, 6]
-    assert cli("plot", "out", "--kind", "rl", "-o", "rl.png")[0] == 0
-    refused(cli("rl", run_yaml, "--out", "out"), "exists and holds a run", "--overwrite")
+    assert cli("plot", "out", "--picture", "rl", "-o", "rl.png")[0] == 0
+    refused(cli("rl", run_yaml, "--out", "out"), "already contains a run", "--overwrite")
     code, out, err = cli("rl", run_yaml, "--out", "out", "--overwrite", "--json", "--objective", "dapo")
     assert code == 0, err
     shown = json.loads(out)
@@ -83,51 +87,60 @@ def test_a_reward_that_raises_a_defect_shows_no_traceback(cli, run_yaml, tmp_pat
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["run.yaml", "--demo"], ["--demo", "--from-checkpoints", "x"], ["--demo", "--k", 3],
-        ["--from-checkpoints", "x", "--seeds", 2], ["--demo", "--objective", "ppo"], ["--demo", "--seeds", 0],
-        ["--demo", "--truncate"], ["--demo", "--resume"], ["--demo", "--resume", "--overwrite", "--out", "x"],
+        [],
+        ["run.yaml", "--demo"],
+        ["--demo", "--from-checkpoints", "x"],
+        ["--demo", "--k", 3],
+        ["--from-checkpoints", "x", "--seeds", 2],
+        ["--demo", "--objective", "ppo"],
+        ["--demo", "--seeds", 0],
+        ["--demo", "--truncate"],
+        ["--demo", "--resume"],
+        ["--demo", "--resume", "--overwrite", "--out", "x"],
         ["--from-checkpoints", "x", "--resume", "--out", "y"],
     ],
-)  # fmt: skip
+)
 def test_wrong_usage_is_exit_2(cli, arguments):
     refused(cli("rl", *arguments), "--help", code=2)
 
 
 def test_without_trl_one_line_says_what_to_install(cli, run_yaml, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None if name == "trl" else sys)
-    refused(cli("rl", run_yaml, "--out", "out"), "pip install 'block-coupling[rl]'")
+    monkeypatch.setattr("coupling.errors.find_spec", lambda name, *_: None if name == "trl" else sys)
+    refused(cli("rl", run_yaml, "--out", "out"), "needs the trl package", "pip install 'block-coupling[rl]'")
 
 
-def test_a_step_on_rollouts_used_before_shows_their_reward(capsys):
-    rows = [{"seed": 0, "step": step} | ({"reward": step / 10} if step % 2 else {}) for step in range(1, 7)]
-    (summary,) = summarize_rows(rows)["seeds"]
-    assert [row["reward"] for row in summary["rows"]] == [0.1, None, 0.3, None, 0.5, None]  # as in the table
-    assert (summary["reward_first"], summary["reward_last"]) == (0.1, 0.5)
-    print_rows(rows, Console())
-    assert "4    0.300" in capsys.readouterr().out
-
-
-def test_a_process_that_is_not_the_first_lets_it_speak(cli, run_yaml, monkeypatch):
+def test_a_process_that_is_not_the_main_one_waits_before_it_reports(cli, run_yaml, monkeypatch):
     waited = []
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr("coupling.cli.app.time.sleep", waited.append)
-    refused(cli("rl", "missing.yaml", "--out", "out"), "cannot read missing.yaml")  # it failed alone after all
+    refused(cli("rl", "missing.yaml", "--out", "out"), "cannot read missing.yaml")  # no other process has reported it
     assert waited == [10]
 
 
 def two_processes(*arguments):
-    """As ``accelerate launch`` starts them; (exit code, stdout, stderr without what torch and the launcher say)."""
+    """Run a command as ``accelerate launch`` does; (exit code, stdout, this project's lines of stderr)."""
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "coupling.cli",
-         *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "-m",
+            "coupling.cli",
+            *map(str, arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     ours = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "table: ", "draw it: "))]
     return done.returncode, done.stdout, ours
 
 
 @pytest.mark.slow
-def test_of_two_processes_one_writes_and_speaks(cli, run_yaml, tmp_path):
+def test_only_the_main_one_of_two_processes_writes_and_logs(cli, run_yaml, tmp_path):
     probed = (tmp_path / run_yaml).read_text().replace("every: 0", "every: 2\n  k: 4")
     (tmp_path / "probed.yaml").write_text(probed + "lora: {r: 2, target_modules: all-linear}\n")
     code, out, ours = two_processes("rl", "probed.yaml", "--out", "out", "--objective", "p3o")
@@ -163,10 +176,10 @@ def test_a_reward_that_fails_in_one_of_two_processes_ends_both_with_one_message(
 
 
 @pytest.mark.parametrize("checkpoints", [True, False])
-def test_an_interrupted_run_says_how_to_go_on_if_it_can(cli, run_yaml, tmp_path, monkeypatch, checkpoints):
+def test_an_interrupted_run_says_how_to_continue_if_it_can(cli, run_yaml, tmp_path, monkeypatch, checkpoints):
     kept = "  save_strategy: steps\n  save_steps: 1\n" if checkpoints else ""
     (tmp_path / "kept.yaml").write_text((tmp_path / run_yaml).read_text() + kept)
-    real = StepProgress.of
+    real = StepProgress.over_seeds
 
     def interrupting(self, *arguments):
         move = real(self, *arguments)
@@ -178,10 +191,10 @@ def test_an_interrupted_run_says_how_to_go_on_if_it_can(cli, run_yaml, tmp_path,
 
         return moved
 
-    monkeypatch.setattr(StepProgress, "of", interrupting)
+    monkeypatch.setattr(StepProgress, "over_seeds", interrupting)
     code, out, err = cli("rl", "kept.yaml", "--out", "out")
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1].startswith("interrupted; the table up to there is in out")
+    assert err.splitlines()[-1].startswith("interrupted; the table of the steps before it is in out")
     assert ("--out out --resume" in err) == checkpoints
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -191,22 +204,14 @@ def test_an_interrupted_run_says_how_to_go_on_if_it_can(cli, run_yaml, tmp_path,
     assert pd.read_csv("out/table.csv").step.tolist() == [1, 2, 3]
 
 
-def test_empty_completions_are_told(capsys):
-    rows = [{"seed": 0, "step": step, "reward": 1.0, "empty_completions": share}
-            for step, share in enumerate((0.25, 0.0, 0.5))]  # fmt: skip
-    print_rows(rows, Console())
-    assert "empty completions in 2 steps, at most 50.0% of a step's" in capsys.readouterr().out
-    print_rows([row | {"empty_completions": 0.0} for row in rows], Console())
-    assert "empty" not in capsys.readouterr().out
-
-
-def test_what_a_reward_or_trl_prints_is_not_on_stdout(cli, run_yaml, tmp_path):
+def test_output_of_a_reward_or_of_trl_is_not_on_stdout(cli, run_yaml, tmp_path):
     (tmp_path / "talkative.py").write_text(
         "import os\n\ndef score(completions, **_):\n    print('hello')\n    os.system('echo child')\n"
         "    return [float(len(text)) for text in completions]\n"
     )
-    (tmp_path / "talk.yaml").write_text((tmp_path / run_yaml).read_text() + "  log_completions: true\n"
-                                        "reward: talkative:score\n")  # fmt: skip
+    (tmp_path / "talk.yaml").write_text(
+        (tmp_path / run_yaml).read_text() + "  log_completions: true\nreward: talkative:score\n"
+    )
     code, out, err = cli("rl", "talk.yaml", "--out", "out", "--json")
     assert code == 0, err
     assert json.loads(out)["seeds"][0]["steps"] == 3
@@ -224,7 +229,8 @@ def test_checkpoints_of_a_run_are_measured_on_its_own_probe(cli, run_yaml, tmp_p
     code, _, err = cli("rl", "kept.yaml", "--out", "out", "--seed", 3)
     assert code == 0, err
     refused(
-        cli("rl", "--from-checkpoints", "out", "--out", "after"), "there are some in out/trainer: give one of these"
+        cli("rl", "--from-checkpoints", "out", "--out", "after"),
+        "there are checkpoints in out/trainer: give one of these",
     )
     code, out, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "after")
     assert code == 0, err
@@ -238,6 +244,61 @@ def test_checkpoints_of_a_run_are_measured_on_its_own_probe(cli, run_yaml, tmp_p
     code, _, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "other", "--prompts", "()" * 60)
     assert code == 1
     assert "--truncate" in err
-    code, _, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "other", "--prompts", "()" * 60, "--k", 4,
-                       "--truncate", "--overwrite")  # fmt: skip
+    code, _, err = cli(
+        "rl",
+        "--from-checkpoints",
+        "out/trainer",
+        "--out",
+        "other",
+        "--prompts",
+        "()" * 60,
+        "--k",
+        4,
+        "--truncate",
+        "--overwrite",
+    )
     assert code == 0, err
+
+
+def test_checkpoints_of_another_program(cli, model, tmp_path):
+    feynrl_run = save_feynrl_run(tmp_path / "experiment", model)
+    (tmp_path / "p.txt").write_text("([{=\n<>(=\n(=\n")
+    (feynrl_run / "logs").mkdir()
+    arguments = ("rl", "--from-checkpoints", feynrl_run, "--prompts", "p.txt", "--limit", 2, "--k", 5, "--out", "out")
+    code, out, err = cli(*arguments)
+    assert code == 0, err
+    assert "to initial" in out
+    assert "not measured: logs: not a checkpoint by its name" in err
+    assert "coupling plot out --picture rl -o rl.png" in err
+    assert pd.read_csv("out/table.csv").step.tolist() == [16, 80, 88]
+    refused(cli(*arguments), "--overwrite")
+    code, out, _ = cli(*arguments, "--overwrite", "--json")
+    shown = json.loads(out)
+    assert shown["skipped"][0]["folder"] == "logs"
+    assert [row["step"] for row in shown["seeds"][0]["rows"]] == [16, 80, 88]
+    assert cli(*arguments, "--overwrite", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--demo", "--k", 3, "--truncate"], "--k and --truncate apply to --from-checkpoints; for a run, RUN.yaml has"),
+        (["--from-checkpoints", "x", "--seeds", 2], "--seeds applies to a run, but not to --from-checkpoints"),
+        (["--from-checkpoints", "x", "--column", "text"], "--column applies to --prompts"),
+        (["--demo", "--objective", "ppo"], "cispo"),
+    ],
+)
+def test_wrong_usage_names_the_options(cli, arguments, message):
+    refused(cli("rl", *arguments), message, code=2)
+
+
+def test_errors_of_the_library_name_options(cli, run_yaml, tmp_path):
+    text = (tmp_path / run_yaml).read_text()
+    (tmp_path / "wrong.yaml").write_text(text + "  output_dir: elsewhere\n")
+    refused(cli("rl", "wrong.yaml", "--out", "out"), "trainer.output_dir cannot be set: --out names the folder")
+    refused(cli("rl", run_yaml, "--out", "out", "--resume"), "out contains no run of coupling rl to continue")
+
+
+def test_a_run_of_the_previous_version_is_drawn(cli):
+    assert cli("plot", EARLIER_RUN, "--picture", "rl", "-o", "rl.png")[0] == 0
+    assert Path("rl.png").stat().st_size > 10_000

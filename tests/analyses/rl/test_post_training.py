@@ -1,26 +1,28 @@
-"""Runs of RL through TRL: the table, and what stops a run."""
+"""Runs of RL through TRL: their tables, and what stops them."""
 
 import json
 import math
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from coupling import CouplingError
-from coupling.analyses.rl.config import ProbeConfig, from_mapping
-from coupling.analyses.rl.demo import SEEDS, demo_config
-from coupling.analyses.rl.log import COLUMNS, Recorder, RunTable, columns_of
-from coupling.analyses.rl.post_training import run
-from coupling.analyses.rl.warm_start import warm_start
+from coupling.analyses.rl.config import from_mapping
+from coupling.analyses.rl.log import COLUMNS
+from coupling.analyses.rl.post_training import post_train
+from coupling.errors import DivergedError
 from coupling.figures import rl
 from coupling.figures.columns import read_table
 
-SMALL = {"max_steps": 3, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 4,
-         "learning_rate": 1e-4}  # fmt: skip
+SMALL = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 4,
+    "learning_rate": 1e-4,
+}
 BAD_REWARDS = """
 def nan_at_two(completions, trainer_state, **_):
     return [float("nan") if trainer_state.global_step == 1 else float(len(text)) for text in completions]
@@ -35,19 +37,14 @@ async def later(completions, **_):
 """
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(warm_start("brackets", steps=5, cache=tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
-def configured(model, tmp_path, monkeypatch):
+def configured(small_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("bad_rewards.py").write_text(BAD_REWARDS)
 
     def config(trainer=(), **changes):
         content = {
-            "model": model,
+            "model": str(small_model),
             "objective": "grpo",
             "data": {"task": "brackets"},
             "probe": {"every": 0},
@@ -61,7 +58,7 @@ def configured(model, tmp_path, monkeypatch):
 def test_a_run_and_its_table(configured):
     seen = []
     config = configured(save=True, name="mine")
-    rows = run(config, "out", seeds=(0, 1), progress=lambda *arguments: seen.append(arguments[:3]))
+    rows = post_train(config, "out", seeds=(0, 1), progress=lambda *arguments: seen.append(arguments[:3]))
     table = pd.read_csv("out/table.csv")
     assert list(table.columns[: len(COLUMNS)]) == list(COLUMNS)
     assert len(table) == len(rows) == 6
@@ -71,30 +68,30 @@ def test_a_run_and_its_table(configured):
     for name in ("reward", "loss", "grad_norm", "completion_length"):
         assert table[name].notna().all()
     assert table["score"].isna().all()  # without a probe
-    assert (table["ess"] == 1).all()  # one update a generation
+    assert (table["ess"] == 1).all()  # one update per generation
     assert (table["kl"].abs() < 1e-6).all()
     assert seen == [(seed, step, 3) for seed in (0, 1) for step in (1, 2, 3)]
     summary = json.loads(Path("out/run.json").read_text())
-    assert summary["finished"] is True
+    assert (summary["finished"], summary["diverged"], summary["error"]) == (True, False, None)
     assert summary["config"]["trainer"]["learning_rate"] == 1e-4
     assert "trl" in summary["environment"]
     assert Path("out/model/seed-1/model.safetensors").exists()
     rl(read_table("out/table.csv", "rl"))
-    with pytest.raises(CouplingError, match="--overwrite"):
-        run(config, "out")
-    again = run(config, "out", seeds=(0, 1), overwrite=True)
+    with pytest.raises(CouplingError, match="`overwrite=True`"):
+        post_train(config, "out")
+    again = post_train(config, "out", seeds=(0, 1), overwrite=True)
     assert again == rows  # the same seeds, the same numbers
 
 
 @pytest.mark.parametrize("objective", ["dapo", "cispo"])
 def test_other_objectives_are_trls(configured, objective):
-    rows = run(configured(objective=objective, trainer={"max_steps": 1}), "out")
+    rows = post_train(configured(objective=objective, trainer={"max_steps": 1}), "out")
     assert rows[0]["run"] == objective
     assert math.isfinite(rows[0]["loss"])
 
 
 def test_two_rewards_one_of_them_asynchronous(configured):
-    rows = run(configured(reward=["exact", "bad_rewards:later"], trainer={"max_steps": 1}), "out")
+    rows = post_train(configured(reward=["exact", "bad_rewards:later"], trainer={"max_steps": 1}), "out")
     assert rows[0]["reward"] == pytest.approx(
         rows[0]["rewards/exact/mean"] + rows[0]["rewards/bad_rewards:later/mean"], abs=1e-5
     )
@@ -105,20 +102,27 @@ def test_two_rewards_one_of_them_asynchronous(configured):
     [
         ({"reward": "bad_rewards:nan_at_two"}, 1, ["step 2", "bad_rewards:nan_at_two", "returned nan"]),
         ({"reward": "bad_rewards:raises_at_two"}, 1, ["step 2", "bad_rewards:raises_at_two", "KeyError: 'who'"]),
-        ({"reward": "bad_rewards:later", "trainer": {"learning_rate": 1e30, "max_grad_norm": 0.0}}, 1,
-         ["step 2", "the model diverged", "trainer.learning_rate"]),
-        ({"trainer": {"max_completion_length": 1, "generation_kwargs": {"forced_eos_token_id": 1}}}, 0,
-         ["step 1", "all 8 completions are empty"]),
+        (
+            {"reward": "bad_rewards:later", "trainer": {"learning_rate": 1e30, "max_grad_norm": 0.0}},
+            1,
+            ["step 2", "the model diverged", "trainer.learning_rate"],
+        ),
+        (
+            {"trainer": {"max_completion_length": 1, "generation_kwargs": {"forced_eos_token_id": 1}}},
+            0,
+            ["step 1", "all 8 completions are empty"],
+        ),
     ],
     ids=["nan", "raises", "diverges", "empty"],
-)  # fmt: skip
-def test_what_stops_a_run_leaves_the_table_up_to_it(configured, changes, steps, parts):
+)
+def test_a_run_that_stops_leaves_the_table_of_the_steps_before(configured, changes, steps, parts):
     with pytest.raises(CouplingError) as refusal:
-        run(configured(**changes), "out")
+        post_train(configured(**changes), "out")
     for part in parts:
         assert part in str(refusal.value)
     summary = json.loads(Path("out/run.json").read_text())
     assert summary["finished"] is False
+    assert summary["diverged"] == isinstance(refusal.value, DivergedError) == ("diverged" in " ".join(parts))
     assert summary["error"] in str(refusal.value)
     if steps:
         table = pd.read_csv("out/table.csv")
@@ -128,58 +132,37 @@ def test_what_stops_a_run_leaves_the_table_up_to_it(configured, changes, steps, 
         assert not Path("out/table.csv").exists()
 
 
-@pytest.mark.parametrize("trainer", [
-    {"scale_rewards": "nope"}, {"report_to": "no_such_tracker"}, {"lr_scheduler_type": "none"}, {"optim": "none"},
-])  # fmt: skip
-def test_what_trl_and_transformers_refuse_is_one_line_of_ours(configured, trainer):
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {"scale_rewards": "nope"},
+        {"report_to": "no_such_tracker"},
+        {"lr_scheduler_type": "none"},
+        {"optim": "none"},
+    ],
+)
+def test_settings_that_trl_and_transformers_refuse_are_one_line(configured, trainer):
     with pytest.raises(CouplingError, match=r"do not go together|cannot set up RL|cannot begin"):
-        run(configured(trainer=trainer), "out")
+        post_train(configured(trainer=trainer), "out")
 
 
 def test_refusals_before_anything_is_trained(configured, tmp_path):
     with pytest.raises(CouplingError, match=r"no checkpoint in \./nowhere"):
-        run(configured(model="./nowhere"), "a")
+        post_train(configured(model="./nowhere"), "a")
     with pytest.raises(CouplingError, match="do not go together"):
-        run(configured(trainer={"num_generations": 3}), "a")  # what failed before its first step is not in the way
+        post_train(
+            configured(trainer={"num_generations": 3}), "a"
+        )  # a run that failed before its first step is not in the way
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").write_text("mine")
-    with pytest.raises(CouplingError, match="holds other files"):
-        run(configured(), "full", overwrite=True)
+    with pytest.raises(CouplingError, match="contains other files"):
+        post_train(configured(), "full", overwrite=True)
     assert (tmp_path / "full" / "diary.txt").exists()
 
 
-def test_what_is_logged_goes_to_its_column(tmp_path):
-    logs = {"p3o/ess": 0.9, "p3o/kl_behavior": 0.1, "coupling/score_k5_p2": 0.2, "coupling/chance_k5_p2": 0.1,
-            "coupling/excess_k5_p2": 0.05, "coupling/score_k10_p2": 0.3, "coupling/mismatch_to_initial": 0.4, "kl": 2.0,
-            "clip_ratio/low_mean": 0.2, "epoch": 1.0, "reward": None}  # fmt: skip
-    row = columns_of(logs, 5)
-    assert row == {"ess": 0.9, "kl": 0.1, "score": 0.2, "chance": 0.1, "excess": 0.05, "coupling/score_k10_p2": 0.3,
-                   "mismatch_to_initial": 0.4, "kl_reference": 2.0, "clip_ratio/low_mean": 0.2}  # fmt: skip
-    table = RunTable(tmp_path / "table.csv", "p3o")
-    table.update(0, 1, {"reward": 0.5})
-    table.update(0, 0, row)
-    table.write()
-    read = read_table(tmp_path / "table.csv", "rl")
-    assert read.step.tolist() == [0, 1]
-    assert read.reward.isna().tolist() == [True, False]
-
-
-@pytest.mark.parametrize("fp16", [False, True])
-def test_a_step_that_fp16_skips_is_no_divergence(fp16):
-    args, state = SimpleNamespace(fp16=fp16), SimpleNamespace(global_step=2, max_steps=3)
-    recorder = Recorder(RunTable(None, "p3o"), 0, 10)
-    logs = {"loss": 0.1, "reward": 0.5, "grad_norm": math.inf}
-    with nullcontext() if fp16 else pytest.raises(CouplingError, match="gradient's norm is inf"):
-        recorder.on_log(args, state, None, logs=logs)
-    for name, words in (("loss", "the loss"), ("reward", "the mean reward")):
-        with pytest.raises(CouplingError, match=f"{words} is nan"):
-            recorder.on_log(args, state, None, logs=logs | {"grad_norm": 1.0, name: math.nan})
-    assert recorder.table.rows()[0]["reward"] is math.nan
-
-
 def test_coupling_is_measured_through_a_run(configured):
-    plain = run(configured(trainer={"max_steps": 4}), "plain")
-    probed = run(configured(trainer={"max_steps": 4}, probe={"every": 2, "k": [4, 8], "count": 2}), "probed")
+    plain = post_train(configured(trainer={"max_steps": 4}), "plain")
+    probed = post_train(configured(trainer={"max_steps": 4}, probe={"every": 2, "k": [4, 8], "count": 2}), "probed")
     measured = {row["step"]: row for row in probed if "score" in row}
     assert sorted(measured) == [0, 2, 4]
     assert measured[0]["mismatch_to_initial"] == pytest.approx(0, abs=1e-6)
@@ -191,15 +174,15 @@ def test_coupling_is_measured_through_a_run(configured):
     assert [row["loss"] for row in probed if row["step"]] == [row["loss"] for row in plain]
 
 
-def test_a_run_with_adapters_and_what_is_refused_of_them(configured, monkeypatch):
+def test_a_run_with_adapters_and_settings_that_are_refused(configured, monkeypatch):
     lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
     changes = {"lora": lora, "reward": "bad_rewards:later", "save": True, "probe": {"every": 2, "k": 4, "count": 1}}
     config = configured(objective="p3o", trainer={"max_steps": 2, "learning_rate": 1e-2}, **changes)
-    rows = run(config, "out")
+    rows = post_train(config, "out")
     assert rows[-1]["mismatch_to_initial"] > 1e-3
     saved = json.loads(Path("out/model/adapter_config.json").read_text())
     assert (saved["r"], saved["lora_alpha"]) == (4, 8)
-    assert run(config, "again") == rows  # the seed decides how the adapters begin
+    assert post_train(config, "again") == rows  # the seed determines the initial adapters
     for given, part in (
         ({"rank": 4}, r"no setting lora\.rank.*known are .*lora_alpha"),
         ({"r": 0}, "positive integer"),
@@ -207,25 +190,12 @@ def test_a_run_with_adapters_and_what_is_refused_of_them(configured, monkeypatch
         ({"bias": "some"}, "some"),
     ):
         with pytest.raises(CouplingError, match=part):
-            run(configured(lora=given), "refused")
+            post_train(configured(lora=given), "refused")
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(CouplingError, match=r"pip install 'block-coupling\[lora\]'"):
-        run(configured(lora=lora), "refused")
+        post_train(configured(lora=lora), "refused")
 
 
 def test_p3o_logs_its_sample_size(configured):
-    rows = run(configured(objective="p3o"), "out")
+    rows = post_train(configured(objective="p3o"), "out")
     assert all(0 < row["ess"] <= 1 and row["kl"] >= 0 for row in rows)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("objective", ["grpo", "p3o"])
-def test_the_demonstrations_reward_rises_over_its_seeds(objective, tmp_path):
-    rows = run(demo_config(objective, probe=ProbeConfig(every=0)), tmp_path / "out", seeds=range(SEEDS))
-    for seed in range(SEEDS):
-        rewards = [row["reward"] for row in rows if row["seed"] == seed and "reward" in row]  # when it generates
-        first, last = sum(rewards[:10]) / 10, sum(rewards[-10:]) / 10
-        assert first > 0.05  # not flat at zero
-        assert last > first + 0.1
-    reused = [row["ess"] for row in rows if "reward" not in row]
-    assert min(reused) < 0.995

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from coupling import CouplingError
-from coupling.analyses import rl_ranks
-from coupling.analyses.rl.processes import AgreedRewards, from_all, is_alone, is_first
+from coupling.analyses.rl import processes
+from coupling.analyses.rl.processes import AgreedRewards, gather_from_all, is_main_process, is_only_process
 
 FINE, EMPTY = ["a", ""], ["", [{"role": "assistant", "content": " "}]]
 
 
 class Base:
-    """What the mix-in asks of TRL's trainers."""
+    """What the mix-in needs of TRL's trainers."""
 
     state = SimpleNamespace(global_step=4)
 
@@ -49,7 +49,7 @@ async def fails_later(completions):
 
 def calculate(completions, *functions, others=(), monkeypatch=None):
     if others:
-        monkeypatch.setattr(rl_ranks, "from_all", lambda value: [value, *others])
+        monkeypatch.setattr(processes, "gather_from_all", lambda value: [value, *others])
     trainer = Trainer(*functions)
     try:
         return trainer._calculate_rewards([], [], completions, [])
@@ -57,15 +57,15 @@ def calculate(completions, *functions, others=(), monkeypatch=None):
         assert trainer.reward_funcs == list(functions)
 
 
-def test_one_process_alone():
-    assert from_all(3) == [3]
+def test_the_only_process():
+    assert gather_from_all(3) == [3]
     assert calculate(FINE, lengths).tolist() == [[1.0], [0.0]]
     with pytest.raises(CouplingError, match="fails raised OSError: disk"):
         calculate(FINE, lengths, fails)
     with pytest.raises(CouplingError, match="step 5: later"):
         calculate(FINE, lengths, fails_later)
     with pytest.raises(CouplingError, match="step 5: all 2 completions are empty"):
-        calculate(EMPTY, fails)  # the cause, not what a reward function makes of it
+        calculate(EMPTY, fails)  # the cause, not the error of a reward function that follows from it
 
 
 def test_what_fails_elsewhere_fails_here(monkeypatch):
@@ -73,7 +73,7 @@ def test_what_fails_elsewhere_fails_here(monkeypatch):
         calculate(FINE, lengths, others=[(["their words"], 0, 2)], monkeypatch=monkeypatch)
 
 
-def test_completions_are_empty_only_where_all_processes_have_none(monkeypatch):
+def test_completions_are_empty_only_where_those_of_all_processes_are(monkeypatch):
     rewards = calculate(EMPTY, lambda completions: [0.0], others=[([], 0, 2)], monkeypatch=monkeypatch)
     assert rewards.tolist() == [[0.0]]
     with pytest.raises(CouplingError, match="all 5 completions are empty"):
@@ -90,18 +90,18 @@ def test_a_completion_that_no_function_rewards_ends_the_run():
 
 
 def test_the_share_of_empty_completions_over_all_processes_is_logged(monkeypatch):
-    monkeypatch.setattr(rl_ranks, "from_all", lambda value: [value, ([], 1, 6)])
+    monkeypatch.setattr(processes, "gather_from_all", lambda value: [value, ([], 1, 6)])
     trainer = Trainer(lengths)
     trainer._calculate_rewards([], [], FINE, [])
     assert trainer._metrics["train"]["completions/empty"] == [0.25]
 
 
-def test_the_first_process_is_the_one_without_a_rank(monkeypatch):
+def test_the_main_process_is_the_one_without_a_rank(monkeypatch):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert is_first()
-    assert is_alone()
+    assert is_main_process()
+    assert is_only_process()
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not is_first()
-    assert not is_alone()
+    assert not is_main_process()
+    assert not is_only_process()

@@ -1,15 +1,11 @@
-"""The built-in tasks, their rewards and tokenizer, and the warm start."""
-
-import json
+"""The built-in tasks, their rewards and tokenizer."""
 
 import pytest
-from transformers import AutoTokenizer
 
 from coupling import CouplingError
-from coupling.analyses.rl.tasks import CLOSING, OPENING, TASKS, character_tokenizer, exact, number, task
-from coupling.analyses.rl.warm_start import warm_start
+from coupling.analyses.rl.tasks import CLOSING, OPENING, TASKS, character_tokenizer, exact, number, task, text_of
 
-SAID = [{"role": "assistant", "content": "it is 12"}]
+MESSAGES = [{"role": "assistant", "content": "it is 12"}]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -41,29 +37,16 @@ def test_answers_are_right():
 def test_exact_and_number():
     assert exact(["12", " 12\n", "112", "", [{"role": "assistant", "content": "12"}]], ["12"] * 5) == [1, 1, 0, 0, 1]
     right = ["a #### 1,200", "#### 12", "#### 12", "none", "#### -3.5"]
-    assert number(["so 7 and 1200.", SAID, "no number", "no number", "-3.50"], right) == [1, 1, 0, 0, 1]
+    completions = ["so 7 and 1200.", MESSAGES, "no number", "no number", "-3.50"]
+    assert number(completions, right) == [1, 1, 0, 0, 1]
     assert exact(prompts=["x"], completions=["12"], answer=[12], trainer_state=None) == [1]
+
+
+def test_the_text_of_a_conversation_is_that_of_its_messages():
+    assert text_of(MESSAGES) == "it is 12"
+    assert text_of([*MESSAGES, {"role": "assistant", "content": None}]) == "it is 12"
 
 
 def test_an_unknown_task():
     with pytest.raises(CouplingError, match="addition, brackets"):
         task("chess")
-
-
-def test_the_warm_start_is_deterministic_and_kept(tmp_path):
-    first, second = (warm_start("brackets", steps=3, cache=tmp_path / name) for name in ("a", "b"))
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
-    before = (first / "model.safetensors").stat().st_mtime_ns
-    assert warm_start("brackets", steps=3, cache=tmp_path / "a") == first
-    assert (first / "model.safetensors").stat().st_mtime_ns == before
-    assert 3e5 < json.loads((first / "warm_start.json").read_text())["parameters"] < 1e6
-    tokenizer = AutoTokenizer.from_pretrained(first)
-    assert tokenizer.decode(tokenizer.encode("12+3=")) == "12+3="
-    assert tokenizer.padding_side == "left"
-    assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
-def test_the_warm_start_leaves_a_reward_between_flat_and_done(name):
-    assert 0.08 < json.loads((warm_start(name) / "warm_start.json").read_text())["reward"] < 0.5

@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 from coupling.figures import report
 from coupling.figures.style import printable
-from tests.figures.page.test_report import HOSTILE, hostile_run
+from tests.figures.page.helpers import HOSTILE, hostile_run
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +29,7 @@ def chromium():
 
 @pytest.fixture
 def opened(chromium, tmp_path):
-    """Open a page's text from a file in a fresh profile; fails where the console or the network is touched."""
+    """Open a page's text from a file in a new profile; fails if the page uses the console or the network."""
     noise: list[str] = []
     contexts = []
 
@@ -72,12 +72,15 @@ def test_every_chart_is_drawn(opened, run, untrained):
     assert len(labels(page, "heatmap-0", "block b")) == 8 * 7
 
 
-@pytest.mark.parametrize(("control", "choice", "charts"), [
-    ("k", "3", ["heatmap-0", "circle-0", "spectrum-0"]),
-    ("p", "1", ["heatmap-0"]),
-    ("variant", "swapped", ["heatmap-0", "circle-0"]),
-    ("prompt", "2", ["heatmap-0", "circle-0", "spectrum-0", "trajectory-0", "linearity-0"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("control", "choice", "charts"),
+    [
+        ("k", "3", ["heatmap-0", "circle-0", "spectrum-0"]),
+        ("p", "1", ["heatmap-0"]),
+        ("variant", "swapped", ["heatmap-0", "circle-0"]),
+        ("prompt", "2", ["heatmap-0", "circle-0", "spectrum-0", "trajectory-0", "linearity-0"]),
+    ],
+)
 def test_a_control_changes_the_charts(opened, run, control, choice, charts):
     page = opened(report(run))
     before = {chart: page.inner_html(f"#{chart}") for chart in charts}

@@ -1,0 +1,98 @@
+"""The ``run.json`` of an RL run: its configuration, how it ended, and the versions that it used."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coupling.analyses.rl.config import RunConfig
+from coupling.analyses.rl.log import SUMMARY, TABLE
+from coupling.analyses.rl.processes import is_main_process
+from coupling.errors import CouplingError, DivergedError
+from coupling.files import environment, write_atomically
+from coupling.version import __version__
+
+
+@dataclass
+class RunRecord:
+    """What ``run.json`` contains.
+
+    Attributes:
+        out: the run's folder.
+        config: the configuration.
+        seeds: all seeds of the run.
+        generation_window: steps from one generation of rollouts to the next.
+        seeds_done: the seeds that are finished.
+        finished: whether the run reached its end.
+        diverged: whether it stopped because the model diverged.
+        error: why it stopped; None if it did not.
+        seconds: how long it took; None while it runs.
+    """
+
+    out: Path
+    config: RunConfig
+    seeds: tuple[int, ...]
+    generation_window: int
+    seeds_done: list[int] = field(default_factory=list)
+    finished: bool = False
+    diverged: bool = False
+    error: str | None = None
+    seconds: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {
+            "config": self.config.as_dict(),
+            "seeds": list(self.seeds),
+            "finished": self.finished,
+            "diverged": self.diverged,
+            "error": self.error,
+            "generation_window": self.generation_window,
+            "seeds_done": self.seeds_done,
+            "seconds": self.seconds,
+            "environment": {
+                **environment("torch", "transformers", "trl", "datasets"),
+                "block-coupling": __version__,
+            },
+        }
+
+    def write(self) -> None:
+        """Write the file, in the main process alone.
+
+        Raises:
+            CouplingError: if it cannot be written.
+        """
+        if is_main_process():
+            content = json.dumps(self.as_dict(), indent=2, default=str) + "\n"
+            write_atomically(self.out / SUMMARY, content.encode())
+
+
+@contextmanager
+def recorded(record: RunRecord) -> Iterator[None]:
+    """A context for the run itself: writes the record when the run begins and when it ends, however it ends.
+
+    Raises:
+        CouplingError: as the run raises it, with the place of the table added to the message; a ``DivergedError``
+            stays one.
+    """
+    started = time.perf_counter()
+    record.write()
+    record.error = "interrupted"  # unless one of the following says otherwise
+    try:
+        yield
+        record.finished, record.error = True, None
+    except CouplingError as error:
+        record.error, record.diverged = str(error), isinstance(error, DivergedError)
+        table = record.out / TABLE
+        if not table.exists():
+            raise
+        raise type(error)(f"{error}; the steps before it are in {table}") from error.__cause__
+    except Exception as error:
+        record.error = str(error)
+        raise
+    finally:
+        record.seconds = round(time.perf_counter() - started, 1)
+        record.write()

@@ -1,0 +1,172 @@
+"""TRL's trainer for a run: its classes, its settings, and the callbacks that measure coupling."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coupling.analyses.rl.config import RunConfig
+from coupling.analyses.rl.processes import AgreedRewards, is_main_process
+from coupling.analyses.rl.rewards import checked_reward, find_reward
+from coupling.analyses.rl.trainer_settings import lora_config, trainer_settings
+from coupling.errors import CouplingError, first_line, one_line
+
+RolloutFunc = Callable[..., Any]
+"""Samples completions instead of the policy; see TRL's ``rollout_func``."""
+
+
+@dataclass(frozen=True)
+class TrainerSetup:
+    """What the trainers of all seeds have in common.
+
+    Attributes:
+        config: the run.
+        config_class: TRL's class of settings.
+        trainer_class: TRL's trainer with this project's mix-ins.
+        arguments: the arguments of ``config_class``, without the seed and the output folder.
+        rewards: the reward functions, with their results checked.
+        adapter: peft's configuration; None where all weights are trained.
+        rollout_func: see ``RolloutFunc``; None for the policy's own sampling.
+    """
+
+    config: RunConfig
+    config_class: type
+    trainer_class: type
+    arguments: dict[str, Any]
+    rewards: list[Callable[..., Any]]
+    adapter: Any
+    rollout_func: RolloutFunc | None
+
+
+def set_up(config: RunConfig, rollout_func: RolloutFunc | None = None) -> TrainerSetup:
+    """Check everything that a configuration asks of the trainer, before a model or data is loaded.
+
+    Raises:
+        CouplingError: if a reward cannot be found, or a setting of the trainer or of adapters is wrong.
+    """
+    only_one = len(config.reward) == 1
+    rewards = [checked_reward(name, find_reward(name), only_one=only_one) for name in config.reward]
+    config_class, trainer_class = _classes(config.objective)
+    return TrainerSetup(
+        config=config,
+        config_class=config_class,
+        trainer_class=_with_mixins(trainer_class, config.objective, own_rollouts=rollout_func is not None),
+        arguments=trainer_settings(config, config_class, accelerator=torch.accelerator.is_available()),
+        rewards=rewards,
+        adapter=lora_config(config),
+        rollout_func=rollout_func,
+    )
+
+
+def generation_window(setup: TrainerSetup, folder: Path) -> int:
+    """Steps from one generation of rollouts to the next, or the smallest number after which both begin together.
+
+    Raises:
+        CouplingError: if TRL refuses the settings.
+    """
+    settings = _make_settings(setup, setup.arguments | {"output_dir": str(folder)})
+    micro_batches = settings.steps_per_generation * settings.num_iterations
+    return micro_batches // math.gcd(micro_batches, settings.gradient_accumulation_steps)
+
+
+def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
+    """The trainer of one seed, with its model and data, and a probe attached that measures coupling.
+
+    Args:
+        setup: what ``set_up`` returned.
+        seed: the seed.
+        folder: where TRL saves.
+
+    Raises:
+        CouplingError: if the model or the data cannot be loaded, or TRL refuses the settings.
+    """
+    from transformers import PrinterCallback, set_seed
+
+    from coupling.analyses.rl.data import initial_model, read_rows
+
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    config = setup.config
+    settings = _make_settings(setup, setup.arguments | {"seed": seed, "output_dir": str(folder)})
+    with settings.main_process_first():  # the other processes then find in the caches what the main one wrote
+        rows = read_rows(config.data, seed)
+        model = initial_model(config, seed)
+    set_seed(seed)  # TRL sets it only after the weights of an adapter are drawn
+    try:
+        trainer = setup.trainer_class(
+            model=model,
+            reward_funcs=setup.rewards,
+            args=settings,
+            train_dataset=rows,
+            peft_config=setup.adapter,
+            rollout_func=setup.rollout_func,
+        )
+    except CouplingError:
+        raise
+    except Exception as error:  # TRL, transformers, trackers and peft each refuse settings in their own way
+        raise CouplingError(f"cannot set up RL of {model}: {one_line(error)}") from error
+    trainer.remove_callback(PrinterCallback)
+    if config.probe.every:
+        _attach_probe(trainer, config, rows)
+    return trainer
+
+
+def measure_initial(trainer: Any) -> None:
+    """Measure the initial policy in a run that is resumed, before the checkpoint's weights replace it."""
+    from coupling.rl import CouplingCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, CouplingCallback) and is_main_process():
+            callback.measure(trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class)
+
+
+def _classes(objective: str) -> tuple[type, type]:
+    """The classes of settings and trainer for an objective."""
+    try:
+        if objective == "p3o":
+            from coupling.rl import P3OConfig, P3OTrainer
+
+            return P3OConfig, P3OTrainer
+        from trl.trainer.grpo_config import GRPOConfig
+        from trl.trainer.grpo_trainer import GRPOTrainer
+
+        return GRPOConfig, GRPOTrainer
+    except ImportError as error:
+        raise CouplingError(f"the trl package cannot be imported: {first_line(error)}") from None
+
+
+def _with_mixins(trainer_class: type, objective: str, *, own_rollouts: bool) -> type:
+    """The trainer with this project's mix-ins; P3O's trainer logs the statistics of the ratio by itself."""
+    mixins: tuple[type, ...] = (AgreedRewards,)
+    if objective != "p3o":
+        from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
+
+        mixins += (RatioToBehavior, RatioStatistics) if own_rollouts else (RatioStatistics,)
+    return type(f"Checked{trainer_class.__name__}", (*mixins, trainer_class), {})
+
+
+def _make_settings(setup: TrainerSetup, arguments: dict[str, Any]) -> Any:
+    """TRL's settings object.
+
+    Raises:
+        CouplingError: with the message of the library that refuses them.
+    """
+    if setup.config.objective != "p3o":
+        arguments = arguments | {"loss_type": setup.config.objective}
+    try:
+        return setup.config_class(**arguments)
+    except CouplingError:
+        raise
+    except Exception as error:  # TRL, transformers, accelerate and DeepSpeed each check in their own way
+        raise CouplingError(f"the trainer settings do not go together: {one_line(error, most=1000)}") from error
+
+
+def _attach_probe(trainer: Any, config: RunConfig, rows: Any) -> None:
+    from coupling.analyses.rl.data import probe_texts
+    from coupling.rl import CouplingCallback
+
+    probe = config.probe
+    CouplingCallback(probe_texts(probe, rows), every=probe.every, k=probe.k).attach(trainer)

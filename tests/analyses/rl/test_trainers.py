@@ -1,0 +1,69 @@
+"""TRL's trainers as a run builds them."""
+
+from pathlib import Path
+
+import pytest
+from trl import GRPOConfig, GRPOTrainer
+
+from coupling import CouplingError
+from coupling.analyses.rl.config import from_mapping
+from coupling.analyses.rl.processes import AgreedRewards
+from coupling.analyses.rl.trainers import build_trainer, generation_window, measure_initial, set_up
+from coupling.rl import CouplingCallback, P3OConfig, P3OTrainer
+from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
+
+SMALL = {"max_steps": 2, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 4}
+
+
+def make_config(model="m", trainer=(), **changes):
+    content = {"model": str(model), "data": {"task": "brackets", "limit": 16}, "trainer": SMALL | dict(trainer)}
+    return from_mapping(content | changes)
+
+
+def test_the_classes_of_each_objective():
+    p3o, grpo = (set_up(make_config(objective=objective)) for objective in ("p3o", "grpo"))
+    assert p3o.config_class is P3OConfig
+    assert p3o.trainer_class.__mro__[1:3] == (AgreedRewards, P3OTrainer)
+    assert not issubclass(p3o.trainer_class, RatioStatistics)  # P3O logs these itself
+    assert grpo.config_class is GRPOConfig
+    assert grpo.trainer_class.__mro__[1:4] == (AgreedRewards, RatioStatistics, GRPOTrainer)
+    own_rollouts = set_up(make_config(objective="grpo"), rollout_func=lambda *_: None)
+    assert issubclass(own_rollouts.trainer_class, RatioToBehavior)
+
+
+def test_a_reward_that_does_not_exist_is_refused_first():
+    with pytest.raises(CouplingError, match="there is no reward 'nonsense'"):
+        set_up(make_config(reward="nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        ({}, 1),
+        ({"num_iterations": 2}, 2),
+        ({"gradient_accumulation_steps": 2}, 1),
+        ({"gradient_accumulation_steps": 2, "steps_per_generation": 8}, 4),
+        ({"gradient_accumulation_steps": 2, "steps_per_generation": 8, "num_iterations": 3}, 12),
+    ],
+)
+def test_the_window_is_the_number_of_steps_between_generations(trainer, steps):
+    assert generation_window(set_up(make_config(trainer=trainer)), Path("unused")) == steps
+
+
+def test_settings_that_trl_refuses_are_one_line():
+    setup = set_up(make_config(trainer={"num_generations": 3}))
+    with pytest.raises(CouplingError, match=r"the trainer settings do not go together: .*num_generations"):
+        generation_window(setup, Path("unused"))
+
+
+def test_a_trainer_has_the_seed_and_the_probe(small_model, tmp_path):
+    setup = set_up(make_config(small_model, probe={"every": 2, "k": 4, "count": 1}))
+    trainer = build_trainer(setup, 7, tmp_path)
+    assert (trainer.args.seed, trainer.args.output_dir) == (7, str(tmp_path))
+    (probe,) = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, CouplingCallback)]
+    measured = []
+    probe.measure = lambda model, tokenizer: measured.append((model, tokenizer))
+    measure_initial(trainer)
+    assert measured == [(trainer.model, trainer.processing_class)]
+    without = build_trainer(set_up(make_config(small_model, probe={"every": 0})), 7, tmp_path)
+    assert not any(isinstance(callback, CouplingCallback) for callback in without.callback_handler.callbacks)

@@ -1,0 +1,71 @@
+"""Progress bars, and other libraries' messages."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from coupling.cli.progress import PromptProgress, StepProgress
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), force_terminal=True, width=100)
+
+
+def state(bar):
+    (task,) = bar._progress.tasks
+    return task.description, task.completed, task.total
+
+
+def test_prompts(console):
+    with PromptProgress(console, "org/[model]") as progress:
+        assert state(progress) == ("loading org/\\[model]", 0, None)
+        progress(1, 4, 3, 6)
+        assert state(progress) == ("prompt 2/4, Jacobian 3/6", 1.5, 4)
+
+
+def test_steps_over_seeds(console):
+    with StepProgress(console, "loading the model") as progress:
+        move = progress.over_seeds(2, 5)
+        move(5, 1, 10, {"reward": 0.25})
+        assert state(progress) == ("seed 5, step 1/10, reward 0.250", 1, 20)
+        move(6, 2, 10, {})  # without a reward of its own
+        assert state(progress) == ("seed 6, step 2/10, reward 0.250", 12, 20)
+        progress.over_seeds(1, 5)(5, 3, 10, {})
+        assert state(progress) == ("step 3/10", 3, 10)
+
+
+def test_checkpoints(console):
+    with StepProgress(console, "looking at runs") as progress:
+        progress.checkpoint(1, 3, "checkpoint-20")
+        assert state(progress) == ("checkpoint-20", 1, 3)
+
+
+def test_nothing_is_drawn_where_nobody_looks():
+    output = io.StringIO()
+    with PromptProgress(Console(file=output), "m") as progress:
+        progress(0, 1, 1, 2)
+    assert output.getvalue() == ""
+
+
+QUIET = """
+import sys
+{before}
+from coupling.cli.progress import quiet_libraries
+quiet_libraries()
+assert ("transformers" in sys.modules) == {imported}
+from transformers.utils import logging
+assert logging.get_verbosity() == logging.ERROR
+assert not logging.is_progress_bar_enabled()
+"""
+
+
+@pytest.mark.parametrize(("before", "imported"), [("", False), ("import transformers", True)])
+def test_libraries_are_quiet_without_being_imported(before, imported):
+    environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
+    code = QUIET.format(before=before, imported=imported)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

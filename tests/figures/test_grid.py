@@ -1,0 +1,102 @@
+"""The picture grid: its tiles against dense Jacobians, and which blocks and tokens it shows."""
+
+import numpy as np
+import pytest
+
+from coupling import figures
+from coupling.errors import CouplingError
+from coupling.figures.style import printable
+
+
+def drawn(figure) -> np.ndarray:
+    """The image of the first run, NaN in the gaps."""
+    return np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
+
+
+def test_grid_tiles_are_one_jacobian_in_the_frames_of_another(run, jacobians, decompositions):
+    figure = figures.grid(run, k=5, blocks=(2, 6))
+    image = drawn(figure)
+    assert image.shape == (4 * 5 + 3, 4 * 5 + 3)  # tiles of 5 and gaps of 1
+    for row, a in enumerate(range(2, 6)):
+        for column, b in enumerate(range(2, 6)):
+            left, _, right = decompositions[b]
+            tile = np.abs(left[:, :5].T @ jacobians[a] @ right[:5].T)
+            shown = image[row * 6 : row * 6 + 5, column * 6 : column * 6 + 5]
+            assert np.allclose(shown, tile, atol=2e-4 * tile.max())
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["2", "3", "4", "5"]
+    assert drawn(figures.grid(run, k=3)).shape == (31, 31)  # all eight blocks: the middle ones
+
+
+def test_grid_has_one_color_scale_that_a_single_huge_jacobian_does_not_blank(run):
+    image = figures.grid(run).axes[0].images[0]
+    assert image.get_clim()[0] == 0
+    assert image.get_array().max() > 2 * image.get_clim()[1]  # block 0 of this checkpoint dwarfs the others
+    assert figures.grid(run, highest=7.0).axes[0].images[0].get_clim() == (0, 7)
+    for highest in (0, -1, np.nan, np.inf):
+        with pytest.raises(CouplingError, match=r"`highest` is .* above 0"):
+            figures.grid(run, highest=highest)
+
+
+def test_tokens_are_labeled_with_their_text(token_run):
+    labels = [label.get_text() for label in figures.grid(token_run, tokens=(0, 3)).axes[0].get_yticklabels()]
+    assert labels == [printable(str(text), blank="·") for text in token_run.token_text.values[0][:3]]
+
+
+def test_a_number_is_one_of_the_tokens_that_a_depth_run_measured(all_tokens_run):
+    def draw(**arguments):
+        return figures.grid(all_tokens_run, prompt=1, blocks=(3, 4), **arguments)
+
+    tiles = all_tokens_run.projection.isel(detailed_prompt=1).sel(block=3, other_block=3)
+    last = int(all_tokens_run.n_tokens[1]) - 1
+    for arguments, token in (({"tokens": 2}, 2), ({"tokens": 0}, 0), ({}, last)):
+        figure = draw(**arguments)
+        expected = np.abs(tiles.isel(token=token).transpose("rank", "other_rank").values)
+        assert np.allclose(drawn(figure), expected)
+        assert f"prompt 1, token {token}" in figure.axes[1].get_ylabel()
+    with pytest.raises(CouplingError, match=f"did not measure token 99 of this prompt, but tokens 0 to {last}"):
+        draw(tokens=99)
+    with pytest.raises(CouplingError, match="`tokens` must be a number, not a range"):
+        draw(tokens=(1, 3))
+
+
+def test_the_token_of_a_depth_run_that_measured_one(run):
+    measured = int(run.measured_token.isel(prompt=0))
+    assert np.array_equal(drawn(figures.grid(run, tokens=measured)), drawn(figures.grid(run)), equal_nan=True)
+    with pytest.raises(CouplingError, match=f"did not measure token 0 of prompt 0, but token {measured}"):
+        figures.grid(run, tokens=0)
+
+
+def test_a_number_is_one_token_of_a_run_that_compares_tokens(token_run):
+    one, same = (drawn(figures.grid(token_run, tokens=tokens)) for tokens in (2, (2, 3)))
+    assert one.shape == (3, 3)
+    assert np.array_equal(one, same)
+    with pytest.raises(CouplingError, match="`tokens` is 99, but the run's tokens are 0 to"):
+        figures.grid(token_run, tokens=99)
+    with pytest.raises(CouplingError, match=r"`tokens` is \(98, 99\), but"):
+        figures.grid(token_run, tokens=(98, 99))
+
+
+def test_the_former_keyword_token_still_works(all_tokens_run):
+    with pytest.warns(FutureWarning, match="token is now called tokens"):
+        figure = figures.grid(all_tokens_run, token=1)
+    expected = drawn(figures.grid(all_tokens_run, tokens=1))
+    assert np.array_equal(drawn(figure), expected, equal_nan=True)
+    with pytest.raises(TypeError, match="both given"):
+        figures.grid(all_tokens_run, token=1, tokens=1)
+
+
+def test_blocks_and_block_belong_to_different_kinds(run, token_run):
+    with pytest.raises(CouplingError, match="`block` is for runs that compare tokens"):
+        figures.grid(run, block=2)
+    with pytest.raises(CouplingError, match="`blocks` is for runs of kind depth; a run of kind self takes `block`"):
+        figures.grid(token_run, blocks=(0, 2))
+
+
+def test_pairs_that_begin_with_one_block_are_told_apart(pairs_run):
+    assert "block 2:5" in figures.grid(pairs_run, block="2:5").axes[1].get_ylabel()
+
+
+def test_a_32_block_grid_at_k_50(deep_run):
+    image = drawn(figures.grid(deep_run, blocks=(0, 32)))
+    assert image.shape == (32 * 54 - 4, 32 * 54 - 4)
+    assert np.isfinite(image[:50, :50]).all()
