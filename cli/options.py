@@ -28,10 +28,10 @@ OPTIONS = {
     "block_list", "block_pairs", "detail", "device", "dtype", "engine", "fixed_token", "initial", "k", "kind", "limit",
     "out", "overwrite", "prompts", "resume", "revision", "seed", "tokens", "tol", "truncate", "trust_remote_code",
     "column", "split", "dataset", "benchmark", "alias", "measure", "scores", "block", "blocks", "prompt", "norm",
-    "token", "ranks", "random_weights",
+    "token", "ranks", "random_weights", "highest", "aliases",
 }  # fmt: skip
 """Python arguments that are options of a command."""
-OTHER_NAMES = {"block_pairs": "block-pair"}
+OTHER_NAMES = {"block_pairs": "block-pair", "aliases": "alias"}
 """Options whose name is not the argument's with hyphens."""
 
 

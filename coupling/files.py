@@ -73,7 +73,7 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def check_output_folder(
-    folder: Path, *, is_ours: Callable[[set[str]], bool], overwrite: bool, resume: bool = False
+    folder: Path, *, is_ours: Callable[[set[str]], bool], overwrite: bool, resume: bool = False, resumable: bool = True
 ) -> set[str]:
     """Check that results may be written to a folder, before anything expensive is done.
 
@@ -82,6 +82,7 @@ def check_output_folder(
         is_ours: given the names in a folder that is not empty, whether they are earlier results that may be replaced.
         overwrite: whether earlier results are replaced.
         resume: whether an unfinished run is continued.
+        resumable: whether results of this kind can be continued; the message about earlier results depends on it.
 
     Returns:
         The names in the folder; empty if there is none.
@@ -104,10 +105,9 @@ def check_output_folder(
     if entries and not is_ours(entries):
         raise CouplingError(f"the folder {folder} contains other files and no run; choose another folder")
     if entries and not overwrite and not resume:
-        raise CouplingError(
-            f"the folder {folder} already contains a run; give `resume=True` to continue it, or `overwrite=True` to "
-            "replace it"
-        )
+        hint = "`resume=True` to continue it, or `overwrite=True` to replace it"
+        hint = hint if resumable else "`overwrite=True` to replace it"
+        raise CouplingError(f"the folder {folder} already contains a run; give {hint}")
     return entries
 
 

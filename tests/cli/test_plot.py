@@ -36,10 +36,10 @@ def test_pictures_of_tables(cli, tmp_path):
 def test_what_a_picture_needs_and_the_run_has_not(cli, tmp_path):
     assert cli(*PROMPTS, "--out", "bare", "--detail", "none")[0] == 0
     for kind in ("grid", "trajectory"):
-        refused(cli("plot", "bare", "--picture", kind, "-o", "x.png"), "coupling analyze --detail all")
+        refused(cli("plot", "bare", "--picture", kind, "-o", "x.png"), "--detail all")
     assert cli(*PROMPTS, "--kind", "self", "--out", "tokens")[0] == 0
     for kind in ("circle", "angles"):
-        refused(cli("plot", "tokens", "--picture", kind, "-o", "x.png"), "coupling analyze --kind depth")
+        refused(cli("plot", "tokens", "--picture", kind, "-o", "x.png"), "--kind depth")
     assert not (tmp_path / "x.png").exists()
     assert cli("report", "bare", "tokens", "-o", "page.html")[0] == 0
 
