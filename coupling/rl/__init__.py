@@ -1,21 +1,22 @@
 """Reinforcement learning: the P3O objective, its trainer on TRL, and coupling tracked through any Trainer.
 
-Names are imported when they are first used: the objective and the callback need no TRL.
+Names are imported when they are first used. The objective and the callback do not need TRL.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from coupling.errors import CouplingError
+from coupling.errors import EXTRAS, missing_extra
 
 if TYPE_CHECKING:
     from coupling.rl.callback import CouplingCallback
+    from coupling.rl.config import P3OConfig
     from coupling.rl.p3o import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
-    from coupling.rl.trainer import P3OConfig, P3OTrainer
+    from coupling.rl.trainer import P3OTrainer
 
 _HOMES = {
     "CouplingCallback": "callback",
-    "P3OConfig": "trainer",
+    "P3OConfig": "config",
     "P3OTrainer": "trainer",
     "effective_sample_size": "p3o",
     "mixture_logprobs": "p3o",
@@ -23,6 +24,7 @@ _HOMES = {
     "p3o_mixture_loss": "p3o",
     "ratio_statistics": "p3o",
 }
+"""The module that defines each public name."""
 
 __all__ = [
     "CouplingCallback",
@@ -42,9 +44,11 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"coupling.rl.{_HOMES[name]}")
     except ModuleNotFoundError as error:
-        if error.name not in ("trl", "datasets"):
+        if error.name not in EXTRAS:
             raise
-        raise CouplingError(
-            f"coupling.rl.{name} needs {error.name}, which is not installed; install block-coupling[rl]"
-        ) from None
+        raise missing_extra(error.name, f"coupling.rl.{name}") from None
     return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,10 +1,14 @@
 """P3O, batch-adaptive policy optimization: pure functions of log-probabilities.
 
-Source: Fakoor, Aubry, Stranges, Smola, *Trust the Batch, On- or Off-Policy: Adaptive Policy Optimization for RL
+Log-probabilities are natural logarithms, in nats; a policy ratio is ``r = pi / pi_behavior`` of one sampled token.
+Ratios, their sums and the metrics are in float64, the loss in float32, whatever the inputs. Masked positions never
+count, whatever values they have.
+
+Sources: Fakoor, Aubry, Stranges, Smola, *Trust the Batch, On- or Off-Policy: Adaptive Policy Optimization for RL
 Post-Training*, 2026 (arXiv 2605.12380); the effective sample size as a cap: Fakoor, Chaudhari, Smola, *P3O*, 2019
 (arXiv 1905.01756).
 
-All arithmetic is in float32, sums in float64, whatever the inputs. Masked positions never count, whatever they hold.
+This file is longer than 300 lines because the docstrings of the two objectives state their formulas in full.
 """
 
 import math
@@ -14,99 +18,134 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 LARGEST_LOG_RATIO = 300.0
-"""Beyond it, either way, a log-ratio is cut: its square is then still a float64."""
+"""Log-ratios are clamped to this magnitude, so that the square of a ratio still is a finite float64."""
 LARGEST_KL_EXPONENT = 10.0
+"""The exponent in the KL estimate is clamped to this magnitude."""
 WITHOUT_FLOAT64 = ("mps",)
 """Types of devices that have no float64: what needs it is computed on the CPU."""
 Metrics = dict[str, float]
 
 
-def wide_device(device: torch.device) -> torch.device:
-    """The device itself, or the CPU where it has no float64."""
+def float64_device(device: torch.device) -> torch.device:
+    """The device itself, or the CPU if the device has no float64."""
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
-def widened(values: Tensor) -> Tensor:
-    """In float64, detached, on ``wide_device``: moved first, since a cast is made where the values are."""
-    return values.detach().to(wide_device(values.device)).double()
+def to_float64(values: Tensor) -> Tensor:
+    """Detached float64 values on ``float64_device``; they move first, because a cast happens on the source device."""
+    return values.detach().to(float64_device(values.device)).double()
 
 
 def ratio_statistics(ratio: Float[Tensor, "..."], mask: Tensor) -> Float[Tensor, " 3"]:
-    """What the effective sample size of a batch is made of; sums over parts of the batch add up.
+    """The three sums that determine the effective sample size of a batch.
+
+    They are additive: the statistics of a batch are the sum of those of its micro-batches and ranks. The effective
+    sample size itself is not, so parts of a batch must be combined here.
 
     Args:
-        ratio: policy ratios ``r``, any shape, 0 and up; infinity stands for one too large for its dtype.
+        ratio: policy ratios ``r``, any shape, not negative; infinity stands for one that its dtype cannot represent.
         mask: of the same shape; nonzero where a token counts.
 
     Returns:
-        ``(sum r, sum r^2, n)`` in float64, over the tokens that count.
+        ``(sum r, sum r^2, n)`` over the n tokens that count, in float64.
 
     Raises:
         ValueError: if the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> ratio_statistics(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1, 1, 0])).tolist()
+        [3.0, 5.0, 2.0]
     """
-    ratio = widened(ratio)
+    ratio = to_float64(ratio)
     if mask.shape != ratio.shape:
         raise ValueError(f"the mask has the shape {tuple(mask.shape)}, the ratios {tuple(ratio.shape)}")
     counted = mask.bool().to(ratio.device)
-    kept = ratio[counted].clamp(max=math.exp(LARGEST_LOG_RATIO))
-    return torch.stack([kept.sum(), (kept**2).sum(), counted.sum().double()])
+    r = ratio[counted].clamp(max=math.exp(LARGEST_LOG_RATIO))
+    return torch.stack([r.sum(), (r**2).sum(), counted.sum().double()])
 
 
-def sample_size(statistics: Float[Tensor, " 3"]) -> float:
-    """The normalized effective sample size from ``ratio_statistics``, summed over micro-batches and ranks.
+def ess_from_statistics(statistics: Float[Tensor, " 3"]) -> float:
+    """The normalized effective sample size of a batch from its ``ratio_statistics``.
+
+    Args:
+        statistics: ``(sum r, sum r^2, n)``, added up over all micro-batches and ranks.
 
     Returns:
-        ``(sum r)^2 / (n sum r^2)``, in [1/n, 1]; 1 where no token counts; NaN where a ratio is.
+        ``(sum r)^2 / (n sum r^2)``, in [1/n, 1]; 1 if no token counts; NaN if a ratio is NaN.
     """
     total, squares, count = statistics.tolist()
     if count == 0:
         return 1.0
-    if squares == 0:  # every ratio has underflowed: nothing tells them apart
+    if squares == 0:  # all ratios have underflowed to 0, and are equal as far as float64 can tell
         return 1.0
-    return min(total / count * (total / squares), 1.0)  # in this order NaN stays NaN
+    # (sum r)^2 / (n sum r^2) as a product of two quotients, because (sum r)^2 alone could overflow.
+    # NaN must stay NaN, and min(x, 1.0) returns x if x is NaN; min(1.0, x) would return 1.
+    return min(total / count * (total / squares), 1.0)
 
 
 def effective_sample_size(ratio: Float[Tensor, "..."], mask: Tensor) -> float:
     """Normalized effective sample size ``(sum r)^2 / (n sum r^2)`` of policy ratios.
 
+    For a batch in parts, add up the ``ratio_statistics`` of the parts and call ``ess_from_statistics``.
+
     Args:
-        ratio: policy ratios ``r = pi / pi_behavior``, any shape, 0 and up.
+        ratio: policy ratios ``r = pi / pi_behavior``, any shape, not negative.
         mask: of the same shape; nonzero where a token counts.
 
     Returns:
-        In [1/n, 1] for n tokens that count: 1 where their ratios are equal, 1/n where one dwarfs the others; 1 where no
-        token counts. For a batch in parts add ``ratio_statistics`` and use ``sample_size``.
+        A number without unit in [1/n, 1], where n tokens count: 1 if their ratios are equal, 1/n if one ratio is far
+        larger than all others; 1 if no token counts.
 
     Raises:
         ValueError: if the shapes differ, or a ratio that counts is negative.
 
     Source: arXiv 2605.12380; Kish, *Survey Sampling*, 1965.
+
+    Example:
+        >>> import torch
+        >>> ratio, mask = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1, 1, 0])
+        >>> round(effective_sample_size(ratio, mask), 6)  # (1 + 2)^2 / (2 (1 + 4))
+        0.9
     """
     statistics = ratio_statistics(ratio, mask)
     if bool((ratio[mask.bool()] < 0).any()):
         raise ValueError("a ratio of probabilities is negative")
-    return sample_size(statistics)
+    return ess_from_statistics(statistics)
 
 
 def log_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
-    """``logprobs - old_logprobs`` in float32 where the mask is set, and 0 elsewhere, cut at ``LARGEST_LOG_RATIO``."""
+    """``log r = logprobs - old_logprobs`` in float32, clamped to ``LARGEST_LOG_RATIO``; 0 where masked."""
     difference = logprobs.float() - old_logprobs.detach().float()
     return torch.where(mask.bool(), difference, 0.0).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
 
 
 def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
-    """``exp(logprobs - old_logprobs)`` in float64, detached, on ``wide_device``; 1 where the mask is not set."""
-    return widened(log_ratio(logprobs, old_logprobs, mask)).exp()
+    """``r = exp(logprobs - old_logprobs)`` in float64, detached, on ``float64_device``; 1 where masked."""
+    return to_float64(log_ratio(logprobs, old_logprobs, mask)).exp()
 
 
-def kl_to(logprobs: Tensor, anchor: Tensor, mask: Tensor) -> Tensor:
-    """Per-token estimate of KL(policy || anchor): ``(l - a) + exp(a - l) - 1``, exponent in [-10, 10]; 0 where masked.
+def kl_estimate(logprobs: Tensor, anchor_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Estimate of KL(policy || anchor) for each token, in nats: ``(l - a) + exp(a - l) - 1``.
 
-    Not negative, but for rounding. Its gradient by ``l`` is ``1 - exp(a - l)``; 1 where the exponent is cut, and 0
-    where the log-ratio itself is (see ``LARGEST_LOG_RATIO``).
+    ``l`` is the token's log-probability under the policy and ``a`` under the anchor. The exponent ``a - l`` is clamped
+    to [-10, 10] (``LARGEST_KL_EXPONENT``), so that one token that the policy has become very unlikely to produce
+    cannot dominate the loss. The estimate is not negative, except for rounding. Its derivative with respect to ``l`` is
+    ``1 - exp(a - l)``; 1 where the exponent is clamped; 0 where the log-ratio is clamped (``LARGEST_LOG_RATIO``).
+
+    Args:
+        logprobs: under the policy that is trained; any shape.
+        anchor_logprobs: under the anchor; the same shape; detached here.
+        mask: of the same shape; nonzero where a token counts.
+
+    Returns:
+        The estimate, of the same shape, in float32; 0 where masked.
+
+    Source: arXiv 2605.12380.
     """
-    difference = log_ratio(logprobs, anchor, mask)
-    return difference + torch.exp((-difference).clamp(-LARGEST_KL_EXPONENT, LARGEST_KL_EXPONENT)) - 1
+    difference = log_ratio(logprobs, anchor_logprobs, mask)  # l - a
+    exponent = (-difference).clamp(-LARGEST_KL_EXPONENT, LARGEST_KL_EXPONENT)  # a - l
+    return difference + torch.exp(exponent) - 1
 
 
 def p3o_loss(
@@ -117,34 +156,44 @@ def p3o_loss(
     *,
     ess: float | None = None,
 ) -> tuple[Float[Tensor, ""], Metrics]:
-    """P3O's loss, averaged over the tokens that count.
+    """P3O's loss: the mean over the tokens that count of ``-sg(min(r, ess)) * logp * A + (1 - ess) * kl``.
 
-    Per token ``-sg(min(r, ess)) * logp * A + (1 - ess) * kl`` with ``r = exp(logp - logp_b)``, ``sg`` stop-gradient,
-    and ``kl = (logp - logp_b) + exp(logp_b - logp) - 1`` (see ``kl_to``). Neither the cap nor ``ess`` has a gradient.
+    ``r = exp(logp - logp_b)`` is the ratio to the behavior policy, ``sg`` the stop-gradient, ``A`` the advantage, and
+    ``kl = (logp - logp_b) + exp(logp_b - logp) - 1`` (see ``kl_estimate``). Neither the cap nor ``ess`` has a gradient.
 
     Args:
-        logprobs: log-probabilities of the tokens under the policy that is trained.
+        logprobs: log-probabilities of the sampled tokens under the policy that is trained, in nats.
         old_logprobs: under the behavior policy that sampled them; detached here.
-        advantages: (batch, token), (batch, 1) or (batch,); detached here.
-        mask: nonzero where a token counts; positions that do not may hold anything.
-        ess: the effective sample size of the whole optimization batch, where this is a part of it (a micro-batch, a
-            rank); default: of this batch.
+        advantages: one for each token, (batch, token), or for each completion, (batch, 1) or (batch,); detached here.
+        mask: nonzero where a token counts; the other positions may have any values.
+        ess: the effective sample size of the whole optimization batch, if this is only a part of it (a micro-batch, a
+            rank); default: that of this batch.
 
     Returns:
-        The loss (0, with a zero gradient, where no token counts), and metrics over the tokens that count: ``ess``,
-        ``kl_behavior`` (mean of ``kl``), ``cap_fraction`` (share with ``r > ess``), ``ratio_mean``, ``ratio_max``,
-        ``approx_kl`` (mean of ``r - 1 - log r``, an estimate of KL(behavior || policy) from the behavior's samples).
+        The loss (0, with a zero gradient, if no token counts), and metrics over the tokens that count: ``ess``;
+        ``kl_behavior``, the mean of ``kl`` in nats per token; ``cap_fraction``, the share of tokens with ``r > ess``;
+        ``ratio_mean``; ``ratio_max``; ``approx_kl``, the mean of ``r - 1 - log r``, an estimate of
+        KL(behavior || policy) in nats per token from samples of the behavior policy.
 
     Raises:
-        ValueError: if the shapes do not fit, or ``ess`` is not in (0, 1].
+        ValueError: if the shapes do not match, or ``ess`` is not in (0, 1].
 
-    Source: arXiv 2605.12380, whose objective this is; the per-token form is in the project's design.
+    Source: arXiv 2605.12380.
+
+    Example:
+        >>> import torch
+        >>> logprobs = torch.log(torch.tensor([[0.2, 0.4]]))
+        >>> old_logprobs = torch.log(torch.tensor([[0.2, 0.2]]))  # r = 1 and 2
+        >>> loss, metrics = p3o_loss(logprobs, old_logprobs, torch.tensor([1.0]), torch.ones(1, 2))
+        >>> round(float(loss), 4), round(metrics["ess"], 4), round(metrics["kl_behavior"], 4)
+        (1.1462, 0.9, 0.0966)
     """
-    counted, advantage = _checked(logprobs, [old_logprobs], advantages, mask)
+    counted, advantage = _checked(logprobs, {"old log-probabilities": old_logprobs}, advantages, mask)
     ratio = policy_ratio(logprobs, old_logprobs, counted)
-    size = effective_sample_size(ratio, counted) if ess is None else _checked_size(ess)
-    kl = kl_to(logprobs, old_logprobs, counted)
-    return _assemble(logprobs, advantage, counted, ratio, size, kl, kl, {"ess": size})
+    cap = effective_sample_size(ratio, counted) if ess is None else _checked_ess(ess)
+    kl = kl_estimate(logprobs, old_logprobs, counted)
+    loss = _mean_loss(logprobs, advantage, counted, ratio, cap, kl)
+    return loss, {"ess": cap} | _ratio_metrics(ratio, counted, cap) | {"kl_behavior": _mean(kl, counted)}
 
 
 def mixture_logprobs(
@@ -155,12 +204,21 @@ def mixture_logprobs(
 ) -> Float[Tensor, "..."]:
     """``log((w_b pi_b + w_p pi_p) / (w_b + w_p))`` with weights ``w = 1 - ess``, in float32.
 
-    The staler an anchor, the more it holds. Equal weights where both are 0.
+    The staler a policy, the larger its weight. The weights are equal if both are 0.
+
+    Args:
+        behavior_logprobs: log-probabilities of the tokens under the behavior policy, in nats.
+        proximal_logprobs: under the proximal policy; the same shape.
+        ess_behavior: effective sample size of the ratios to the behavior policy.
+        ess_proximal: of those to the proximal policy.
+
+    Source: arXiv 2605.12380.
     """
     weights = torch.tensor([1 - ess_behavior, 1 - ess_proximal], dtype=torch.float64).clamp(min=0)
     weights = weights / weights.sum() if weights.sum() > 0 else torch.full((2,), 0.5, dtype=torch.float64)
-    logs = weights.log().float().tolist()  # -inf for an anchor of no weight
-    return torch.logaddexp(behavior_logprobs.float() + logs[0], proximal_logprobs.float() + logs[1])
+    log_behavior, log_proximal = weights.log().float().tolist()  # -inf for a policy of weight 0
+    # log(w_b pi_b + w_p pi_p) = logaddexp(log w_b + log pi_b, log w_p + log pi_p)
+    return torch.logaddexp(behavior_logprobs.float() + log_behavior, proximal_logprobs.float() + log_proximal)
 
 
 def p3o_mixture_loss(
@@ -174,76 +232,107 @@ def p3o_mixture_loss(
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """P3O with two anchors: the behavior policy that sampled, and a proximal policy, a recent copy of the trained one.
 
-    Per token ``-sg(min(r_b, c)) * logp * A + (1 - c) * kl(policy, mixture)``, ``c`` the smaller of the two effective
-    sample sizes, and the mixture of ``mixture_logprobs``. Where both anchors are one policy this is ``p3o_loss``.
+    The loss is the mean over the tokens that count of ``-sg(min(r_b, c)) * logp * A + (1 - c) * kl``, where ``c`` is
+    the smaller of the two effective sample sizes and ``kl`` is ``kl_estimate`` to the mixture of ``mixture_logprobs``.
+    If both anchors are the same policy, this is ``p3o_loss``.
 
     Args:
-        logprobs: log-probabilities of the tokens under the policy that is trained.
-        behavior_logprobs: under the policy that sampled them.
-        proximal_logprobs: under the proximal policy.
+        logprobs: log-probabilities of the sampled tokens under the policy that is trained, in nats.
+        behavior_logprobs: under the policy that sampled them; detached here.
+        proximal_logprobs: under the proximal policy; detached here.
         advantages: as in ``p3o_loss``.
         mask: as in ``p3o_loss``.
-        ess: (behavior, proximal) of the whole optimization batch; default: of this batch.
+        ess: (behavior, proximal) of the whole optimization batch; default: those of this batch.
 
     Returns:
-        The loss and metrics as in ``p3o_loss``, ``ess`` the smaller one, with ``ess_behavior``, ``ess_proximal`` and
-        ``kl_mixture`` besides.
+        The loss and the metrics of ``p3o_loss``, ``ess`` being the smaller one, and besides ``ess_behavior``,
+        ``ess_proximal``, and ``kl_mixture``, the mean of ``kl`` in nats per token.
 
     Raises:
-        ValueError: if the shapes do not fit, or an ``ess`` is not in (0, 1].
+        ValueError: if the shapes do not match, or an ``ess`` is not in (0, 1].
 
     Source: arXiv 2605.12380, the variant with a proximal policy.
+
+    Example:
+        >>> import torch
+        >>> logprobs, behavior, proximal = torch.log(torch.tensor([[0.2, 0.4], [0.2, 0.2], [0.2, 0.3]])).split(1)
+        >>> loss, metrics = p3o_mixture_loss(logprobs, behavior, proximal, torch.tensor([1.0]), torch.ones(1, 2))
+        >>> round(float(loss), 4), round(metrics["ess_behavior"], 4), round(metrics["ess_proximal"], 4)
+        (1.1443, 0.9, 0.98)
     """
-    counted, advantage = _checked(logprobs, [behavior_logprobs, proximal_logprobs], advantages, mask)
+    anchors = {"behavior log-probabilities": behavior_logprobs, "proximal log-probabilities": proximal_logprobs}
+    counted, advantage = _checked(logprobs, anchors, advantages, mask)
     ratio = policy_ratio(logprobs, behavior_logprobs, counted)
     if ess is None:
-        proximal = policy_ratio(logprobs, proximal_logprobs, counted)
-        ess = effective_sample_size(ratio, counted), effective_sample_size(proximal, counted)
-    sizes = [_checked_size(value) for value in ess]
+        proximal_ratio = policy_ratio(logprobs, proximal_logprobs, counted)
+        ess = effective_sample_size(ratio, counted), effective_sample_size(proximal_ratio, counted)
+    ess_behavior, ess_proximal = (_checked_ess(value) for value in ess)
+    cap = min(ess_behavior, ess_proximal)  # c: the staler anchor decides
     zero = torch.zeros((), device=logprobs.device)
-    behavior, near = (torch.where(counted, given.detach().float(), zero)
-                       for given in (behavior_logprobs, proximal_logprobs))  # fmt: skip
-    kl = kl_to(logprobs, mixture_logprobs(behavior, near, *sizes), counted)
+    behavior, proximal = (
+        torch.where(counted, given.detach().float(), zero) for given in (behavior_logprobs, proximal_logprobs)
+    )
+    kl = kl_estimate(logprobs, mixture_logprobs(behavior, proximal, ess_behavior, ess_proximal), counted)
+    loss = _mean_loss(logprobs, advantage, counted, ratio, cap, kl)
     with torch.no_grad():
-        kl_behavior = kl_to(logprobs, behavior_logprobs, counted)
-        extra = {"ess": min(sizes), "ess_behavior": sizes[0], "ess_proximal": sizes[1],
-                 "kl_mixture": _mean(kl, counted)}  # fmt: skip
-    return _assemble(logprobs, advantage, counted, ratio, min(sizes), kl, kl_behavior, extra)
+        kl_behavior = kl_estimate(logprobs, behavior_logprobs, counted)
+    metrics = {"ess": cap, "ess_behavior": ess_behavior, "ess_proximal": ess_proximal}
+    metrics |= _ratio_metrics(ratio, counted, cap)
+    return loss, metrics | {"kl_behavior": _mean(kl_behavior, counted), "kl_mixture": _mean(kl, counted)}
 
 
-def _assemble(
-    logprobs: Tensor, advantage: Tensor, counted: Tensor, ratio: Tensor, ess: float, kl: Tensor, kl_behavior: Tensor,
-    extra: Metrics,
-) -> tuple[Tensor, Metrics]:  # fmt: skip
+def _mean_loss(
+    logprobs: Tensor, advantage: Tensor, counted: Tensor, ratio: Tensor, ess: float, kl: Tensor
+) -> Float[Tensor, ""]:
     """The mean over the tokens that count of the capped score function and the regularizer."""
+    # Replacing masked values before the product keeps a NaN there out of the gradient as well.
     policy = torch.where(counted, logprobs.float(), 0.0)
+    # sg(min(r, ess)): policy_ratio has no gradient
     weight = ratio.clamp(max=ess).float().to(policy.device)
+    # -sg(min(r, ess)) * logp * A + (1 - ess) * kl
     per_token = torch.where(counted, -weight * policy * advantage + (1 - ess) * kl, 0.0)
-    loss = per_token.sum() / counted.sum().clamp(min=1)
-    with torch.no_grad():
-        kept = ratio[counted.to(ratio.device)]
-        metrics = extra | {
-            "kl_behavior": _mean(kl_behavior, counted),
-            "cap_fraction": float((kept > ess).double().mean()) if len(kept) else 0.0,
-            "ratio_mean": float(kept.mean()) if len(kept) else 1.0,
-            "ratio_max": float(kept.max()) if len(kept) else 1.0,
-            "approx_kl": float((kept - 1 - kept.log()).mean()) if len(kept) else 0.0,
-        }
-    return loss, metrics
+    return per_token.sum() / counted.sum().clamp(min=1)
+
+
+def _ratio_metrics(ratio: Tensor, counted: Tensor, ess: float) -> Metrics:
+    """What the ratios of the tokens that count are like; the values for equal policies if no token counts."""
+    r = ratio[counted.to(ratio.device)]
+    if not len(r):
+        return {"cap_fraction": 0.0, "ratio_mean": 1.0, "ratio_max": 1.0, "approx_kl": 0.0}
+    return {
+        "cap_fraction": float((r > ess).double().mean()),
+        "ratio_mean": float(r.mean()),
+        "ratio_max": float(r.max()),
+        "approx_kl": float((r - 1 - r.log()).mean()),
+    }
 
 
 def _mean(values: Tensor, counted: Tensor) -> float:
-    values = widened(values)
+    """The mean in float64 over the tokens that count; 0 if there are none."""
+    values = to_float64(values)
     kept = values[counted.to(values.device)]
     return float(kept.mean()) if len(kept) else 0.0
 
 
-def _checked(logprobs: Tensor, others: list[Tensor], advantages: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask as booleans and the advantages as (batch, token), NaN-proof where nothing counts."""
-    for name, given in [("old log-probabilities", other) for other in others] + [("mask", mask)]:
+def _checked(
+    logprobs: Tensor, anchors: dict[str, Tensor], advantages: Tensor, mask: Tensor
+) -> tuple[Bool[Tensor, "batch token"], Float[Tensor, "batch token"]]:
+    """The mask as booleans, and one advantage for each token, 0 where masked.
+
+    Args:
+        logprobs: (batch, token).
+        anchors: what messages call them -> log-probabilities that must have the same shape.
+        advantages: (batch, token), (batch, 1) or (batch,).
+        mask: (batch, token).
+
+    Raises:
+        ValueError: if the shapes do not match.
+    """
+    for name, given in (anchors | {"mask": mask}).items():
         if given.shape != logprobs.shape:
+            verb = "has" if name == "mask" else "have"
             raise ValueError(
-                f"the {name} have the shape {tuple(given.shape)}, the log-probabilities {tuple(logprobs.shape)}"
+                f"the {name} {verb} the shape {tuple(given.shape)}, the log-probabilities {tuple(logprobs.shape)}"
             )
     advantage = advantages.detach().float()
     if advantage.ndim == 1 and logprobs.ndim == 2:
@@ -252,13 +341,13 @@ def _checked(logprobs: Tensor, others: list[Tensor], advantages: Tensor, mask: T
         advantage = advantage.expand(logprobs.shape)
     except RuntimeError:
         raise ValueError(
-            f"the advantages have the shape {tuple(advantages.shape)}, which does not fit {tuple(logprobs.shape)}"
+            f"the advantages have the shape {tuple(advantages.shape)}, which does not match {tuple(logprobs.shape)}"
         ) from None
     counted = mask.detach().bool()
     return counted, torch.where(counted, advantage, 0.0)
 
 
-def _checked_size(ess: float) -> float:
+def _checked_ess(ess: float) -> float:
     if not (0 < ess <= 1) and ess == ess:  # NaN passes: a diverged policy gives a NaN loss, not an exception
-        raise ValueError(f"ess is {ess}, but must be in (0, 1]")
+        raise ValueError(f"`ess` is {ess}, but must be in (0, 1]")
     return float(ess)

@@ -1,4 +1,4 @@
-"""CouplingCallback: what it measures, where it logs it, and that training does not notice."""
+"""CouplingCallback: what it measures, where it logs, and that training is the same with it."""
 
 import copy
 
@@ -11,8 +11,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 import coupling
 from coupling.errors import CouplingError
 from coupling.rl import CouplingCallback
-from tests.rl.test_trainer import make_trainer, weights
-from tests.tiny_policy import make_policy, make_tokenizer
+from tests.tiny_policy import make_policy, make_tokenizer, make_trainer, weights
 
 PROBES = ["a b c d", "h g f e d c"]
 
@@ -29,7 +28,7 @@ class Letters(Dataset):
 
 
 class Tracker(TrainerCallback):
-    """What W&B or TensorBoard would see."""
+    """Keeps what W&B or TensorBoard would receive."""
 
     def __init__(self):
         self.logs = []
@@ -40,14 +39,27 @@ class Tracker(TrainerCallback):
 
 def plain_trainer(folder, callbacks=None, steps=6, **options):
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=4, learning_rate=1e-2, report_to="none",
-        save_strategy="no", logging_steps=2, use_cpu=True, seed=1, disable_tqdm=True,
-    )  # fmt: skip
-    return Trainer(make_policy(attention_dropout=0.3, **options), arguments, train_dataset=Letters(),
-                   processing_class=make_tokenizer(), callbacks=callbacks)  # fmt: skip
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=2,
+        use_cpu=True,
+        seed=1,
+        disable_tqdm=True,
+    )
+    return Trainer(
+        make_policy(attention_dropout=0.3, **options),
+        arguments,
+        train_dataset=Letters(),
+        processing_class=make_tokenizer(),
+        callbacks=callbacks,
+    )
 
 
-def test_it_logs_what_measure_measures(tmp_path):
+def test_it_logs_what_coupling_measure_measures(tmp_path):
     tracker = Tracker()
     trainer = plain_trainer(tmp_path, [tracker])
     before = copy.deepcopy(trainer.model).eval()
@@ -64,11 +76,10 @@ def test_it_logs_what_measure_measures(tmp_path):
             assert row[f"coupling/chance_k{k}_p{p}"] == pytest.approx(coupling.chance_score(run, k, p), abs=1e-6)
         score, chance = row["coupling/score_k4_p2"], row["coupling/chance_k4_p2"]
         assert row["coupling/excess_k4_p2"] == pytest.approx((score - chance) / (1 - chance), abs=0.02)
-    seen = [step for step, logs in tracker.logs if "coupling/score_k4_p2" in logs]
-    assert seen == [0, 3, 6]
+    assert [step for step, logs in tracker.logs if "coupling/score_k4_p2" in logs] == [0, 3, 6]
 
 
-def test_mismatch_to_the_initial_policy_block_by_block(tmp_path):
+def test_the_mismatch_to_the_initial_policy_of_each_block_agrees_with_dense_svd(tmp_path):
     trainer = plain_trainer(tmp_path, steps=4)
     before = copy.deepcopy(trainer.model).eval()
     callback = CouplingCallback(PROBES[:1], every=100, k=3).attach(trainer)
@@ -84,8 +95,8 @@ def test_mismatch_to_the_initial_policy_block_by_block(tmp_path):
             dense.append(recording.jacobian(block, 3, 3).to_dense().double().numpy())
         left, _, right = np.linalg.svd(dense[0])
         values = np.linalg.svd(dense[1], compute_uv=False)[:3]
-        seen = np.abs(left[:, :3].T @ dense[1] @ right[:3].T)
-        expected.append(np.linalg.norm(seen - np.diag(values)) / np.linalg.norm(values))
+        projection = np.abs(left[:, :3].T @ dense[1] @ right[:3].T)
+        expected.append(np.linalg.norm(projection - np.diag(values)) / np.linalg.norm(values))
         assert last[f"coupling/mismatch_to_initial/block_{block}"] == pytest.approx(expected[-1], abs=1e-3)
     assert last["coupling/mismatch_to_initial"] == pytest.approx(np.mean(expected), abs=1e-3)
     assert min(expected) > 0.01
@@ -108,9 +119,9 @@ def test_training_is_bit_for_bit_the_same(tmp_path):
     assert losses[0] == losses[1]
 
 
-def test_training_draws_the_numbers_that_it_would_have_drawn(tmp_path, monkeypatch):
+def test_training_draws_the_random_numbers_that_it_would_have_drawn(tmp_path, monkeypatch):
     def measure(self, model, tokenizer=None):
-        return {"coupling/score_k2_p2": float(torch.rand(7).sum())}  # as a model that draws in its forward pass would
+        return {"coupling/score_k2_p2": float(torch.rand(7).sum())}  # like a model that draws in its forward pass
 
     monkeypatch.setattr(CouplingCallback, "measure", measure)
     without, with_it = trained_without_and_with(tmp_path)
@@ -129,15 +140,15 @@ def test_rl_is_bit_for_bit_the_same_and_keeps_its_own_metrics(tmp_path):
     assert len([row for row in with_it.state.log_history if "coupling/score_k2_p2" in row]) == 4
 
 
-def test_unattached_it_writes_the_history_alone(tmp_path):
+def test_without_attach_it_only_writes_the_log_history(tmp_path):
     callback = CouplingCallback([make_tokenizer()("a b c")["input_ids"]], every=2, k=2)
     trainer = plain_trainer(tmp_path, [callback], steps=2)
     trainer.train()
     assert [row["step"] for row in trainer.state.log_history if "coupling/score_k2_p2" in row] == [0, 2]
 
 
-def test_refusals(tmp_path):
-    with pytest.raises(CouplingError, match="every is 0"):
+def test_wrong_settings_are_refused(tmp_path):
+    with pytest.raises(CouplingError, match="`every` is 0"):
         CouplingCallback(PROBES, every=0)
     trainer = plain_trainer(tmp_path)
     CouplingCallback(PROBES, k=99).attach(trainer)
@@ -147,10 +158,10 @@ def test_refusals(tmp_path):
         CouplingCallback(PROBES, k=2).measure(make_policy())
 
 
-def test_where_the_device_has_no_float64_a_copy_is_measured_on_the_cpu(tmp_path, monkeypatch):
+def test_on_a_device_without_float64_a_copy_is_measured_on_the_cpu(tmp_path, monkeypatch):
     rows = []
-    for kinds in ((), ("cpu",)):
-        monkeypatch.setattr("coupling.rl.callback.WITHOUT_FLOAT64", kinds)
+    for device_types in ((), ("cpu",)):
+        monkeypatch.setattr("coupling.rl.callback.WITHOUT_FLOAT64", device_types)
         trainer = make_trainer(tmp_path, max_steps=1)
         rows.append(CouplingCallback(PROBES, k=2).attach(trainer).history)
         trainer.train()
@@ -164,17 +175,17 @@ def test_a_later_measurement_that_fails_is_a_warning(tmp_path):
     measure = callback.measure
 
     def fails_once(*arguments):
-        if len(callback.history) == 1 and callback._measured == 1:
-            raise CouplingError("the Jacobian holds a NaN")
+        if len(callback.history) == 1 and callback._last_step == 1:
+            raise CouplingError("the Jacobian contains a NaN")
         return measure(*arguments)
 
     callback.measure = fails_once
-    with pytest.warns(UserWarning, match="step 1: coupling is not measured: the Jacobian holds a NaN"):
+    with pytest.warns(UserWarning, match="step 1: coupling is not measured: the Jacobian contains a NaN"):
         trainer.train()
     assert [row["step"] for row in callback.history] == [0, 2, 3]
 
 
-def test_a_resumed_training_does_not_take_its_start_for_the_initial_policy(tmp_path):
+def test_a_resumed_training_is_not_compared_with_the_policy_that_it_resumes_from(tmp_path):
     first = plain_trainer(tmp_path, steps=4)
     first.args.save_strategy, first.args.save_steps = "steps", 2
     first.train()
@@ -185,3 +196,14 @@ def test_a_resumed_training_does_not_take_its_start_for_the_initial_policy(tmp_p
     for row in callback.history:
         assert "coupling/score_k2_p2" in row
         assert not any("to_initial" in name for name in row)
+
+
+def test_the_list_of_blocks_can_be_named_and_its_former_keyword_works_with_a_warning():
+    model = make_policy().eval()
+    measured = CouplingCallback(PROBES, k=2).measure(model, make_tokenizer())
+    named = CouplingCallback(PROBES, k=2, block_list="model.layers")
+    assert named.measure(model, make_tokenizer()) == measured
+    with pytest.warns(FutureWarning, match="the keyword blocks is now called block_list"):
+        renamed = CouplingCallback(PROBES, k=2, blocks="nothing")
+    with pytest.raises(CouplingError, match="no list of modules named 'nothing'"):
+        renamed.measure(model, make_tokenizer())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coupling.rl import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
-from coupling.rl.p3o import sample_size
+from coupling.rl.p3o import ess_from_statistics
 
 ratios = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40)
 
@@ -23,7 +23,7 @@ def tensors(seed=0, shape=(4, 7), dtype=torch.float64):
     return logprobs, old, advantages, mask
 
 
-def test_a_worked_case():
+def test_a_case_worked_by_hand():
     # r = (1, 2, 4), the last masked: ess = 3^2 / (2 * 5) = 0.9; min(r, ess) = (0.9, 0.9)
     logprobs = torch.log(torch.tensor([[0.2, 0.4, 0.4]]))
     old = torch.log(torch.tensor([[0.2, 0.2, 0.1]]))
@@ -39,7 +39,7 @@ def test_a_worked_case():
     assert metrics["approx_kl"] == pytest.approx((2 - 1 - math.log(2)) / 2)
 
 
-def test_on_policy_it_is_the_score_function():
+def test_on_policy_the_loss_is_the_score_function_estimator():
     logprobs, _, advantages, mask = tensors()
     logprobs.requires_grad_()
     loss, metrics = p3o_loss(logprobs, logprobs, advantages, mask)
@@ -65,7 +65,7 @@ def test_the_gradient_is_the_one_derived_by_hand(ess):
     assert torch.allclose(gradient, expected, atol=1e-6)
 
 
-def test_the_exponent_of_the_regularizer_is_cut_and_its_gradient_with_it():
+def test_the_exponent_of_the_kl_estimate_is_clamped_and_its_gradient_too():
     logprobs = torch.tensor([[-40.0, -1.0]], requires_grad=True)
     old = torch.tensor([[-1.0, -40.0]])
     loss, metrics = p3o_loss(logprobs, old, torch.zeros(1), torch.ones(1, 2), ess=0.5)
@@ -89,7 +89,7 @@ def test_masked_positions_never_count():
         assert (gradient[~mask] == 0).all()
 
 
-def test_nothing_that_counts_is_a_zero_loss():
+def test_the_loss_is_zero_if_no_token_counts():
     logprobs, old, advantages, _ = tensors()
     logprobs.requires_grad_()
     for function, extra in ((p3o_loss, ()), (p3o_mixture_loss, (old,))):
@@ -101,9 +101,9 @@ def test_nothing_that_counts_is_a_zero_loss():
         assert all(math.isfinite(value) for value in metrics.values())
 
 
-def test_ratios_that_overflow():
+def test_ratios_that_overflow_give_finite_losses():
     huge = torch.tensor([[0.0, -1.0, -1.0]])
-    old = torch.tensor([[-800.0, -1.0, -1.0]])  # e^800 is no float
+    old = torch.tensor([[-800.0, -1.0, -1.0]])  # e^800 is not a float
     loss, metrics = p3o_loss(huge.requires_grad_(), old, torch.ones(1), torch.ones(1, 3))
     assert metrics["ess"] == pytest.approx(1 / 3)
     assert math.isfinite(float(loss))
@@ -114,7 +114,7 @@ def test_ratios_that_overflow():
     assert math.isnan(effective_sample_size(torch.tensor([math.nan, 1.0]), torch.ones(2)))  # a diverged policy is seen
 
 
-def test_half_precision_is_computed_in_float32():
+def test_bfloat16_inputs_are_computed_in_float32():
     logprobs, old, advantages, mask = tensors(dtype=torch.float32)
     low = [tensor.bfloat16() for tensor in (logprobs, old, advantages)]
     loss, metrics = p3o_loss(*low, mask)
@@ -148,11 +148,11 @@ def test_the_effective_sample_size_ignores_scale_order_and_masked_tokens(values,
 
 @given(st.integers(1, 50), st.floats(1e-3, 1e3))
 @settings(deadline=None)
-def test_the_ends_of_the_range(n, value):
+def test_equal_ratios_give_1_and_one_dominant_ratio_gives_1_over_n(n, value):
     equal = torch.full((n,), value, dtype=torch.float64)
     assert effective_sample_size(equal, torch.ones(n)) == pytest.approx(1)
-    one = torch.cat([torch.tensor([1e30], dtype=torch.float64), equal])
-    assert effective_sample_size(one, torch.ones(n + 1)) == pytest.approx(1 / (n + 1))
+    dominated = torch.cat([torch.tensor([1e30], dtype=torch.float64), equal])
+    assert effective_sample_size(dominated, torch.ones(n + 1)) == pytest.approx(1 / (n + 1))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
@@ -163,18 +163,16 @@ def test_micro_batches_give_the_loss_and_gradient_of_one_batch(parts):
     (expected,) = torch.autograd.grad(loss, whole)
     ratio = torch.exp(logprobs - old)
     rows = torch.arange(8).chunk(parts)
-    size = sample_size(sum(ratio_statistics(ratio[index], mask[index]) for index in rows))
+    size = ess_from_statistics(sum(ratio_statistics(ratio[index], mask[index]) for index in rows))
     split = logprobs.clone().requires_grad_()
-    total = sum(
-        p3o_loss(split[index], old[index], advantages[index], mask[index], ess=size)[0] * mask[index].sum()
-        for index in rows
-    ) / mask.sum()  # fmt: skip
+    losses = [p3o_loss(split[index], old[index], advantages[index], mask[index], ess=size)[0] for index in rows]
+    total = sum(loss * mask[index].sum() for loss, index in zip(losses, rows, strict=True)) / mask.sum()
     (gradient,) = torch.autograd.grad(total, split)
     assert float(total) == pytest.approx(float(loss), rel=1e-6)
     assert torch.allclose(gradient, expected, atol=1e-7)
 
 
-def test_the_mixture_against_a_hand_written_formula():
+def test_the_mixture_loss_agrees_with_the_formula_written_by_hand():
     logprobs, old, advantages, mask = tensors()
     near = logprobs + 0.1 * torch.randn(logprobs.shape, generator=torch.Generator().manual_seed(1)).double()
     moving = logprobs.clone().requires_grad_()
@@ -198,7 +196,7 @@ def test_the_mixture_against_a_hand_written_formula():
     assert torch.allclose(gradient, torch.where(mask, by_hand, 0.0) / mask.sum(), atol=1e-6)
 
 
-def test_the_mixture_of_one_policy_is_the_plain_objective():
+def test_the_mixture_of_two_equal_policies_is_the_plain_objective():
     logprobs, old, advantages, mask = tensors()
     plain, mixed = (
         p3o_loss(logprobs, old, advantages, mask),
@@ -209,15 +207,17 @@ def test_the_mixture_of_one_policy_is_the_plain_objective():
     assert float(fresh[0]) == pytest.approx(float(p3o_loss(logprobs, logprobs, advantages, mask)[0]), rel=1e-6)
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_shapes_that_do_not_match_are_refused():
     logprobs, old, advantages, mask = tensors()
-    with pytest.raises(ValueError, match="mask"):
+    with pytest.raises(ValueError, match=r"the mask has the shape \(4, 3\)"):
         p3o_loss(logprobs, old, advantages, mask[:, :3])
     with pytest.raises(ValueError, match="old log-probabilities"):
         p3o_loss(logprobs, old[:2], advantages, mask)
+    with pytest.raises(ValueError, match="proximal log-probabilities"):
+        p3o_mixture_loss(logprobs, old, old[:2], advantages, mask)
     with pytest.raises(ValueError, match="advantages"):
         p3o_loss(logprobs, old, advantages[:3], mask)
-    with pytest.raises(ValueError, match="ess"):
+    with pytest.raises(ValueError, match=r"`ess` is 1\.5"):
         p3o_loss(logprobs, old, advantages, mask, ess=1.5)
 
 
@@ -227,4 +227,4 @@ def test_a_mask_of_another_shape_and_negative_ratios_are_refused():
         effective_sample_size(ratio, torch.ones(2))
     with pytest.raises(ValueError, match="negative"):
         effective_sample_size(-ratio, torch.ones(2, 2))
-    assert effective_sample_size(torch.tensor([-1.0, 1.0]), torch.tensor([0, 1])) == 1  # what is masked may be anything
+    assert effective_sample_size(torch.tensor([-1.0, 1.0]), torch.tensor([0, 1])) == 1  # masked values may be anything

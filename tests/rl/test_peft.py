@@ -1,4 +1,4 @@
-"""P3O through PEFT: adapters train, the weights beneath do not, and coupling is that of the adapted model."""
+"""P3O with PEFT: adapters train, the base weights do not, and coupling is that of the adapted model."""
 
 import copy
 
@@ -9,8 +9,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 import coupling
 from coupling.models.blocks import find_blocks
 from coupling.rl import CouplingCallback
-from tests.rl.test_trainer import logged, make_trainer, weights
-from tests.tiny_policy import make_policy, make_tokenizer
+from tests.tiny_policy import logged, make_policy, make_tokenizer, make_trainer, weights
 
 PROBES = ["a b c d", "h g f e d c"]
 HALF = {"bf16": True, "gradient_checkpointing": True}
@@ -22,7 +21,7 @@ def lora_trainer(folder, **options):
 
 
 @pytest.mark.parametrize("options", [{}, HALF], ids=["float32", "bfloat16"])
-def test_adapters_train_and_coupling_is_the_adapted_models(options, tmp_path):
+def test_adapters_train_and_coupling_is_that_of_the_adapted_model(options, tmp_path):
     trainer = lora_trainer(tmp_path, **options)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     callback = CouplingCallback(PROBES, every=2, k=4).attach(trainer)
@@ -50,7 +49,7 @@ def test_training_is_bit_for_bit_the_same_with_the_callback_and_without(options,
     assert logged(without, "loss") == logged(with_it, "loss")
 
 
-def test_the_reference_policy_is_the_one_without_the_adapters(tmp_path):
+def test_the_reference_policy_is_the_model_without_adapters(tmp_path):
     trainer = lora_trainer(tmp_path, beta=0.1)
     assert trainer.ref_model is None
     trainer.train()
@@ -59,14 +58,14 @@ def test_the_reference_policy_is_the_one_without_the_adapters(tmp_path):
     assert kl[-1] > 1e-5
 
 
-def test_blocks_have_the_names_that_they_have_without_peft():
+def test_blocks_have_the_same_names_as_without_peft():
     model = get_peft_model(make_policy(), LoraConfig(target_modules="all-linear"))
     name, blocks = find_blocks(model, "model.layers")
     assert name == find_blocks(make_policy())[0]
     assert blocks == list(model.get_base_model().model.layers)
 
 
-def test_learned_tokens_of_a_prompt_are_part_of_the_trajectory():
+def test_learned_prompt_tokens_are_part_of_the_trajectory():
     model = get_peft_model(make_policy(), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
     recording = coupling.record(model, {"input_ids": torch.tensor([[2, 3, 4, 5]])})
     assert recording.n_tokens == 3 + 4

@@ -1,5 +1,6 @@
-"""P3O on two processes: whole optimization steps through DDP end where one process ends on the same batch."""
+"""P3O on two processes: training with DDP gives the weights that one process gives on the same batch."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,23 +9,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.rl.test_trainer import logged, make_trainer, weights
-from tests.tiny_policy import make_policy, scripted
+from tests.tiny_policy import logged, make_policy, make_trainer, scripted, weights
 
 pytestmark = pytest.mark.slow
 STEPS = {"num_iterations": 2, "max_steps": 4, "optim": "sgd", "learning_rate": 1.0, "num_generations": 4}
-"""Two updates on each of two generations: every second step's ratios differ from 1, and from token to token."""
-
+"""Two updates on each of two generations: in every second step the ratios differ from 1, and between tokens."""
 
 RANK = """
-import os, sys
+import json, os, sys
 sys.path.insert(0, sys.argv[1])
 import torch
-from tests.tiny_policy import scripted
-from tests.rl.test_ranks import STEPS
-from tests.rl.test_trainer import logged, make_trainer, weights
-trainer = make_trainer(f"{sys.argv[2]}/out", rollout_func=scripted if sys.argv[3] == "scripted" else None,
-                       per_device_train_batch_size=4, gradient_accumulation_steps=2, **STEPS)
+from tests.tiny_policy import logged, make_trainer, scripted, weights
+trainer = make_trainer(
+    f"{sys.argv[2]}/out",
+    rollout_func=scripted if sys.argv[3] == "scripted" else None,
+    per_device_train_batch_size=4,
+    gradient_accumulation_steps=2,
+    **json.loads(sys.argv[4]),
+)
 assert trainer.accelerator.num_processes == 2
 trainer.train()
 outcome = weights(trainer), logged(trainer, "p3o/ess"), logged(trainer, "grad_norm")
@@ -35,15 +37,18 @@ torch.distributed.destroy_process_group()
 
 def two_ranks(folder, rollouts):
     (folder / "rank.py").write_text(RANK)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [str(Path(__file__).parents[2]), folder, rollouts, json.dumps(STEPS)]
     subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", folder / "rank.py",
-         str(Path(__file__).parents[2]), folder, rollouts],
-        check=True, timeout=500, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [*launch, folder / "rank.py", *arguments],
+        check=True,
+        timeout=500,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
 
 
-def test_two_ranks_train_as_one_process_does_on_the_same_batch(tmp_path):
+def test_two_ranks_train_like_one_process_on_the_same_batch(tmp_path):
     (first, ess, norms), (second, _, _) = two_ranks(tmp_path, "scripted")
     assert torch.equal(first, second)
     for sizes in (

@@ -1,4 +1,4 @@
-"""P3OTrainer on TRL: the loss of a whole batch however it is split, what is logged, and what is refused."""
+"""P3OTrainer on TRL: the loss of the whole batch however it is split, what is logged, and what is refused."""
 
 import subprocess
 import sys
@@ -7,37 +7,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from coupling.rl import P3OConfig, P3OTrainer, p3o_loss
-from tests.tiny_policy import count_a, make_policy, make_prompts, make_tokenizer, scripted
-
-
-def make_trainer(folder, policy=None, callbacks=None, rollout_func=None, peft_config=None, **options):
-    settings = {
-        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 2,
-        "learning_rate": 1e-2, "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True,
-        "bf16": False, "seed": 3, "disable_tqdm": True, "gradient_checkpointing": False,
-    } | options  # fmt: skip
-    return P3OTrainer(
-        policy or make_policy(), reward_funcs=count_a, args=P3OConfig(output_dir=str(folder), **settings),
-        train_dataset=make_prompts(), processing_class=make_tokenizer(), callbacks=callbacks, rollout_func=rollout_func,
-        peft_config=peft_config,
-    )  # fmt: skip
-
-
-def weights(trainer):
-    return torch.cat([p.detach().reshape(-1) for p in trainer.model.parameters()])
-
-
-def logged(trainer, name):
-    return [row[name] for row in trainer.state.log_history if name in row]
+from coupling.rl import P3OTrainer, p3o_loss
+from tests.tiny_policy import (
+    completion_logprobs,
+    count_a,
+    fixed_inputs,
+    logged,
+    loss_and_gradient,
+    make_policy,
+    make_prompts,
+    make_tokenizer,
+    make_trainer,
+    scripted,
+    weights,
+)
 
 
 def test_micro_batches_train_as_one_batch_does(tmp_path):
-    # two updates on the same rollouts: the second one's ratios differ from 1, and from micro-batch to micro-batch
+    # Two updates on the same rollouts: in the second one the ratios differ from 1, and between micro-batches.
     whole = make_trainer(tmp_path / "a", num_iterations=2, max_steps=4)
     whole.train()
-    split = make_trainer(tmp_path / "b", num_iterations=2, max_steps=4, per_device_train_batch_size=2,
-                         gradient_accumulation_steps=4)  # fmt: skip
+    sizes = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    split = make_trainer(tmp_path / "b", num_iterations=2, max_steps=4, **sizes)
     split.train()
     first, second = logged(whole, "p3o/ess"), logged(split, "p3o/ess")
     assert first[0] == 1
@@ -50,7 +41,9 @@ def test_micro_batches_train_as_one_batch_does(tmp_path):
 
 
 @pytest.mark.parametrize(("beta", "generations"), [(0.3, 1), (0.0, 2), (0.3, 2)])
-def test_so_with_a_reference_policy_and_several_steps_a_generation(beta, generations, tmp_path, monkeypatch):
+def test_micro_batches_train_as_one_batch_with_a_reference_policy_and_several_steps_per_generation(
+    beta, generations, tmp_path, monkeypatch
+):
     monkeypatch.setattr("trl.trainer.grpo_trainer.shuffle_sequence_dict", lambda batch: batch)
     settings = {"learning_rate": 1.0, "optim": "sgd", "num_iterations": 2, "max_steps": 4, "beta": beta}
 
@@ -60,10 +53,14 @@ def test_so_with_a_reference_policy_and_several_steps_a_generation(beta, generat
         model.config._name_or_path = str(tmp_path / "model")  # the reference policy is loaded from there
         return model
 
-    whole = make_trainer(tmp_path / "a", policy(), rollout_func=scripted, per_device_train_batch_size=16,
-                         steps_per_generation=generations, **settings)  # fmt: skip
-    split = make_trainer(tmp_path / "b", policy(), rollout_func=scripted, per_device_train_batch_size=8,
-                         gradient_accumulation_steps=2, steps_per_generation=2 * generations, **settings)  # fmt: skip
+    one_batch = {"per_device_train_batch_size": 16, "steps_per_generation": generations}
+    two_micro_batches = {
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "steps_per_generation": 2 * generations,
+    }
+    whole = make_trainer(tmp_path / "a", policy(), rollout_func=scripted, **one_batch, **settings)
+    split = make_trainer(tmp_path / "b", policy(), rollout_func=scripted, **two_micro_batches, **settings)
     for trainer in (whole, split):
         trainer.train()
     assert logged(split, "p3o/ess") == pytest.approx(logged(whole, "p3o/ess"), rel=1e-4)
@@ -76,46 +73,16 @@ def test_so_with_a_reference_policy_and_several_steps_a_generation(beta, generat
 def test_what_is_logged(tmp_path):
     trainer = make_trainer(tmp_path, num_iterations=2, max_steps=2)
     trainer.train()
-    for name in ("ess", "kl_behavior", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05",
-                 "ratio_q50", "ratio_q95"):  # fmt: skip
+    names = "ess kl_behavior cap_fraction approx_kl ratio_mean ratio_max ratio_q05 ratio_q50 ratio_q95"
+    for name in names.split():
         assert len(logged(trainer, f"p3o/{name}")) == 2, name
-    low, middle, high, most = (logged(trainer, f"p3o/ratio_{name}")[1] for name in ("q05", "q50", "q95", "max"))
-    assert low <= middle <= high <= most
+    low, median, high, largest = (logged(trainer, f"p3o/ratio_{name}")[1] for name in ("q05", "q50", "q95", "max"))
+    assert low <= median <= high <= largest
     assert logged(trainer, "entropy")[0] > 0
     assert len(logged(trainer, "reward")) == 1  # TRL logs it when it generates
 
 
-def fixed_inputs(rows=8, tokens=5, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    mask = (torch.rand(rows, tokens, generator=generator) < 0.8).long()
-    return {
-        "prompt_ids": torch.randint(2, 10, (rows, 2), generator=generator),
-        "prompt_mask": torch.ones(rows, 2, dtype=torch.long),
-        "completion_ids": torch.randint(2, 10, (rows, tokens), generator=generator),
-        "completion_mask": mask,
-        "advantages": torch.randn(rows, generator=generator),
-        "old_per_token_logps": -2 + 0.5 * torch.randn(rows, tokens, generator=generator),
-    }
-
-
-def loss_and_gradient(trainer, inputs):
-    trainer.current_gradient_accumulation_steps = 1
-    trainer.model.train()
-    trainer.model.zero_grad()
-    loss = trainer._compute_loss(trainer.model, inputs)
-    loss.backward()
-    return loss.detach(), torch.cat([p.grad.reshape(-1) for p in trainer.model.parameters()])
-
-
-def completion_logprobs(trainer, inputs):
-    """Computed again, without the trainer."""
-    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-    seen = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
-    logprobs = torch.log_softmax(trainer.model(ids, attention_mask=seen).logits[:, 1:-1].float(), dim=-1)
-    return logprobs.gather(-1, inputs["completion_ids"][..., None])[..., 0]
-
-
-def test_the_trainer_s_loss_is_the_objective_s(tmp_path):
+def test_the_trainer_s_loss_is_that_of_the_objective(tmp_path):
     trainer, inputs = make_trainer(tmp_path), fixed_inputs()
     loss, gradient = loss_and_gradient(trainer, inputs)
     logprobs, old, mask = completion_logprobs(trainer, inputs), inputs["old_per_token_logps"], inputs["completion_mask"]
@@ -128,13 +95,13 @@ def test_the_trainer_s_loss_is_the_objective_s(tmp_path):
     assert trainer._metrics["train"]["p3o/ess"] == [pytest.approx(metrics["ess"], rel=1e-4)]
 
 
-def test_another_engine_s_log_probabilities_are_the_behavior_policy_s(tmp_path):
+def test_log_probabilities_of_another_engine_are_those_of_the_behavior_policy(tmp_path):
     trainer, inputs = make_trainer(tmp_path), fixed_inputs()
     sampled = inputs["old_per_token_logps"] - 0.7 * torch.rand(8, 5)
     sampled[2, 1] = torch.nan  # the engine could not score it
     with_engine, _ = loss_and_gradient(trainer, inputs | {"sampling_per_token_logps": sampled})
-    known = torch.where(sampled.isnan(), inputs["old_per_token_logps"], sampled)
-    as_old, _ = loss_and_gradient(trainer, inputs | {"old_per_token_logps": known})
+    filled = torch.where(sampled.isnan(), inputs["old_per_token_logps"], sampled)
+    as_old, _ = loss_and_gradient(trainer, inputs | {"old_per_token_logps": filled})
     without, _ = loss_and_gradient(trainer, inputs)
     assert float(with_engine) == float(as_old)
     assert float(with_engine) != float(without)
@@ -182,7 +149,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 import torch
 from pathlib import Path
-from tests.rl.test_trainer import fixed_inputs, loss_and_gradient, make_trainer
+from tests.tiny_policy import fixed_inputs, loss_and_gradient, make_trainer
 rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 trainer = make_trainer(Path(sys.argv[2]) / f"rank{rank}", per_device_train_batch_size=4)
 assert trainer.accelerator.num_processes == world == 2
@@ -198,13 +165,10 @@ torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_give_the_loss_and_gradient_of_one(tmp_path):
-    here, out = str(Path(__file__).parents[2]), tmp_path / "out.pt"
+    root, out = str(Path(__file__).parents[2]), tmp_path / "out.pt"
     (tmp_path / "rank.py").write_text(RANK)
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "rank.py",
-         here, tmp_path, out],
-        check=True, timeout=300,
-    )  # fmt: skip
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*launch, tmp_path / "rank.py", root, tmp_path, out], check=True, timeout=300)
     loss, gradient, ess = torch.load(out)
     trainer = make_trainer(tmp_path / "one")
     expected, wanted = loss_and_gradient(trainer, fixed_inputs())
@@ -213,36 +177,26 @@ def test_two_ranks_give_the_loss_and_gradient_of_one(tmp_path):
     assert ess == pytest.approx(trainer._metrics["train"]["p3o/ess"])
 
 
-@pytest.mark.parametrize(("option", "said"), [
-    ({"epsilon": 0.3}, "epsilon = 0.3 means nothing in P3O: P3O has no clip range"),
-    ({"epsilon_high": 0.3}, "no clip range"),
-    ({"delta": 2.0}, "no clip range"),
-    ({"loss_type": "grpo"}, "P3O is the loss"),
-    ({"importance_sampling_level": "sequence"}, "those of tokens"),
-    ({"vllm_importance_sampling_clip_max": 1.5}, "already answers for the mismatch"),
-    ({"entropy_coef": 0.1}, "no entropy term"),
-    ({"gradient_accumulation_steps": 2, "steps_per_generation": 1}, "make the latter a multiple"),
-])  # fmt: skip
-def test_settings_that_mean_nothing_are_refused(option, said, tmp_path):
-    with pytest.raises(ValueError, match=said):
-        make_trainer(tmp_path, **option)
-
-
 def test_a_grpo_config_is_refused(tmp_path):
     from trl import GRPOConfig
 
     config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none")
     with pytest.raises(TypeError, match="takes a P3OConfig, and was given GRPOConfig"):
-        P3OTrainer(make_policy(), reward_funcs=count_a, args=config, train_dataset=make_prompts(),
-                   processing_class=make_tokenizer())  # fmt: skip
+        P3OTrainer(
+            make_policy(),
+            reward_funcs=count_a,
+            args=config,
+            train_dataset=make_prompts(),
+            processing_class=make_tokenizer(),
+        )
 
 
 @pytest.mark.slow
 def test_loss_falls_and_reward_rises(tmp_path):
-    trainer = make_trainer(tmp_path, max_steps=80, per_device_train_batch_size=16, num_generations=8,
-                           learning_rate=5e-3, num_iterations=2)  # fmt: skip
+    sizes = {"per_device_train_batch_size": 16, "num_generations": 8}
+    trainer = make_trainer(tmp_path, max_steps=80, learning_rate=5e-3, num_iterations=2, **sizes)
     trainer.train()
     reward, loss = logged(trainer, "reward"), logged(trainer, "loss")[:80]
     assert sum(reward[-5:]) / 5 > sum(reward[:5]) / 5 + 1
-    # each batch has advantages of its own; but where what is better has become likelier, the loss is lower
+    # Each batch has other advantages, but the loss is lower once the better completions have become likelier.
     assert sum(loss[:10]) / 10 > sum(loss[-60:]) / 60 + 0.1

@@ -1,4 +1,4 @@
-"""What came of the experiments of RL: a row a run, a row a case, what goes with reward, and a picture an experiment."""
+"""Results of P3O's experiments: one row per run, one row per case, correlations with reward, and the pictures."""
 
 import math
 from pathlib import Path
@@ -11,80 +11,118 @@ from coupling.analyses.correlation.association import is_constant
 from coupling.files import write_atomically
 
 LAST = 10
-"""The steps at the end of a run whose mean is its result."""
+"""The number of steps at the end of a run whose mean is its result."""
+FIRST = 3
+"""The number of steps with a reward whose mean is the reward at the start."""
 EARLY = ("excess_early", "mismatch_early")
 LATE = ("excess", "mismatch_to_initial", "kl", "ess")
 
 
 def by_run(steps: pd.DataFrame) -> pd.DataFrame:
-    """A row a run.
+    """One row per run.
 
     Args:
-        steps: ``coupling.analyses.studies.p3o.experiments.collect``'s, a row a run and step.
+        steps: one row per run and step, of ``coupling.analyses.studies.p3o.experiments.collect``.
 
     Returns:
-        ``reward`` is that of the rollouts, whoever sampled them; ``held_out`` the policy's own. Each has the value at
-        first (``_start``) and over the last steps; coupling also that of the first measurement after the start
-        (``_early``). ``ess`` and ``kl`` are means over all steps, ``ess_min`` is the least.
+        The columns ``experiment``, ``run``, ``seed``, ``steps`` and the following. ``reward`` is that of the rollouts,
+        whichever policy sampled them; ``held_out`` is the trained policy's own. Each has its value at the start
+        (``_start``) and over the last steps (no suffix); coupling and ``held_out`` also that of the first measurement
+        after the start (``_early``). ``ess`` and ``kl`` are means over all steps, ``ess_min`` is the least.
     """
-    rows = []
-    for (experiment, name, seed), one in steps.groupby(["experiment", "run", "seed"], sort=False):
-        late = one[one["step"] > one["step"].max() - LAST]
-        first = one.dropna(subset=["reward"])["reward"].iloc[:3].mean()
-        measured, held_out = one.dropna(subset=["score"]), one.dropna(subset=["held_out_reward"])["held_out_reward"]
-        early = measured.iloc[min(1, len(measured) - 1)]
-        rows.append({
-            "experiment": experiment, "run": name, "seed": seed, "steps": int(one["step"].max()),
-            "reward_start": first, "reward": late["reward"].mean(),
-            "held_out_start": held_out.iloc[0], "held_out": late["held_out_reward"].mean(),
-            "held_out_early": held_out.iloc[min(1, len(held_out) - 1)],
-            "ess": one["ess"].mean(), "ess_min": one["ess"].min(), "kl": one["kl"].mean(),
-            "score_start": measured["score"].iloc[0], "score": measured["score"].iloc[-1],
-            "excess_start": measured["excess"].iloc[0], "excess_early": early["excess"],
-            "excess": measured["excess"].iloc[-1], "mismatch_early": early["mismatch_to_initial"],
-            "mismatch_to_initial": measured["mismatch_to_initial"].iloc[-1],
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    runs: Any = steps.groupby(["experiment", "run", "seed"], sort=False)
+    return pd.DataFrame(
+        [
+            {"experiment": experiment, "run": name, "seed": seed} | _run_result(rows)
+            for (experiment, name, seed), rows in runs
+        ]
+    )
+
+
+def _run_result(rows: pd.DataFrame) -> dict[str, Any]:
+    """The result of one run from its steps; see ``by_run``."""
+    n_steps = int(rows["step"].to_numpy().max())
+    last = rows[rows["step"] > n_steps - LAST]
+    measured = rows.dropna(subset=["score"])
+    held_out = rows["held_out_reward"].dropna()
+    start, end = measured.iloc[0], measured.iloc[-1]
+    early = measured.iloc[min(1, len(measured) - 1)]
+    return {
+        "steps": n_steps,
+        "reward_start": rows["reward"].dropna().iloc[:FIRST].mean(),
+        "reward": last["reward"].mean(),
+        "held_out_start": held_out.iloc[0],
+        "held_out": last["held_out_reward"].mean(),
+        "held_out_early": held_out.iloc[min(1, len(held_out) - 1)],
+        "ess": rows["ess"].mean(),
+        "ess_min": rows["ess"].min(),
+        "kl": rows["kl"].mean(),
+        "score_start": start["score"],
+        "score": end["score"],
+        "excess_start": start["excess"],
+        "excess_early": early["excess"],
+        "excess": end["excess"],
+        "mismatch_early": early["mismatch_to_initial"],
+        "mismatch_to_initial": end["mismatch_to_initial"],
+    }
 
 
 def by_case(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a case: means over seeds of ``by_run``'s columns (of ``ess_min`` the least), and its rewards' deviation."""
-    grouped = runs.groupby(["experiment", "run"], sort=False)
+    """One row per case: means over seeds of the columns of ``by_run``, and the standard deviations of the rewards.
+
+    Args:
+        runs: the table of ``by_run``.
+
+    Returns:
+        The columns of ``by_run`` without ``seed`` (``ess_min`` is the least of all seeds); ``seeds``, their number;
+        ``reward_sd`` and ``held_out_sd``.
+    """
+    grouped: Any = runs.groupby(["experiment", "run"], sort=False)
     means = grouped.mean(numeric_only=True).drop(columns="seed").assign(ess_min=grouped["ess_min"].min())
-    spread = grouped[["reward", "held_out"]].std(ddof=1).add_suffix("_sd")
-    return pd.concat([grouped.size().rename("seeds"), means, spread], axis=1).reset_index()
+    deviations = grouped[["reward", "held_out"]].std(ddof=1).add_suffix("_sd")
+    return pd.concat([grouped.size().rename("seeds"), means, deviations], axis=1).reset_index()
 
 
 def ruined(runs: pd.DataFrame) -> pd.Series:
-    """Whether each run went bad: its policy ended with less reward than it began with, or diverged before its end."""
-    return ~(runs["held_out"] >= runs["held_out_start"])
+    """Whether each run of ``by_run`` ended with less reward than it began with, or diverged before its end."""
+    kept: Any = runs["held_out"] >= runs["held_out_start"]  # false for NaN, of a run that diverged
+    return ~kept
 
 
-def goes_with_reward(runs: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of the policy's reward at the end with coupling, KL and sample size over runs.
+def reward_correlations(runs: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation over runs of the policy's reward at the end with coupling, KL and sample size.
 
     Args:
-        runs: ``by_run``'s.
+        runs: the table of ``by_run``.
 
     Returns:
-        A row a quantity and group of runs (all; sound, those that are not ``ruined``): ``spearman``, ``p``, ``runs``.
-        Runs of one seed share their start, so p is too small. NaN for what is the same in all
-        runs, or of fewer than three.
+        One row per quantity and group of runs ("all", and "sound": those that are not ``ruined``): ``runs``, their
+        number, ``spearman`` and ``p``. Runs of one seed share their start, so p is too small. Both are NaN if the
+        quantity is the same in all runs, or the group has fewer than three runs.
     """
     rows: list[dict[str, Any]] = []
-    for group, part in (("all", runs), ("sound", runs[~ruined(runs)])):
+    groups: dict[str, Any] = {"all": runs, "sound": runs[~ruined(runs)]}
+    for group, part in groups.items():
         for name in (*EARLY, *LATE):
-            held = part.dropna(subset=[name, "held_out"])
-            constant = len(held) < 3 or any(is_constant(held[column].to_numpy()) for column in (name, "held_out"))
-            r, p = (math.nan, math.nan) if constant else spearmanr(held[name], held["held_out"])
-            rows.append({"group": group, "quantity": name, "runs": len(held), "spearman": r, "p": p})
+            complete = part.dropna(subset=[name, "held_out"])
+            values, rewards = complete[name].to_numpy(), complete["held_out"].to_numpy()
+            undefined = len(complete) < 3 or is_constant(values) or is_constant(rewards)
+            rho, p = (math.nan, math.nan) if undefined else spearmanr(values, rewards)
+            rows.append({"group": group, "quantity": name, "runs": len(complete), "spearman": rho, "p": p})
     return pd.DataFrame(rows)
 
 
 def write_results(steps: pd.DataFrame, out: Path) -> None:
-    """``p3o.csv`` (one row per case), ``p3o-runs.csv`` (one row per run), and the picture ``rl`` of each experiment.
+    """Write ``p3o.csv`` (one row per case), ``p3o-runs.csv`` (one row per run) and ``p3o-EXPERIMENT.png``; print them.
 
-    The pictures' reward is the policy's own.
+    The reward in the pictures is the policy's own.
+
+    Args:
+        steps: see ``by_run``.
+        out: an existing folder.
+
+    Raises:
+        CouplingError: if a file cannot be written.
     """
     from coupling import figures
 
@@ -95,4 +133,4 @@ def write_results(steps: pd.DataFrame, out: Path) -> None:
     for experiment, part in steps.groupby("experiment", sort=False):
         figures.save(figures.rl(part.assign(reward=part["held_out_reward"])), out / f"p3o-{experiment}.png")
     print(cases.round(4).to_string(index=False))
-    print(goes_with_reward(runs).round(3).to_string(index=False))
+    print(reward_correlations(runs).round(3).to_string(index=False))

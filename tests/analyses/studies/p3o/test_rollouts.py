@@ -1,16 +1,15 @@
-"""Rollouts from another policy: what they sample from, how old it is, and that the objective sees it."""
+"""Rollouts from another policy: what they sample from, how old the policy is, and that the objective sees it."""
 
 import pytest
 import torch
-from trl import GRPOConfig, GRPOTrainer
 
 from coupling.analyses.studies.p3o.rollouts import BehaviorPolicy, round_weights
 from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
-from tests.rl.test_trainer import logged, make_trainer, weights
-from tests.tiny_policy import count_a, make_policy, make_prompts, make_tokenizer, scripted
+from tests.tiny_policy import logged, make_grpo_trainer, make_policy, make_trainer
 
 
-def scored(model, ids, completion, temperature):
+def completion_logprobs(model, ids, completion, temperature):
+    """Log-probabilities of a completion's tokens at a temperature."""
     sequence = torch.tensor([[*ids, *completion]])
     logprobs = torch.log_softmax(model(sequence).logits[0].float() / temperature, dim=-1)
     return [float(logprobs[len(ids) - 1 + i, token].detach()) for i, token in enumerate(completion)]
@@ -29,104 +28,53 @@ def test_log_probabilities_are_those_of_the_policy_that_sampled_at_the_temperatu
         round_weights(sampler, options["bits"])
     for ids, completion, logprobs in zip(*rows.values(), strict=True):
         reported = options.get("reported_temperature", options.get("temperature", 1.0))
-        expected = scored(sampler, ids, completion, reported)
+        expected = completion_logprobs(sampler, ids, completion, reported)
         assert logprobs == pytest.approx(expected, abs=1e-4)
-        assert 1 not in completion[:-1]  # nothing after the end
+        assert 1 not in completion[:-1]  # nothing after the end token
 
 
-def test_age_counts_updates(tmp_path):
+def test_age_is_counted_in_updates(tmp_path):
     trainer, rollouts = make_trainer(tmp_path), BehaviorPolicy(age=2)
     weight = next(trainer.model.parameters())
-    seen = []
+    sampling_weights = []
     for update in range(5):
         with torch.no_grad():
             weight.fill_(update)
-        seen.append(float(next(rollouts._sampler(trainer.model).parameters()).flatten()[0]))
-    assert seen == [0, 0, 0, 1, 2]
+        sampling_weights.append(float(next(rollouts._sampler(trainer.model).parameters()).flatten()[0]))
+    assert sampling_weights == [0, 0, 0, 1, 2]
 
 
-def test_rounding_to_8_bits_moves_each_weight_by_half_a_step_at_most():
+def test_rounding_to_8_bits_moves_each_weight_by_at_most_half_a_level():
     model = make_policy()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     after = round_weights(make_policy()).state_dict()
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
-            step = before[f"{name}.weight"].abs().amax(dim=1, keepdim=True) / 127
+            level = before[f"{name}.weight"].abs().amax(dim=1, keepdim=True) / 127
             moved = (after[f"{name}.weight"] - before[f"{name}.weight"]).abs()
-            assert (moved <= 0.501 * step).all()
+            assert (moved <= 0.501 * level).all()
             assert moved.max() > 0
     assert torch.equal(after["model.embed_tokens.weight"], before["model.embed_tokens.weight"])
 
 
-@pytest.mark.parametrize(("options", "sees"), [
-    ({}, False), ({"temperature": 2.0}, True), ({"temperature": 2.0, "reported_temperature": 1.0}, False),
-    ({"bits": 3}, True),
-])  # fmt: skip
-def test_the_objective_sees_the_mismatch(options, sees, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "visible"),
+    [
+        ({}, False),
+        ({"temperature": 2.0}, True),
+        ({"temperature": 2.0, "reported_temperature": 1.0}, False),
+        ({"bits": 3}, True),
+    ],
+)
+def test_the_effective_sample_size_shows_a_mismatch_that_is_reported(options, visible, tmp_path):
     trainer = make_trainer(tmp_path, rollout_func=BehaviorPolicy(max_new_tokens=6, **options), max_steps=1)
     trainer.train()
     (ess,) = logged(trainer, "p3o/ess")
-    assert (ess < 0.9995) == sees
-
-
-def test_trl_s_objectives_log_the_sample_size_too_and_train_the_same(tmp_path):
-    settings = {
-        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 4,
-        "learning_rate": 1e-2, "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True,
-        "bf16": False, "seed": 3, "disable_tqdm": True, "gradient_checkpointing": False, "num_iterations": 2,
-    }  # fmt: skip
-    trained = []
-    for trainer_class in (GRPOTrainer, type("Watched", (RatioStatistics, GRPOTrainer), {})):
-        trainer = trainer_class(
-            make_policy(), reward_funcs=count_a, args=GRPOConfig(output_dir=str(tmp_path), **settings),
-            train_dataset=make_prompts(), processing_class=make_tokenizer(),
-        )  # fmt: skip
-        trainer.train()
-        trained.append(trainer)
-    plain, watched = trained
-    assert torch.equal(weights(plain), weights(watched))
-    sizes = logged(watched, "p3o/ess")
-    assert sizes[0] == 1
-    assert sizes[1] < 1  # the second update on the same rollouts
-    assert logged(watched, "p3o/kl_behavior")[1] > 0
-
-
-def make_watched(folder, rollout_func=None, **options):
-    settings = {
-        "num_generations": 4, "max_completion_length": 6, "max_steps": 4, "learning_rate": 1.0, "optim": "sgd",
-        "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False,
-        "disable_tqdm": True, "gradient_checkpointing": False, "num_iterations": 2, "loss_type": "dapo",
-    } | options  # fmt: skip
-    return type("Watched", (RatioStatistics, GRPOTrainer), {})(
-        make_policy(), reward_funcs=count_a, args=GRPOConfig(output_dir=str(folder), **settings),
-        train_dataset=make_prompts(), processing_class=make_tokenizer(), rollout_func=rollout_func,
-    )  # fmt: skip
-
-
-def test_their_sample_size_is_that_of_the_whole_step_and_of_the_policy_that_sampled(tmp_path):
-    whole = make_watched(tmp_path / "a", scripted, per_device_train_batch_size=16)
-    split = make_watched(tmp_path / "b", scripted, per_device_train_batch_size=4, gradient_accumulation_steps=4)
-    for trainer in (whole, split):
-        trainer.train()
-    for name in ("p3o/ess", "p3o/kl_behavior"):
-        assert len(logged(split, name)) == 4
-        assert logged(split, name) == pytest.approx(logged(whole, name), rel=1e-3)
-    assert max(logged(whole, "p3o/ess")) < 0.99  # from the first step on: scripted says how it scored what it wrote
+    assert (ess < 0.9995) == visible
 
 
 def test_grpo_takes_its_ratios_to_the_policy_that_sampled(tmp_path):
-    class Trainer(RatioToBehavior, RatioStatistics, GRPOTrainer):
-        pass
-
-    settings = {
-        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 6, "max_steps": 1,
-        "logging_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False,
-        "disable_tqdm": True, "gradient_checkpointing": False,
-    }  # fmt: skip
-    trainer = Trainer(
-        make_policy(), reward_funcs=count_a, args=GRPOConfig(output_dir=str(tmp_path), **settings),
-        train_dataset=make_prompts(), processing_class=make_tokenizer(),
-        rollout_func=BehaviorPolicy(temperature=2.0, max_new_tokens=6),
-    )  # fmt: skip
+    rollouts = BehaviorPolicy(temperature=2.0, max_new_tokens=6)
+    trainer = make_grpo_trainer(tmp_path, RatioToBehavior, RatioStatistics, rollout_func=rollouts, max_steps=1)
     trainer.train()
     assert logged(trainer, "p3o/ess")[0] < 0.9995
