@@ -1,107 +1,120 @@
-"""``coupling correlate RUN... --scores SCORES``: does coupling go with benchmark scores, and beyond size?"""
+"""``coupling correlate RUN... --scores SCORES``: does coupling correlate with benchmark scores, and beyond size?"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from coupling.cli.options import Json
+from coupling.cli.options import OUTPUT, Json
 from coupling.cli.output import print_json
 
-INPUT, STATISTICS, OUTPUT = "Input", "Statistics", "Output"
+INPUT, STATISTICS = "Input", "Statistics"
 
 
 def correlate(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Runs: folders that `coupling analyze --out` made.", show_default=False),
+        typer.Argument(metavar="RUN...", help="Runs: folders that `coupling analyze --out` wrote.", show_default=False),
     ] = None,
     scores: Annotated[
         str | None,
-        typer.Option(help="A CSV with a model column, lm-evaluation-harness results (a JSON file or a folder), "
-                     "leaderboard (the bundled Open LLM Leaderboard v1), or a hub data set's id.",
-                     show_default=False, rich_help_panel=INPUT),
+        typer.Option(
+            help="Benchmark scores of the runs' models: a CSV with a model column, lm-evaluation-harness results (a "
+            "JSON file or a folder), leaderboard (the bundled Open LLM Leaderboard v1), or the id of a data set on "
+            "the hub.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     published: Annotated[
         bool,
-        typer.Option("--published", help="The 28 points of the paper's Figure 1(a); with runs, these among them.",
-                     rich_help_panel=INPUT),
+        typer.Option(
+            "--published",
+            help="Correlate the 28 points of the paper's Figure 1(a), and place the runs among them if any are given.",
+            rich_help_panel=INPUT,
+        ),
     ] = False,
     family: Annotated[
         bool,
-        typer.Option("--family", help="The small models that this project trained (coupling.analyses.studies.family).",
-                     rich_help_panel=INPUT),
+        typer.Option(
+            "--family",
+            help="Correlate the bundled table of 24 small Llamas that this project trained on Python source: eight "
+            "shapes, each trained in three ways.",
+            rich_help_panel=INPUT,
+        ),
     ] = False,
     alias: Annotated[
         list[str] | None,
-        typer.Option(metavar="A=B", help="Run A (its model or folder) is model B of the scores; may be repeated.",
-                     show_default=False, rich_help_panel=INPUT),
+        typer.Option(
+            metavar="A=B",
+            help="Run A (its model or its folder) is model B of the scores; may be repeated.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     benchmark: Annotated[
         list[str] | None,
-        typer.Option(help="Only this column of the scores; may be repeated. Default: all.", show_default=False,
-                     rich_help_panel=INPUT),
+        typer.Option(
+            help="Use only this column of the scores; may be repeated. Default: all.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     measure: Annotated[
         str | None,
-        typer.Option(help="What stands for coupling, such as 'coupling K=10 p=1'. Default: the excess over chance at "
-                     "the largest K, p = 2.", show_default=False, rich_help_panel=STATISTICS),
+        typer.Option(
+            help="The measure that stands for coupling, such as 'coupling K=10 p=1'. Default: the excess over chance "
+            "at the largest K and p = 2.",
+            show_default=False,
+            rich_help_panel=STATISTICS,
+        ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of permutations and bootstrap.", rich_help_panel=STATISTICS)
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of permutations and bootstrap.", rich_help_panel=STATISTICS),
     ] = 0,
     figure: Annotated[
         Path | None,
-        typer.Option("-o", metavar="FIGURE", help="Draw the scatter into a file, such as scatter.pdf.",
-                     show_default=False, rich_help_panel=OUTPUT),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FIGURE",
+            help="Draw the scatter into a file, such as scatter.pdf.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     save_table: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Save what the scatter shows; coupling plot draws it.", show_default=False,
-                     rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="CSV",
+            help="Save the points of the scatter; coupling plot draws them.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Correlate coupling with benchmark scores, and compare it with size."""
-    folders = runs or []
-    check_usage(bool(folders), scores is not None, published, family, measure, benchmark or (), alias or ())
+    folders, aliases, benchmarks = runs or [], alias or [], benchmark or []
+    check_usage(folders, scores, published, family, aliases, benchmarks, measure)
     from rich.console import Console
 
-    screen = Console(stderr=True)
-    with screen.status("loading libraries") as status:
-        from coupling.analyses.correlation.correlate import correlate as correlate_table
-        from coupling.analyses.correlation.correlate import correlate_runs, scatter_table
-        from coupling.analyses.correlation.published import correlate_published
-        from coupling.analyses.correlation.small_models import family_table
-
-        def progress(name: str) -> None:
-            status.update(f"correlating with {name}")
-
-        result: dict[str, Any]
-        if published:
-            result = correlate_published(
-                folders, scores, aliases=alias or (), benchmark=benchmark[0] if benchmark else None, seed=seed,
-                progress=progress,
-            )  # fmt: skip
-        elif family:
-            result = correlate_table(
-                family_table(), benchmarks=benchmark or (), measure=measure, seed=seed, progress=progress
-            )
-        else:
-            assert scores is not None  # checked above
-            result = correlate_runs(
-                folders, scores, aliases=alias or (), benchmarks=benchmark or (), measure=measure, seed=seed,
-                progress=progress,
-            )  # fmt: skip
-    table = scatter_table(result)
-    if save_table is not None:
-        from coupling.files import write_atomically
-
-        write_atomically(save_table, table.to_csv(index=False).encode())
-    if figure is not None:
-        draw(table, result, figure)
+    with Console(stderr=True).status("loading libraries") as status:
+        result = _compute(
+            folders,
+            scores,
+            published=published,
+            family=family,
+            aliases=aliases,
+            benchmarks=benchmarks,
+            measure=measure,
+            seed=seed,
+            progress=lambda name: status.update(f"correlating with {name}"),
+        )
+    _save_scatter(result, save_table, figure)
     if json:
         print_json(result)
     else:
@@ -114,28 +127,69 @@ def correlate(
 
 
 def check_usage(
-    runs: bool, scores: bool, published: bool, family: bool, measure: str | None, benchmarks: Sequence[str],
-    aliases: Sequence[str],
-) -> None:  # fmt: skip
-    """Refuse combinations that mean nothing."""
-    if family and (published or runs or scores or aliases):
+    folders: list[Path],
+    scores: str | None,
+    published: bool,
+    family: bool,
+    aliases: list[str],
+    benchmarks: list[str],
+    measure: str | None,
+) -> None:
+    """Refuse combinations of options that have no meaning."""
+    if family and (published or folders or scores or aliases):
         raise typer.BadParameter("--family stands alone: its models have their own runs and scores")
-    if not published and not family and not runs:
+    if not published and not family and not folders:
         raise typer.BadParameter("give runs, --published or --family")
-    if runs and not published and not scores:
+    if folders and not published and not scores:
         raise typer.BadParameter("runs need --scores, their benchmark scores")
-    if published and not runs and (scores or aliases or benchmarks):
-        raise typer.BadParameter("--scores, --alias and --benchmark belong to runs, and none was given")
+    if published and not folders and (scores or aliases or benchmarks):
+        raise typer.BadParameter("--scores, --alias and --benchmark apply to runs, and no run was given")
     if published and measure is not None:
-        raise typer.BadParameter("--published has one measure, so --measure has no place beside it")
+        raise typer.BadParameter("--measure does not apply to --published, which has only one measure")
     if published and len(benchmarks) > 1:
-        raise typer.BadParameter("--published places runs by one --benchmark")
+        raise typer.BadParameter("--published accepts only one --benchmark, by which it places the runs")
 
 
-def draw(table: Any, result: dict[str, Any], path: Path) -> None:
-    """The scatter figure, in a file."""
-    from coupling import figures
-    from coupling.analyses.correlation.correlate import headline
+def _compute(
+    folders: list[Path],
+    scores: str | None,
+    *,
+    published: bool,
+    family: bool,
+    aliases: list[str],
+    benchmarks: list[str],
+    measure: str | None,
+    seed: int,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Call the function of the library that computes what was asked for."""
+    from coupling.analyses.correlation import correlate as library
+    from coupling.analyses.correlation.published import correlate_published
+    from coupling.analyses.correlation.small_models import family_table
 
-    name = headline([one["benchmark"] for one in result["results"]])
-    figures.save(figures.scatter(table, score_label=result["measure"], benchmark_label=name), path)
+    if published:
+        benchmark = benchmarks[0] if benchmarks else None
+        return correlate_published(folders, scores, aliases=aliases, benchmark=benchmark, seed=seed, progress=progress)
+    if family:
+        return library.correlate(family_table(), benchmarks=benchmarks, measure=measure, seed=seed, progress=progress)
+    assert scores is not None  # check_usage refuses runs without scores
+    return library.correlate_runs(
+        folders, scores, aliases=aliases, benchmarks=benchmarks, measure=measure, seed=seed, progress=progress
+    )
+
+
+def _save_scatter(result: dict[str, Any], table: Path | None, figure: Path | None) -> None:
+    """Write the points of the scatter, and its picture, to the files that were asked for."""
+    if table is None and figure is None:
+        return
+    from coupling.analyses.correlation.scatter import scatter_of_result
+
+    points, measure, benchmark = scatter_of_result(result)
+    if table is not None:
+        from coupling.files import write_atomically
+
+        write_atomically(table, points.to_csv(index=False).encode())
+    if figure is not None:
+        from coupling import figures
+
+        figures.save(figures.scatter(points, score_label=measure, benchmark_label=benchmark), figure)

@@ -1,6 +1,7 @@
-"""Does one column go with another? Correlations, regressions and their uncertainty, as pure functions of arrays.
+"""How strongly is one column associated with another? Correlations, regressions and their uncertainty.
 
-SciPy and statsmodels compute; this module chooses, names and guards. Rows that hold a NaN are the caller's to drop.
+All are pure functions of arrays. SciPy and statsmodels compute; this module chooses the statistics, names them, and
+refuses data that have none. The caller drops rows that contain a NaN.
 """
 
 import math
@@ -10,36 +11,46 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from jaxtyping import Float
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, require
+
+require("statsmodels", purpose="coupling correlate")
+
+import statsmodels.api as sm  # noqa: E402
+from statsmodels.stats.multitest import multipletests  # noqa: E402
+from statsmodels.stats.outliers_influence import variance_inflation_factor  # noqa: E402
 
 LEVEL = 0.95
-"""Of every interval."""
+"""The confidence level of every interval."""
 
 RESAMPLES = 9999
+"""Permutations, and bootstrap samples."""
+
 FEWEST, FEW, FEWEST_BOOTSTRAP = 3, 5, 8
-"""Models without which there is no correlation, little trust in one, and no bootstrap: most resamples of fewer than
-eight models repeat so many that some are constant."""
+"""The fewest models for a correlation, for one that deserves trust, and for a bootstrap: with fewer than eight models
+many resamples repeat one model so often that a column is constant."""
 
 Vector = Float[np.ndarray, " n"]
 
 
 def is_constant(x: Vector) -> bool:
-    """Whether a column has one value, up to rounding."""
+    """Whether all values of a column are the same, up to rounding.
+
+    Example:
+        >>> is_constant(np.array([0.1 + 0.2, 0.3]))
+        True
+    """
     return bool(np.ptp(x) <= 1e-12 * np.abs(x).max())
 
 
 def check_pair(x: Vector, y: Vector, names: tuple[str, str]) -> None:
-    """Refuse what has no correlation.
+    """Check that two columns have a correlation.
 
     Args:
-        x: a column.
-        y: another, as long.
+        x: a column, (n,).
+        y: another column, (n,).
         names: what the two are called in the error.
 
     Raises:
@@ -50,35 +61,48 @@ def check_pair(x: Vector, y: Vector, names: tuple[str, str]) -> None:
             f"only {len(x)} models have both {names[0]} and {names[1]}; a correlation needs at least {FEWEST}"
         )
     for column, name in zip((x, y), names, strict=True):
-        if is_constant(column):
-            raise CouplingError(
-                f"{name} is the same for all {len(x)} models ({column[0]:.6g}), so nothing correlates with it"
-            )
+        check_varies(column, name)
+
+
+def check_varies(x: Vector, name: str) -> None:
+    """Check that a column is not constant.
+
+    Args:
+        x: the column, (n,).
+        name: what it is called in the error.
+
+    Raises:
+        CouplingError: if all of its values are the same.
+    """
+    if is_constant(x):
+        raise CouplingError(f"{name} is the same for all {len(x)} models ({x[0]:.6g}), so nothing correlates with it")
 
 
 def association(x: Vector, y: Vector, *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """How two columns go together.
+    """Correlations of two columns, the least-squares line of one on the other, and the uncertainty of both.
 
-    R^2, slope and intercept are those of the least-squares line of y on x, with Student's interval of the slope.
-    ``permutation_p`` is two-sided, of Pearson's r, exact for few rows. Bootstrap intervals are BCa
-    (Efron 1987), over pairs; None for fewer than 8 rows.
+    R², slope and intercept are those of the least-squares line of y on x, with Student's interval of the slope.
+    ``permutation_p`` is the two-sided p-value of Pearson's r under permutations of x, exact for few rows. Bootstrap
+    intervals resample pairs and are bias-corrected and accelerated (BCa; Efron 1987); they are None for fewer than 8
+    rows.
 
     Args:
         x: a predictor, (n,), not constant.
         y: what it predicts, (n,), not constant.
-        seed: of permutations and bootstrap.
-        resamples: how many of each.
+        seed: seed of permutations and bootstrap.
+        resamples: number of permutations, and of bootstrap samples.
 
     Returns:
         A dictionary of floats, None where a number is not defined; intervals are [low, high] at 95 %.
+
+    Example:
+        >>> found = association(np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 4.0, 6.0, 9.0]))
+        >>> print(f"{found['slope']:.3f} {found['spearman']:.3f}")
+        2.300 1.000
     """
     line = sm.OLS(y, sm.add_constant(x)).fit()
     low, high = line.conf_int(1 - LEVEL)[1]
     pearson, spearman, kendall = stats.pearsonr(x, y), stats.spearmanr(x, y), stats.kendalltau(x, y)
-    permuted = stats.permutation_test(
-        (x,), lambda a, axis=-1: pearson_r(a, y, axis), permutation_type="pairings", vectorized=True,
-        n_resamples=resamples, rng=np.random.default_rng(seed),
-    )  # fmt: skip
     return {
         "n": len(x),
         "r2": finite(line.rsquared),
@@ -94,12 +118,12 @@ def association(x: Vector, y: Vector, *, seed: int = 0, resamples: int = RESAMPL
         "spearman_interval": bca(spearman_r, x, y, seed, resamples),
         "kendall": finite(kendall.statistic),
         "kendall_p": finite(kendall.pvalue),
-        "permutation_p": finite(permuted.pvalue),
+        "permutation_p": permutation_p(x, y, seed, resamples),
     }
 
 
 def pearson_r(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
-    """Pearson's r along an axis; SciPy's, without the p-value that would be computed for every resample."""
+    """Pearson's r along an axis; unlike SciPy's function it does not compute a p-value for every resample."""
     a, b = (column - column.mean(axis, keepdims=True) for column in (x, y))
     return (a * b).sum(axis) / np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
 
@@ -109,35 +133,55 @@ def spearman_r(x: np.ndarray, y: np.ndarray, axis: int = -1) -> Any:
     return pearson_r(stats.rankdata(x, axis=axis), stats.rankdata(y, axis=axis), axis)
 
 
+def permutation_p(x: Vector, y: Vector, seed: int, resamples: int) -> float | None:
+    """The two-sided p-value of Pearson's r under permutations of x; exact where there are few permutations."""
+    permuted = stats.permutation_test(
+        (x,),
+        lambda a, axis=-1: pearson_r(a, y, axis),
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=resamples,
+        rng=np.random.default_rng(seed),
+    )
+    return finite(permuted.pvalue)
+
+
 def bca(statistic: Callable[..., Any], x: Vector, y: Vector, seed: int, resamples: int) -> list[float] | None:
     """A bias-corrected and accelerated bootstrap interval over pairs; None where it is not defined."""
     if len(x) < FEWEST_BOOTSTRAP:
         return None
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # said by the missing interval
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # the missing interval says the same
         found = stats.bootstrap(
-            (x, y), statistic, paired=True, vectorized=True, n_resamples=resamples, confidence_level=LEVEL,
-            method="BCa", rng=np.random.default_rng(seed),
-        ).confidence_interval  # fmt: skip
+            (x, y),
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            confidence_level=LEVEL,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
     return interval(found.low, found.high)
 
 
 def joint_regression(predictors: pd.DataFrame, y: Vector) -> dict[str, Any]:
     """Least squares of y on several predictors at once.
 
-    Every column is standardized (mean 0, standard deviation 1), so that coefficients compare. The partial correlation
-    of a predictor given the others is ``t / sqrt(t^2 + n - k - 1)``, and its p-value that of the coefficient.
+    Every column is standardized (mean 0, standard deviation 1), so that coefficients can be compared. The partial
+    correlation of a predictor given the others is ``t / sqrt(t^2 + n - k - 1)``; its p-value is that of the
+    coefficient.
 
     Args:
-        predictors: (n, k), a column each.
-        y: (n,).
+        predictors: (n, k), one column per predictor.
+        y: what they predict, (n,).
 
     Returns:
-        ``n``, ``r2``, ``adjusted_r2``, and ``terms``: a row for each predictor with ``coefficient`` and its
-        ``interval``, ``t``, ``p``, ``partial`` and ``vif`` (variance inflation factor).
+        ``n``, ``r2``, ``adjusted_r2``, and ``terms``: one row per predictor with ``coefficient`` and its ``interval``,
+        ``t``, ``p``, ``partial`` and ``vif`` (variance inflation factor).
 
     Raises:
-        CouplingError: if there are too few rows, or the predictors are linearly dependent.
+        CouplingError: if there are too few rows, a column is constant, or the predictors are linearly dependent.
     """
     n, k = predictors.shape
     if n < k + 2:
@@ -152,32 +196,34 @@ def joint_regression(predictors: pd.DataFrame, y: Vector) -> dict[str, Any]:
     fit = sm.OLS((y - y.mean()) / y.std(ddof=1), design).fit()
     limits = fit.conf_int(1 - LEVEL)
     terms = []
-    for at, name in enumerate(predictors, 1):
-        t = float(fit.tvalues[at])
-        terms.append({
-            "name": name,
-            "coefficient": finite(fit.params[at]),
-            "interval": interval(*limits[at]),
-            "t": finite(t),
-            "p": finite(fit.pvalues[at]),
-            "partial": finite(t / math.sqrt(t * t + fit.df_resid)) if math.isfinite(t) else None,
-            "vif": finite(variance_inflation_factor(design, at)),
-        })  # fmt: skip
+    for column, name in enumerate(predictors, 1):  # column 0 of the design is the constant
+        t = float(fit.tvalues[column])
+        terms.append(
+            {
+                "name": name,
+                "coefficient": finite(fit.params[column]),
+                "interval": interval(*limits[column]),
+                "t": finite(t),
+                "p": finite(fit.pvalues[column]),
+                "partial": finite(t / math.sqrt(t * t + fit.df_resid)) if math.isfinite(t) else None,
+                "vif": finite(variance_inflation_factor(design, column)),
+            }
+        )
     return {"n": n, "r2": finite(fit.rsquared), "adjusted_r2": finite(fit.rsquared_adj), "terms": terms}
 
 
 def leave_out(x: Vector, y: Vector, groups: Sequence[str]) -> dict[str, Any] | None:
-    """R^2 again and again, each time without one group; a group may be one model, or a family of them.
+    """R² with each group left out in turn; a group is one model, or a family of models.
 
     Args:
         x: a predictor, (n,).
         y: what it predicts, (n,).
-        groups: every row's group, n of them.
+        groups: the group of each row, (n,).
 
     Returns:
-        ``lowest`` and ``highest`` R^2 with ``without_lowest`` and ``without_highest``, the groups whose absence gives
-        them; ``groups``, how many there are; ``each``, R^2 by the group left out. None where fewer than 3 models, or
-        a constant, would always be left.
+        ``lowest`` and ``highest`` R², and ``without_lowest`` and ``without_highest``, the groups whose absence gives
+        them; ``groups``, their number; ``each``, R² by the group left out. Groups without which fewer than 3 models or
+        a constant column would remain are not left out; None where that is true of all of them.
     """
     names = np.asarray(groups)
     each = {}
@@ -199,39 +245,49 @@ def leave_out(x: Vector, y: Vector, groups: Sequence[str]) -> dict[str, Any] | N
 
 
 def between_groups(x: Vector, y: Vector, groups: Sequence[str]) -> dict[str, Any] | None:
-    """The correlation of the groups' means: one point a family, so that many models of one count once.
+    """The correlation of the groups' means: one point per family, so that a family of many models counts once.
+
+    Args:
+        x: a predictor, (n,).
+        y: what it predicts, (n,).
+        groups: the group of each row, (n,).
 
     Returns:
-        ``n`` groups, ``r2``, ``pearson`` and its ``p``; None for fewer than 3 groups or a constant.
+        ``n`` groups, ``r2``, ``pearson`` and its ``p``; None for fewer than 3 groups or constant means.
     """
     means = pd.DataFrame({"x": x, "y": y}).groupby(np.asarray(groups), sort=False).mean()
     a, b = means["x"].to_numpy(), means["y"].to_numpy()
     if len(means) < FEWEST or is_constant(a) or is_constant(b):
         return None
     found = stats.pearsonr(a, b)
-    return {"n": len(means), "r2": float(found.statistic**2), "pearson": float(found.statistic),
-            "p": finite(found.pvalue)}  # fmt: skip
+    return {
+        "n": len(means),
+        "r2": float(found.statistic**2),
+        "pearson": float(found.statistic),
+        "p": finite(found.pvalue),
+    }
 
 
 def corrected(p_values: Sequence[float | None]) -> list[dict[str, float | None]]:
-    """P-values corrected for being several: Holm (family-wise error) and Benjamini-Hochberg (false discoveries).
+    """P-values corrected for multiple tests: Holm (family-wise error) and Benjamini-Hochberg (false discoveries).
 
     Args:
-        p_values: None where there is none; those are not counted.
+        p_values: one per test; those that are None do not count as tests.
+
+    Returns:
+        ``p_holm`` and ``p_bh`` of each test.
     """
-    held = [p for p in p_values if p is not None]
-    if not held:
-        return [{"p_holm": None, "p_bh": None} for _ in p_values]
-    if len(held) == 1:
-        holm, bh = iter(held), iter(held)
+    present = [p for p in p_values if p is not None]
+    if len(present) > 1:
+        holm, bh = iter(multipletests(present, method="holm")[1]), iter(stats.false_discovery_control(present))
     else:
-        holm, bh = iter(multipletests(held, method="holm")[1]), iter(stats.false_discovery_control(held))
+        holm, bh = iter(present), iter(present)
     missing: dict[str, float | None] = {"p_holm": None, "p_bh": None}
     return [missing if p is None else {"p_holm": float(next(holm)), "p_bh": float(next(bh))} for p in p_values]
 
 
 def finite(value: Any) -> float | None:
-    """A float as JSON knows it; None for NaN and infinities."""
+    """A number as JSON can write it: None for NaN and infinities."""
     number = float(value)
     return number if math.isfinite(number) else None
 

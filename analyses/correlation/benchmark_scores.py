@@ -10,19 +10,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, first_line, require
 
 LEADERBOARD = "leaderboard"
-MODEL_COLUMNS = ("model", "model_name", "fullname")
-FAMILY = "family"
-SIZES = {
-    "parameters": ("parameters", 1.0), "params_b": ("parameters", 1e9), "depth": ("depth", 1.0),
-    "n_blocks": ("depth", 1.0), "width": ("width", 1.0), "hidden_size": ("width", 1.0),
-}  # fmt: skip
-"""Columns that are a model's size, not a benchmark: what they say, and their unit."""
+"""The name of the bundled table."""
 
-OTHER = ("pretraining_tokens_t",)
-"""Columns of the bundled tables that are neither."""
+MODEL_COLUMNS = ("model", "model_name", "fullname")
+FAMILY_COLUMN = "family"
+SIZE_COLUMNS = {
+    "parameters": ("parameters", 1.0),
+    "params_b": ("parameters", 1e9),
+    "depth": ("depth", 1.0),
+    "n_blocks": ("depth", 1.0),
+    "width": ("width", 1.0),
+    "hidden_size": ("width", 1.0),
+}
+"""Columns that are a model's size and not a benchmark: which size, and its unit."""
+
+OTHER_COLUMNS = ("pretraining_tokens_t",)
+"""Columns of the bundled tables that are neither a size nor a benchmark."""
 
 
 @dataclass
@@ -30,9 +36,9 @@ class Scores:
     """A table of benchmark scores.
 
     Attributes:
-        benchmarks: a row a model (the index), a column a benchmark; NaN where there is no score.
+        benchmarks: one row per model (the index), one column per benchmark; NaN where there is no score.
         sizes: the same rows; those of parameters, depth and width that the source has.
-        families: family by model, if the source has a column of them.
+        families: family by model, where the source has such a column.
         source: what was read.
         notes: what was left out of it, and why.
     """
@@ -45,14 +51,18 @@ class Scores:
 
 
 def read_scores(source: str) -> Scores:
-    """Scores from what a user names.
+    """Read benchmark scores from any of the sources that are understood.
 
     Args:
         source: "leaderboard" for the bundled table; a CSV file; an lm-evaluation-harness results file (JSON) or a
-            folder that holds some, at any depth; or a data set's id on the hub.
+            folder that contains such files at any depth; or the id of a data set on the hub.
 
     Raises:
-        CouplingError: if it is not there, cannot be read, or holds no scores.
+        CouplingError: if the source does not exist, cannot be read, or contains no scores.
+
+    Example:
+        >>> read_scores("leaderboard").benchmarks.shape
+        (148, 7)
     """
     if source == LEADERBOARD:
         return bundled_leaderboard()
@@ -66,19 +76,19 @@ def read_scores(source: str) -> Scores:
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return read_hub(source)
     raise CouplingError(
-        f"there are no scores in {source}; give a CSV file, lm-evaluation-harness results, {LEADERBOARD}, or a data "
-        "set's id on the hub"
+        f"there are no scores in {source}; give a CSV file, lm-evaluation-harness results, {LEADERBOARD}, or the id of "
+        "a data set on the hub"
     )
 
 
 def bundled_leaderboard() -> Scores:
-    """The Open LLM Leaderboard v1's base models; its source is in ``coupling/data/README.md``."""
+    """The base models of the Open LLM Leaderboard v1; ``coupling/data/README.md`` states the source."""
     content = files("coupling").joinpath("data/open_llm_leaderboard_v1_base.csv").read_bytes()
     return scores_from(_parse_csv(content, LEADERBOARD), "the bundled Open LLM Leaderboard v1")
 
 
 def read_csv(path: Path) -> Scores:
-    """A CSV file: a model column, any number of benchmark columns, and perhaps families and sizes.
+    """Read a CSV file: a model column, any number of benchmark columns, and optionally families and sizes.
 
     Raises:
         CouplingError: if it cannot be read; see also ``scores_from``.
@@ -94,98 +104,112 @@ def _parse_csv(content: bytes, source: str) -> pd.DataFrame:
     try:
         text = content.decode("utf-8-sig")
         table = pd.read_csv(io.StringIO(text), dtype=str, skipinitialspace=True, index_col=False)
-        return table.loc[:, [not re.fullmatch(r"Unnamed: \d+", str(name)) for name in table.columns]]
     except (UnicodeDecodeError, ValueError, pd.errors.ParserError) as error:
-        raise CouplingError(f"{source} cannot be read as CSV: {str(error).splitlines()[0]}") from None
+        raise CouplingError(f"{source} cannot be read as CSV: {first_line(error)}") from None
+    return table.loc[:, [not re.fullmatch(r"Unnamed: \d+", str(name)) for name in table.columns]]
 
 
 def read_hub(name: str) -> Scores:
-    """The first split of a data set on the hub, read as a CSV file would be.
+    """Read the first split of a data set on the hub, with the same columns as a CSV file.
 
     Raises:
         CouplingError: if it cannot be loaded; see also ``scores_from``.
     """
-    from coupling.errors import first_line
+    require("datasets", purpose=f"{name} is not a file here, and reading it as a data set of the hub")
+    import datasets
 
-    try:
-        import datasets
-    except ImportError:
-        raise CouplingError(
-            f"{name} is no file here; to read it as a data set: pip install 'block-coupling[datasets]'"
-        ) from None
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(name)
         frame = loaded[next(iter(loaded))].to_pandas()
-    except Exception as error:  # whatever a loader raises, the user is told which data set it was
+    except Exception as error:  # loaders raise errors of many types; the user learns which data set failed
         raise CouplingError(
-            f"{name} is no file here, and no data set that can be loaded: {first_line(error)}"
+            f"{name} is not a file here, and not a data set that can be loaded: {first_line(error)}"
         ) from None
     return scores_from(frame, f"data set {name}")
 
 
 def scores_from(frame: pd.DataFrame, source: str) -> Scores:
-    """Sort a table's columns into model, family, sizes and benchmarks.
+    """Sort the columns of a table into model, family, sizes and benchmarks.
 
     Args:
-        frame: any table with a column ``model``; its other columns numbers, or texts that are numbers.
-        source: what it is called.
+        frame: any table with a column ``model``; its other columns are numbers, or texts that are numbers.
+        source: what the table is called in messages.
 
     Raises:
-        CouplingError: if there is no model column, a model is missing or there twice, a score is no number, or no
-            benchmark is there.
+        CouplingError: if there is no model column, a model is missing or occurs twice, a score is not a number, or
+            there is no benchmark.
     """
     frame = frame.rename(columns=lambda name: str(name).strip())
-    lower = {name.lower(): name for name in reversed(frame.columns)}
-    key = next((lower[name] for name in MODEL_COLUMNS if name in lower), None)
-    if key is None:
+    model_column = _model_column(frame, source)
+    models = _model_index(frame[model_column], source)
+    scores = Scores(pd.DataFrame(index=models), pd.DataFrame(index=models), {}, source)
+    for name in frame.columns:
+        kind = name.lower()
+        if name == model_column or kind in OTHER_COLUMNS:
+            continue
+        if kind == FAMILY_COLUMN:
+            scores.families = _families(frame[name], models)
+            continue
+        values = _numbers(frame[name], models, source)
+        if values is None:
+            scores.notes.append(f"column {name} of {source} contains no number, and is left out")
+        elif kind in SIZE_COLUMNS:
+            size, unit = SIZE_COLUMNS[kind]
+            scores.sizes[size] = values * unit
+        else:
+            scores.benchmarks[name] = values
+    if scores.benchmarks.empty or not len(scores.benchmarks.columns):
+        raise CouplingError(f"{source} has no benchmark: no column of numbers beside {model_column}")
+    return scores
+
+
+def _model_column(frame: pd.DataFrame, source: str) -> str:
+    by_lower = {name.lower(): name for name in reversed(frame.columns)}
+    column = next((by_lower[name] for name in MODEL_COLUMNS if name in by_lower), None)
+    if column is None:
         raise CouplingError(
             f"{source} has no column named {' or '.join(MODEL_COLUMNS)}; its columns are {', '.join(frame.columns)}"
         )
-    models = frame[key].astype("string").str.strip()
+    return str(column)
+
+
+def _model_index(column: pd.Series, source: str) -> pd.Index:
+    """The names of the models, none missing and each only once."""
+    models = column.astype("string").str.strip()
     if models.isna().any() or (models == "").any():
         row = int((models.isna() | (models == "")).to_numpy().argmax())
         raise CouplingError(f"row {row + 1} of {source} names no model")
-    twice = models[models.duplicated()]
-    if len(twice):
-        rows = ", ".join(str(row + 1) for row in np.flatnonzero(models == twice.iloc[0]))
-        raise CouplingError(f"{source} has the model {twice.iloc[0]} in the rows {rows}; a model may have one")
-    index = pd.Index(models.to_list(), name="model")
-    benchmarks, sizes, notes = pd.DataFrame(index=index), pd.DataFrame(index=index), []
-    families: dict[str, str] = {}
-    for name in frame.columns:
-        if name == key or name.lower() in OTHER:
-            continue
-        if name.lower() == FAMILY:
-            known = frame[name].astype("string")
-            families = {model: str(f) for model, f in zip(index, known, strict=True) if not pd.isna(f) and f.strip()}
-            continue
-        values = _numbers(frame[name], index, source)
-        if values is None:
-            notes.append(f"column {name} of {source} holds no number, and is left out")
-        elif name.lower() in SIZES:
-            size, unit = SIZES[name.lower()]
-            sizes[size] = values * unit
-        else:
-            benchmarks[name] = values
-    if benchmarks.empty or not len(benchmarks.columns):
-        raise CouplingError(f"{source} has no benchmark: no column of numbers beside {key}")
-    return Scores(benchmarks, sizes, families, source, notes)
+    repeated = models[models.duplicated()]
+    if len(repeated):
+        rows = ", ".join(str(row + 1) for row in np.flatnonzero(models == repeated.iloc[0]))
+        raise CouplingError(f"{source} has the model {repeated.iloc[0]} in the rows {rows}; keep one row per model")
+    return pd.Index(models.to_list(), name="model")
+
+
+def _families(column: pd.Series, models: pd.Index) -> dict[str, str]:
+    names = column.astype("string")
+    return {
+        model: str(family)
+        for model, family in zip(models, names, strict=True)
+        if not pd.isna(family) and family.strip()
+    }
 
 
 def _numbers(column: pd.Series, models: pd.Index, source: str) -> np.ndarray | None:
-    """A column as floats; None if none of it is a number, an error if only some of it is."""
+    """A column as floats; None if none of its values is a number, an error if only some are."""
     if pd.api.types.is_string_dtype(column):  # 45.2% is 45.2
         column = column.str.strip().str.removesuffix("%")
     values = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
     if np.isnan(values).all() and column.notna().any():
         return None
-    wrong = (np.isnan(values) & column.notna().to_numpy() & (column.astype(str).str.strip() != "").to_numpy()) | (
-        np.isinf(values)
-    )
+    is_text = np.isnan(values) & column.notna().to_numpy() & (column.astype(str).str.strip() != "").to_numpy()
+    wrong = is_text | np.isinf(values)
     if wrong.any():
         row = int(wrong.argmax())
         given: Any = column.iloc[row]
         if not (isinstance(given, float) and np.isnan(given)):
-            raise CouplingError(f"{source}: the {column.name} of {models[row]} is {given!r}, which is no finite number")
+            raise CouplingError(
+                f"{source}: the {column.name} of {models[row]} is {given!r}, which is not a finite number"
+            )
     return values

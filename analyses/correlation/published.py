@@ -1,40 +1,87 @@
-"""The published points, and where runs stand among them, if they can be compared at all."""
+"""The published points, and where runs stand among them, if the two can be compared at all."""
 
+import io
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from coupling.analyses.correlation.association import RESAMPLES
-from coupling.analyses.correlation.benchmark_scores import LEADERBOARD, read_scores
-from coupling.analyses.correlation.correlate import Progress, correlate, headline
+from coupling.analyses.correlation.benchmark_scores import LEADERBOARD, read_scores, scores_from
+from coupling.analyses.correlation.correlate import Progress, correlate
 from coupling.analyses.correlation.matching import parse_aliases
-from coupling.analyses.correlation.models import join_table, measure_name, published_table
-from coupling.errors import CouplingError
+from coupling.analyses.correlation.measures import measure_name
+from coupling.analyses.correlation.models import ModelTable, join_table
+from coupling.analyses.correlation.scatter import chosen, headline
+
+FAMILIES = {
+    "Llama-2": "Llama-2",
+    "Orca-2": "Llama-2",
+    "vicuna": "Llama-2",
+    "Meta-Llama-3": "Llama-3",
+    "Mistral": "Mistral",
+    "OLMo": "OLMo",
+    "falcon2": "Falcon2",
+    "gemma": "Gemma",
+    "gpt2": "GPT-2",
+    "phi": "Phi",
+    "pythia": "Pythia",
+    "qwen1.5": "Qwen1.5",
+    "qwen2": "Qwen2",
+}
+"""The families of the published models, by how their names begin; Orca 2 and Vicuna are fine-tunes of Llama 2."""
+
+SCORE, BENCHMARK = "coupling", "leaderboard_average"
+"""The columns of the published points."""
 
 NORM = 1
 """The published points are coupling at p = 1."""
 
 
-def correlate_published(
-    folders: Sequence[str | Path] = (), scores: str | None = None, *, aliases: Sequence[str] = (),
-    benchmark: str | None = None, seed: int = 0, resamples: int = RESAMPLES, progress: Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Correlate the published points; place runs among them.
+def published_table() -> ModelTable:
+    """The 28 published points; ``coupling/data/README.md`` states their source."""
+    content = files("coupling").joinpath("data/paper_figure1a.csv").read_text(encoding="utf-8")
+    scores = scores_from(pd.read_csv(io.StringIO(content), dtype=str), "the published points")
+    frame = scores.benchmarks.join(scores.sizes)
+    frame["family"] = [
+        next(family for start, family in FAMILIES.items() if name.startswith(start)) for name in frame.index
+    ]
+    source = (
+        "coupling and leaderboard average were digitized from Figure 1(a) of Aubry et al. (2025): about ±0.0002 and "
+        "±0.1"
+    )
+    return ModelTable(frame, measures=[SCORE], benchmarks=[BENCHMARK], primary=SCORE, notes=[source])
 
-    The statistics are those of the published points alone: a run is never mixed in, whether or not it can be compared.
+
+def correlate_published(
+    folders: Sequence[str | Path] = (),
+    scores: str | None = None,
+    *,
+    aliases: Sequence[str] = (),
+    benchmark: str | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Correlate the published points, and place runs among them.
+
+    The statistics are those of the published points alone. Runs never enter them, whether or not they can be compared.
 
     Args:
         folders: finished runs to place.
-        scores: where the runs' benchmark scores come from; default: the bundled leaderboard.
+        scores: the source of the runs' benchmark scores, see ``read_scores``; default: the bundled leaderboard.
         aliases: see ``correlate_runs``.
         benchmark: the column of the scores that stands for the leaderboard's average; default: see ``headline``.
-        seed: of permutations and bootstrap.
-        resamples: how many of each.
+        seed: seed of permutations and bootstrap.
+        resamples: number of permutations, and of bootstrap samples.
         progress: see ``Progress``.
 
     Returns:
-        See ``correlate``; with runs also ``measured``, a row a run: its score at p = 1 and its largest K, its benchmark
-        score, and ``differs``, in what it was measured otherwise, so that the two cannot be compared.
+        See ``correlate``; with runs also ``measured``, one row per run: its score at p = 1 and its largest K, its
+        benchmark score, and ``differs``, the differences in how it was measured, because of which the two cannot be
+        compared.
 
     Raises:
         CouplingError: if a run or the scores are at fault; see ``correlate`` and ``join_table``.
@@ -43,45 +90,52 @@ def correlate_published(
     if not folders:
         return result
     table = join_table(folders, read_scores(scores or LEADERBOARD), parse_aliases(aliases))
-    chosen = benchmark or headline(table.benchmarks)
-    if chosen not in table.benchmarks:
-        raise CouplingError(f"there is no benchmark {chosen!r}; there are {', '.join(table.benchmarks)}")
-    names = [name for name in table.measures if name.startswith("coupling ") and name.endswith(f"p={NORM}")]
-    measured, left_out = [], list(table.left_out)
-    described = {run["folder"]: run for run in table.runs}
-    for model, row in table.frame.iterrows():
-        run = described[row["folder"]]
-        k = max(run["k"])
-        score = float(row[measure_name("coupling", k, NORM)]) if names else float("nan")
-        if score != score or row[chosen] != row[chosen]:
-            left_out.append((str(model), f"no score at p = {NORM}" if score != score else f"no {chosen}"))
-            continue
-        measured.append({
-            "model": str(model),
-            "folder": run["folder"],
-            "k": k,
-            "score": score,
-            "benchmark_name": chosen,
-            "benchmark": float(row[chosen]),
-            "differs": differences(run, k),
-        })  # fmt: skip
+    benchmark = chosen(benchmark or headline(table.benchmarks), table.benchmarks, "benchmark")
+    measured, left_out = _place(table, benchmark)
     return result | {
         "measured": measured,
-        "left_out": [{"name": name, "reason": reason} for name, reason in left_out],
+        "left_out": [{"name": name, "reason": reason} for name, reason in [*table.left_out, *left_out]],
         "notes": [*result["notes"], *table.notes],
     }
 
 
+def _place(table: ModelTable, benchmark: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """One row per run that has both a score at p = 1 and a benchmark score; the others with the reason."""
+    runs = {run["folder"]: run for run in table.runs}
+    measured, left_out = [], []
+    for model, row in table.frame.iterrows():
+        run = runs[row["folder"]]
+        k = max(run["k"])
+        name = measure_name("coupling", k, NORM)
+        if name not in table.measures or pd.isna(row[name]):
+            left_out.append((str(model), f"no score at p = {NORM}"))
+        elif pd.isna(row[benchmark]):
+            left_out.append((str(model), f"no {benchmark}"))
+        else:
+            measured.append(
+                {
+                    "model": str(model),
+                    "folder": run["folder"],
+                    "k": k,
+                    "score": float(row[name]),
+                    "benchmark_name": benchmark,
+                    "benchmark": float(row[benchmark]),
+                    "differs": differences(run, k),
+                }
+            )
+    return measured, left_out
+
+
 def differences(run: dict[str, Any], k: int) -> list[str]:
-    """In what a run was measured otherwise than the published points, or may have been.
+    """The ways in which a run was measured differently from the published points, or may have been.
 
     Args:
-        run: what ``read_runs`` says of it.
-        k: the number of top singular vectors that its score is of.
+        run: a description of the run, one of ``ModelTable.runs``.
+        k: the number of top singular vectors of its score.
     """
     found = []
     if run["kind"] != "depth":
-        found.append(f"kind {run['kind']}, the published points are across depth")
-    found.append(f"K = {k}, the published points do not state theirs, and the score grows with K")
-    found.append(f"prompts {run['prompts'] or 'not stated'}, the published points are averages over the benchmark's")
+        found.append(f"kind {run['kind']}; the published points are across depth")
+    found.append(f"K = {k}; the published points do not state theirs, and the score grows with K")
+    found.append(f"prompts {run['prompts'] or 'not stated'}; the published points are averages over the benchmark's")
     return found

@@ -1,10 +1,10 @@
 """A small exact-match benchmark on Python source: close a bracket, indent the next line, name a keyword's argument.
 
-An item is the source before a place and what must follow there. The model continues greedily, and the item is
-right if its continuation begins with the answer and then ends it (an indentation is followed by the line's first
-character, a name by something that is no part of a name). Items are taken from modules that were not trained on, the
-same ones every time. A place is taken only where a byte-level BPE starts a new token, so that no tokenization of
-the source has to be undone.
+An item is the source up to a position and what must follow there. The model continues greedily, and the item is right
+if its continuation begins with the answer and then ends it: an indentation is followed by the first character of the
+line, a name by something that is not part of a name. Items are taken from modules that were not trained on, and are the
+same ones every time. A position is used only where a byte-level BPE starts a new token, so that the prompt ends where a
+token ends.
 """
 
 import builtins
@@ -38,7 +38,7 @@ class Item:
 
     Attributes:
         task: one of ``TASKS``.
-        prompt: the module's source before the place.
+        prompt: the module's source up to the position.
         answer: a regular expression that the right continuation begins with.
     """
 
@@ -52,49 +52,61 @@ class Item:
 
 
 def make_items(modules: list[Module], per_task: int = 100, seed: int = 0) -> list[Item]:
-    """Items from modules, the same number of each task and, within a task, of each kind of answer there is.
+    """Make items from modules: equally many of each task and, within a task, of each kind of answer.
 
     Args:
         modules: source that the models were not trained on.
-        per_task: at most this many items of each task.
-        seed: of the choice among all places.
+        per_task: the most items of each task.
+        seed: seed of the choice among all positions.
     """
-    found: dict[str, dict[str, list[Item]]] = {task: {} for task in TASKS}
+    by_kind: dict[str, dict[str, list[Item]]] = {task: {} for task in TASKS}
     for module in modules:
-        for kind, item in _places(module.text):
-            found[item.task].setdefault(kind, []).append(item)
+        for kind, item in _items_of(module.text):
+            by_kind[item.task].setdefault(kind, []).append(item)
     chosen = []
-    for task, kinds in found.items():
+    for task, kinds in by_kind.items():
         for kind in sorted(kinds):
             generator = random.Random(f"{seed} {task} {kind}")
             chosen += generator.sample(kinds[kind], min(len(kinds[kind]), per_task // len(kinds)))
     return chosen
 
 
-def _places(text: str) -> Iterator[tuple[str, Item]]:
-    """Every place of a module that an item can be made of, with its kind."""
+def _items_of(text: str) -> Iterator[tuple[str, Item]]:
+    """Every item that a module's source yields, with its kind."""
     lines = text.splitlines(keepends=True)
-    starts = [0, *accumulate(map(len, lines))]
+    starts = [0, *accumulate(map(len, lines))]  # of each line, in characters from the beginning
+    yield from _token_items(text, starts)
+    yield from _indentation_items(text, lines, starts)
+
+
+def _token_items(text: str, starts: list[int]) -> Iterator[tuple[str, Item]]:
+    """The items whose answer is one token: a closing bracket, or a name after a keyword."""
     tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type != tokenize.COMMENT]
     for previous, token in pairwise(tokens):
-        place = starts[token.start[0] - 1] + token.start[1]
-        if token.type == tokenize.OP and token.string in ")]}" and text[place - 1].isalnum():
-            yield token.string, Item("bracket", text[:place], re.escape(token.string))
+        line, column = token.start
+        position = starts[line - 1] + column
+        if token.type == tokenize.OP and token.string in ")]}" and text[position - 1].isalnum():
+            yield token.string, Item("bracket", text[:position], re.escape(token.string))
         elif token.type == tokenize.NAME and previous.type == tokenize.NAME and previous.string in KEYWORDS:
-            before = place - 1  # the space before the name is the name's first character
-            if text[before] == " " and text[before - 1].isalpha() and _can_be_known(token.string, text[:before]):
-                yield "name", Item("keyword argument", text[:before], rf" {token.string}(?![A-Za-z0-9_])")
+            space = position - 1  # a byte-level BPE joins the space before a name to the name
+            if text[space] == " " and text[space - 1].isalpha() and _can_be_known(token.string, text[:space]):
+                yield "name", Item("keyword argument", text[:space], rf" {token.string}(?![A-Za-z0-9_])")
+
+
+def _indentation_items(text: str, lines: list[str], starts: list[int]) -> Iterator[tuple[str, Item]]:
+    """The items whose answer is the next line's indentation, after a line that opens a block or may end one."""
     for index, line in enumerate(lines[:-1]):
         kind = "block opens" if OPENS_BLOCK.match(line) else "block may end" if ENDS_BLOCK.match(line) else None
-        if kind is not None:
-            end = starts[index + 1] - 1
-            answer = re.match(r"\n+ *(?=[^\s])", text[end:])
-            if answer is not None:
-                yield kind, Item("indentation", text[:end], re.escape(answer[0]) + r"[^\s]")
+        if kind is None:
+            continue
+        end = starts[index + 1] - 1  # of the line, before its newline
+        answer = re.match(r"\n+ *(?=[^\s])", text[end:])
+        if answer is not None:
+            yield kind, Item("indentation", text[:end], re.escape(answer[0]) + r"[^\s]")
 
 
 def _can_be_known(name: str, before: str) -> bool:
-    """Whether a name follows from what was read: a constant, a built-in, or named in the last 200 characters."""
+    """Whether a name can follow from what was read: a constant, a built-in, or named in the last 200 characters."""
     if keyword.iskeyword(name):
         return name in CONSTANTS
     return name in dir(builtins) or re.search(rf"\b{name}\b", before[-200:]) is not None
@@ -102,36 +114,51 @@ def _can_be_known(name: str, before: str) -> bool:
 
 @torch.no_grad()
 def score_items(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: list[Item], *, new_tokens: int = 8,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: list[Item],
+    *,
+    new_tokens: int = 8,
     batch: int = 50,
-) -> dict[str, float]:  # fmt: skip
-    """The share of items of each task that a model gets right, continuing greedily.
+) -> dict[str, float]:
+    """The share of items of each task that a model gets right when it continues greedily.
 
     Args:
         model: a causal language model.
-        tokenizer: its tokenizer; prompts keep as many of their last tokens as fit.
+        tokenizer: the model's tokenizer; as many of a prompt's last tokens are kept as fit into the context.
         items: what ``make_items`` made.
-        new_tokens: tokens to continue by.
-        batch: items at a time.
+        new_tokens: number of tokens to generate.
+        batch: items per generation.
     """
     model.eval()
-    generate: Any = model.generate  # its type is lost behind the class that mixes it in
-    room = model.config.max_position_embeddings - new_tokens
     right: dict[str, list[bool]] = {}
     for start in range(0, len(items), batch):
-        some = items[start : start + batch]
-        ids = [
-            tokenizer.encode(item.prompt[-20 * room :], add_special_tokens=False, verbose=False)[-room:]
-            for item in some
-        ]
-        width = max(map(len, ids))
-        padding = [[tokenizer.pad_token_id] * (width - len(row)) + row for row in ids]
-        mask = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
-        output = generate(
-            input_ids=torch.tensor(padding, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
-            max_new_tokens=new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
-        for item, text in zip(some, tokenizer.batch_decode(output[:, width:]), strict=True):
+        group = items[start : start + batch]
+        continuations = _continue(model, tokenizer, [item.prompt for item in group], new_tokens)
+        for item, text in zip(group, continuations, strict=True):
             right.setdefault(item.task, []).append(item.right(text))
-    return {task: sum(found) / len(found) for task, found in right.items()}
+    return {task: sum(outcomes) / len(outcomes) for task, outcomes in right.items()}
+
+
+def _continue(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], new_tokens: int
+) -> list[str]:
+    """Greedy continuations of several prompts, which are padded on the left."""
+    generate: Any = model.generate  # the class that mixes it in hides its type
+    context = model.config.max_position_embeddings - new_tokens
+    ids = [
+        # 20 characters per token are more than enough, and tokenizing less of a long module is faster
+        tokenizer.encode(prompt[-20 * context :], add_special_tokens=False, verbose=False)[-context:]
+        for prompt in prompts
+    ]
+    width = max(map(len, ids))
+    padding = [[tokenizer.pad_token_id] * (width - len(row)) + row for row in ids]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
+    output = generate(
+        input_ids=torch.tensor(padding, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return tokenizer.batch_decode(output[:, width:])

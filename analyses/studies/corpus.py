@@ -1,4 +1,4 @@
-"""The Python standard library's own source as a language-modeling corpus: text that is on every machine."""
+"""The Python standard library's own source as a language-modeling corpus: text that exists on every machine."""
 
 import hashlib
 import sysconfig
@@ -6,10 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = (
-    "asyncio", "collections", "concurrent", "email", "html", "http", "importlib", "json", "logging",
-    "multiprocessing", "re", "sqlite3", "tomllib", "unittest", "urllib", "wsgiref", "xml", "xmlrpc", "zoneinfo",
-)  # fmt: skip
-"""Packages read beside the top-level modules."""
+    "asyncio",
+    "collections",
+    "concurrent",
+    "email",
+    "html",
+    "http",
+    "importlib",
+    "json",
+    "logging",
+    "multiprocessing",
+    "re",
+    "sqlite3",
+    "tomllib",
+    "unittest",
+    "urllib",
+    "wsgiref",
+    "xml",
+    "xmlrpc",
+    "zoneinfo",
+)
+"""The packages that are read in addition to the top-level modules."""
 
 HELD_OUT_SHARE = 1 / 20
 
@@ -23,13 +40,13 @@ class Module:
 
     @property
     def held_out(self) -> bool:
-        """Whether the module is kept for evaluation; decided by a hash of its name alone."""
+        """Whether the module is kept for evaluation; a hash of its name alone decides."""
         digest = hashlib.sha256(self.name.encode()).digest()
         return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
 
 
 def standard_library() -> list[Module]:
-    """Read the running interpreter's standard library, sorted by name, tests left out."""
+    """Read the running interpreter's standard library without its tests, sorted by name."""
     root = Path(sysconfig.get_paths()["stdlib"])
     paths = list(root.glob("*.py"))
     for package in PACKAGES:
@@ -37,7 +54,7 @@ def standard_library() -> list[Module]:
     modules = []
     for path in sorted(paths):
         name = path.relative_to(root).as_posix()
-        if name.startswith("_sysconfigdata"):  # differs from build to build
+        if name.startswith("_sysconfigdata"):  # it differs from build to build
             continue
         modules.append(Module(name, path.read_text(encoding="utf-8", errors="strict")))
     return modules

@@ -1,54 +1,92 @@
 """Train the bundled checkpoint: a small Llama on the Python standard library's own source.
 
 Run it as ``python -m coupling.analyses.studies.pretrain --out FOLDER``. It is deterministic for one version of Python,
-torch and the processor's instruction set; the held-out loss that it prints is also written to ``training.json``.
+torch and the processor's instruction set. It prints the held-out loss and writes it to ``training.json``.
 """
 
 import argparse
 import json
 import platform
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
-import transformers
-from transformers import LlamaForCausalLM, set_seed
+from transformers import set_seed
 
 from coupling.analyses.studies import training
-from coupling.analyses.studies.corpus import standard_library
+from coupling.errors import CouplingError
+from coupling.files import environment, to_json, write_atomically
+
+WEIGHT_DECAY = 0.1
 
 
-def pretrain(out: Path, *, steps: int, seed: int, layers: int, hidden: int, heads: int, feedforward: int,
-             vocabulary: int, context: int, batch: int, learning_rate: float) -> dict:  # fmt: skip
-    """Train, evaluate and save one checkpoint; return what ``training.json`` holds."""
+def pretrain(
+    out: Path,
+    *,
+    steps: int,
+    seed: int,
+    layers: int,
+    hidden: int,
+    heads: int,
+    feedforward: int,
+    vocabulary: int,
+    context: int,
+    batch: int,
+    learning_rate: float,
+) -> dict[str, Any]:
+    """Train, evaluate and save one checkpoint.
+
+    Args:
+        out: folder for the checkpoint.
+        steps: optimizer steps.
+        seed: seed of the weights and of the order of the sequences.
+        layers: residual blocks.
+        hidden: width of the residual stream.
+        heads: attention heads.
+        feedforward: width of the feed-forward layers.
+        vocabulary: tokens of the tokenizer.
+        context: tokens per sequence.
+        batch: sequences per step.
+        learning_rate: the highest learning rate.
+
+    Returns:
+        The content of ``training.json``.
+
+    Raises:
+        DivergedError: if the loss is not finite.
+    """
     set_seed(seed)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(2)
-    modules = standard_library()
-    train = [module for module in modules if not module.held_out]
-    held_out = [module for module in modules if module.held_out]
-    tokenizer = training.train_tokenizer([module.text for module in train], vocabulary, context)
-    sequences, evaluation = training.pack(tokenizer, train, context), training.pack(tokenizer, held_out, context)
+    corpus = training.prepare_corpus(vocabulary, context)
     model = training.small_llama(
-        tokenizer, layers=layers, hidden=hidden, heads=heads, feedforward=feedforward, context=context
+        corpus.tokenizer, layers=layers, hidden=hidden, heads=heads, feedforward=feedforward, context=context
     )
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{parameters:,} parameters, {sequences.numel():,} training tokens, {evaluation.numel():,} held out")
+    print(f"{parameters:,} parameters, {corpus.train.numel():,} training tokens, {corpus.held_out.numel():,} held out")
     started = time.perf_counter()
     training.train(
-        model, sequences, out, steps=steps, batch=batch, learning_rate=learning_rate, weight_decay=0.1, seed=seed
+        model,
+        corpus.train,
+        out,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        weight_decay=WEIGHT_DECAY,
+        seed=seed,
     )
     seconds = time.perf_counter() - started
-    model.half().save_pretrained(out)  # half the size; the loss below is that of the saved weights
-    tokenizer.save_pretrained(out)
-    saved = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
-    loss, _ = training.held_out(saved, evaluation)
+    # Half precision halves the size of the package; the loss below is that of the saved weights.
+    saved = training.save_in_half_precision(model, corpus.tokenizer, out)
+    loss, _ = training.held_out(saved, corpus.held_out)
     summary = {
         "held_out_loss_nats_per_token": round(loss, 4),
-        "held_out_bits_per_byte": round(training.bits_per_byte(loss, evaluation, held_out), 4),
-        "held_out_modules": len(held_out),
-        "held_out_bytes": training.text_bytes(held_out),
-        "training_tokens": sequences.numel(),
+        "held_out_bits_per_byte": round(training.bits_per_byte(loss, corpus.held_out, corpus.held_out_modules), 4),
+        "held_out_modules": len(corpus.held_out_modules),
+        "held_out_bytes": training.text_bytes(corpus.held_out_modules),
+        "training_tokens": corpus.train.numel(),
         "tokens_seen": steps * batch * context,
         "parameters": parameters,
         "seed": seed,
@@ -57,15 +95,15 @@ def pretrain(out: Path, *, steps: int, seed: int, layers: int, hidden: int, head
         "learning_rate": learning_rate,
         "seconds": round(seconds),
         "corpus": f"the standard library of Python {platform.python_version()}",
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": environment("torch", "transformers"),
     }
-    (out / "training.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_atomically(out / "training.json", to_json(summary))
     return summary
 
 
 def main() -> None:
-    """Parse the arguments, train, and print the held-out loss."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Parse the arguments, train, and print the summary."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--steps", type=int, default=3200)
     parser.add_argument("--seed", type=int, default=0)
@@ -77,7 +115,11 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    summary = pretrain(**vars(parser.parse_args()))
+    try:
+        summary = pretrain(**vars(parser.parse_args()))
+    except CouplingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     print(json.dumps(summary, indent=2))
 
 

@@ -8,205 +8,253 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from coupling.analyses.correlation.measures import is_plain
 from coupling.cli.render.numbers import number, percent
 
-MOST_LEFT_OUT = 10
-
+MOST_NAMES = 10
+"""The most names that are listed on one line."""
 
 LEGEND = (
-    "95 %: of R² by BCa bootstrap, of the slope by Student's t; r Pearson, ρ Spearman, τ Kendall; perm. p: of r, by "
-    "permutation; partial r: given the others; VIF: variance inflation factor"
+    "95 %: intervals, of R² by BCa bootstrap, of the slope by Student's t; r: Pearson; ρ: Spearman; τ: Kendall; "
+    "perm. p: p of r, by permutation; partial r: given the other predictors; VIF: variance inflation factor"
 )
 
 
 def print_correlation(result: dict[str, Any], console: Console) -> None:
-    """What goes with what, for each benchmark; then which measure does best, and what was left out."""
+    """Print what ``correlate`` returned: each benchmark, then the runs that were placed, and what was left out."""
     for warning in result["warnings"]:
-        console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
+        _line(f"[yellow]{escape(warning)}[/]", console)
     several = len(result["results"]) > 1
-    for one in result["results"]:
-        _print_benchmark(one, result["measure"], several, console)
-        _print_measures([row for row in result["measures"] if row["benchmark"] == one["benchmark"]], console)
-    if "measured" in result:
+    for benchmark in result["results"]:
+        _print_benchmark(benchmark, result["measure"], several, console)
+        _print_measures([row for row in result["measures"] if row["benchmark"] == benchmark["benchmark"]], console)
+    if result.get("measured"):
         _print_measured(result["measured"], console)
+    _print_legend(len(result["results"]), console)
     _print_left_out(result, console)
 
 
-def _print_benchmark(one: dict[str, Any], measure: str, several: bool, console: Console) -> None:
-    console.print(f"[bold]{escape(one['benchmark'])}[/], {one['n']} models", highlight=False, soft_wrap=True)
-    if one["dropped"]:
-        console.print(f"{len(one['dropped'])} without a score are not counted: {_names(one['dropped'])}",
-                      highlight=False, soft_wrap=True)  # fmt: skip
-    console.print(_verdict(one, measure), highlight=False, soft_wrap=True)
-    line = _table("predictor", ("R²", "95 %", "slope", "95 %"))
-    ranks = _table("predictor", ("r", "p", "perm. p", "ρ", "p", "τ", "p", *(["Holm"] if several else [])))
-    for row in one["predictors"]:
-        line.add_row(escape(row["name"]), number(row["r2"]), short(row["r2_interval"]), figures(row["slope"]),
-                     interval(row["slope_interval"], figures))  # fmt: skip
-        cells = [row["name"], number(row["pearson"], sign=True), p_value(row["pearson_p"]),
-                 p_value(row["permutation_p"]), number(row["spearman"], sign=True), p_value(row["spearman_p"]),
-                 number(row["kendall"], sign=True), p_value(row["kendall_p"])]  # fmt: skip
-        ranks.add_row(*cells, *([p_value(row["p_holm"])] if several else []))
-    console.print(line)
-    console.print(ranks)
-    for absent in one["absent"]:
-        console.print(f"{escape(absent['predictor'])}: {escape(absent['reason'])}", highlight=False, soft_wrap=True)
-    for joint in one["joint"]:
+def _print_benchmark(benchmark: dict[str, Any], measure: str, several: bool, console: Console) -> None:
+    """What predicts one benchmark: each predictor alone, several together, and without some of the models."""
+    _line(f"[bold]{escape(benchmark['benchmark'])}[/], {benchmark['n']} models", console)
+    if benchmark["dropped"]:
+        dropped = benchmark["dropped"]
+        _line(f"{len(dropped)} models without a score are not counted: {_names(dropped)}", console)
+    _line(_verdict(benchmark, measure), console)
+    _print_predictors(benchmark["predictors"], several, console)
+    for absent in benchmark["absent"]:
+        _line(f"{escape(absent['predictor'])}: {escape(absent['reason'])}", console)
+    for joint in benchmark["joint"]:
         _print_joint(joint, console)
-    for key, what in (("leave_one_model_out", "model"), ("leave_one_family_out", "family")):
-        left = one[key]
-        if left is not None:
-            console.print(
-                f"R² of {escape(measure)} with one {what} left out: {number(left['lowest'])} (without "
-                f"{escape(left['without_lowest'])}) to {number(left['highest'])} (without "
-                f"{escape(left['without_highest'])})", highlight=False, soft_wrap=True,
-            )  # fmt: skip
-    if one["within"]:
-        column = one["within"][0]["column"]
-        apart = [
-            f"{row['value']:g} ({row['n']} models) {number(row['pearson'], sign=True)}, p {p_value(row['pearson_p'])}"
-            for row in one["within"]
-        ]
-        console.print(f"Pearson of {escape(measure)} at equal {column}: {'; '.join(apart)}",
-                      highlight=False, soft_wrap=True)  # fmt: skip
-    between = one["between_families"]
-    if between is not None and between["n"] < one["n"]:
-        console.print(f"R² of the means of {between['n']} families: {number(between['r2'])}, p {p_value(between['p'])}",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+    _print_without_groups(benchmark, measure, console)
     console.print()
 
 
-def _verdict(one: dict[str, Any], measure: str) -> str:
-    """One sentence: the measure, the best size, and each beyond the other."""
-    by_name = {row["name"]: row for row in one["predictors"]}
+def _verdict(benchmark: dict[str, Any], measure: str) -> str:
+    """One sentence: what the measure explains, what the best size explains, and each given the other."""
+    by_name = {row["name"]: row for row in benchmark["predictors"]}
     sizes = [row for name, row in by_name.items() if name != measure]
-    said = f"{escape(measure)} explains {percent(by_name[measure]['r2'])} of the variance"
+    verdict = f"{escape(measure)} explains {percent(by_name[measure]['r2'])} of the variance"
     if sizes:
         best = max(sizes, key=lambda row: row["r2"])
-        said += f", {best['name']} {percent(best['r2'])}"
+        verdict += f", {best['name']} {percent(best['r2'])}"
     pair: dict[str, Any] = next(
-        (joint for joint in one["joint"] if joint["predictors"] == [measure, "log parameters"]), {}
+        (joint for joint in benchmark["joint"] if joint["predictors"] == [measure, "log parameters"]), {}
     )
     if "terms" in pair:
         own, size = pair["terms"]
-        said += (
-            f"; beyond log parameters: partial r {number(own['partial'], sign=True)}, p {p_value(own['p'])}"
-            f"; log parameters beyond it: {number(size['partial'], sign=True)}, p {p_value(size['p'])}"
+        verdict += (
+            f"; given log parameters: partial r {number(own['partial'], sign=True)}, p {p_value(own['p'])}"
+            f"; log parameters given {escape(measure)}: {number(size['partial'], sign=True)}, p {p_value(size['p'])}"
         )
-    return said
+    return verdict
+
+
+def _print_predictors(predictors: list[dict[str, Any]], several: bool, console: Console) -> None:
+    """The least-squares line of each predictor, and its correlations."""
+    lines = _table("predictor", ("R²", "95 %", "slope", "95 %"))
+    correlations = _table("predictor", ("r", "p", "perm. p", "ρ", "p", "τ", "p", *(["Holm"] if several else [])))
+    for row in predictors:
+        name = escape(row["name"])
+        lines.add_row(
+            name,
+            number(row["r2"]),
+            short_interval(row["r2_interval"]),
+            three_figures(row["slope"]),
+            interval(row["slope_interval"], three_figures),
+        )
+        correlations.add_row(
+            name,
+            number(row["pearson"], sign=True),
+            p_value(row["pearson_p"]),
+            p_value(row["permutation_p"]),
+            number(row["spearman"], sign=True),
+            p_value(row["spearman_p"]),
+            number(row["kendall"], sign=True),
+            p_value(row["kendall_p"]),
+            *([p_value(row["p_holm"])] if several else []),
+        )
+    console.print(lines)
+    console.print(correlations)
 
 
 def _print_joint(joint: dict[str, Any], console: Console) -> None:
+    """A regression on several predictors at once, or why there is none."""
     if "omitted" in joint:
-        together = escape(" + ".join(joint["predictors"]))
-        console.print(f"together, {together}: {escape(joint['omitted'])}", highlight=False, soft_wrap=True)
+        _line(f"together, {escape(' + '.join(joint['predictors']))}: {escape(joint['omitted'])}", console)
         return
     table = _table(
-        "predictor", ("standardized", "95 %", "p", "partial r", "VIF"),
+        "predictor",
+        ("standardized", "95 %", "p", "partial r", "VIF"),
         f"together, {joint['n']} models: R² {number(joint['r2'])}, adjusted {number(joint['adjusted_r2'])}",
-    )  # fmt: skip
+    )
     for term in joint["terms"]:
         table.add_row(
-            escape(term["name"]), number(term["coefficient"], sign=True), interval(term["interval"], hundredths),
-            p_value(term["p"]), number(term["partial"], sign=True), number(term["vif"], 1),
-        )  # fmt: skip
+            escape(term["name"]),
+            number(term["coefficient"], sign=True),
+            interval(term["interval"], two_digits),
+            p_value(term["p"]),
+            number(term["partial"], sign=True),
+            number(term["vif"], 1),
+        )
     console.print(table)
+
+
+def _print_without_groups(benchmark: dict[str, Any], measure: str, console: Console) -> None:
+    """How the measure's correlation depends on single models, on families, and on groups within which it is taken."""
+    name = escape(measure)
+    for key, group in (("leave_one_model_out", "model"), ("leave_one_family_out", "family")):
+        without = benchmark[key]
+        if without is not None:
+            _line(
+                f"R² of {name} with one {group} left out: {number(without['lowest'])} (without "
+                f"{escape(without['without_lowest'])}) to {number(without['highest'])} (without "
+                f"{escape(without['without_highest'])})",
+                console,
+            )
+    if benchmark["within"]:
+        groups = [
+            f"{row['value']:g} ({row['n']} models) {number(row['pearson'], sign=True)}, p {p_value(row['pearson_p'])}"
+            for row in benchmark["within"]
+        ]
+        _line(f"Pearson's r of {name} at equal {benchmark['within'][0]['column']}: {'; '.join(groups)}", console)
+    between = benchmark["between_families"]
+    if between is not None and between["n"] < benchmark["n"]:
+        _line(
+            f"R² of the means of {between['n']} families: {number(between['r2'])}, p {p_value(between['p'])}", console
+        )
 
 
 def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
-    """Coupling and excess as they are; the signed and swapped variants are many, and in the JSON."""
+    """Every measure against one benchmark; the many signed and swapped ones are in the JSON alone."""
     if len(rows) < 2:
         return
+    plain = [row for row in rows if is_plain(row["measure"])]
     table = _table("measure", ("R²", "95 %", "r", "p", "Holm", "partial r", "p"), "which measure predicts?")
-    plain = [row for row in rows if not row["measure"].endswith(("signed", "swapped"))]
     for row in plain:
         if "omitted" not in row:
             table.add_row(
-                escape(row["measure"]), number(row["r2"]), short(row["r2_interval"]),
-                number(row["pearson"], sign=True), p_value(row["pearson_p"]), p_value(row["p_holm"]),
-                number(row["partial_given_log_parameters"], sign=True), p_value(row["partial_p"]),
-            )  # fmt: skip
+                escape(row["measure"]),
+                number(row["r2"]),
+                short_interval(row["r2_interval"]),
+                number(row["pearson"], sign=True),
+                p_value(row["pearson_p"]),
+                p_value(row["p_holm"]),
+                number(row["partial_given_log_parameters"], sign=True),
+                p_value(row["partial_p"]),
+            )
     console.print(table)
     for row in plain:
         if "omitted" in row:
-            console.print(escape(row["omitted"]), highlight=False, soft_wrap=True)
+            _line(escape(row["omitted"]), console)
     hidden = len(rows) - len(plain)
-    variants = f" ({hidden} signed and swapped ones are in --json)" if hidden else ""
-    console.print(f"Holm: p corrected for {len(rows)} measures{variants}; partial r: given log parameters",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+    variants = f" ({hidden} signed and swapped ones are shown by --json alone)" if hidden else ""
+    _line(f"Holm: p corrected for {len(rows)} measures{variants}; partial r: given log parameters", console)
 
 
 def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:
-    if not measured:
-        return
+    """Runs among the published points, and why the two cannot be compared."""
     table = _table(
-        "model", ("K", "coupling, p = 1", measured[0]["benchmark_name"]),
-        "your runs among the published points",
-    )  # fmt: skip
+        "model", ("K", "coupling, p = 1", measured[0]["benchmark_name"]), "your runs among the published points"
+    )
     for run in measured:
         table.add_row(escape(run["model"]), str(run["k"]), number(run["score"], 4), number(run["benchmark"], 1))
     console.print(table)
-    reasons = {reason: None for run in measured for reason in run["differs"]}
+    reasons = dict.fromkeys(reason for run in measured for reason in run["differs"])
     if reasons:
-        console.print("[yellow]Not measured in the same way, so these cannot be compared with the published points:[/]",
-                      soft_wrap=True)  # fmt: skip
+        _line(
+            "[yellow]The runs were not measured in the same way and cannot be compared with the published points:[/]",
+            console,
+        )
         for reason in reasons:
-            console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
+            _line(f"  {escape(reason)}", console)
     console.print()
 
 
+def _print_legend(n_benchmarks: int, console: Console) -> None:
+    corrected = f"; Holm: p of r, corrected for {n_benchmarks} benchmarks" if n_benchmarks > 1 else ""
+    _line(f"{LEGEND}{corrected}\n", console)
+
+
 def _print_left_out(result: dict[str, Any], console: Console) -> None:
-    corrected = (
-        f"; Holm: p of r, corrected for {len(result['results'])} benchmarks" if len(result["results"]) > 1 else ""
-    )
-    console.print(f"{LEGEND}{corrected}\n", highlight=False, soft_wrap=True)
+    """The benchmarks, models and scores that were left out, and the notes."""
     for skip in result["skipped"]:
-        console.print(f"skipped {escape(skip['benchmark'])}: {escape(skip['reason'])}", highlight=False, soft_wrap=True)
+        _line(f"skipped {escape(skip['benchmark'])}: {escape(skip['reason'])}", console)
     for note in result["notes"]:
-        console.print(escape(note), highlight=False, soft_wrap=True)
+        _line(escape(note), console)
     by_reason: dict[str, list[str]] = {}
-    for left in result["left_out"]:
-        by_reason.setdefault(left["reason"], []).append(left["name"])
+    for entry in result["left_out"]:
+        by_reason.setdefault(entry["reason"], []).append(entry["name"])
     for reason, names in by_reason.items():
-        console.print(f"left out, {escape(reason)}: {_names(names)}", highlight=False, soft_wrap=True)
+        _line(f"left out, {escape(reason)}: {_names(names)}", console)
 
 
 def _names(names: list[str]) -> str:
-    shown = names[:MOST_LEFT_OUT]
-    more = len(names) - len(shown)
-    return escape(", ".join(shown)) + (f" and {more} more (--json has them all)" if more else "")
+    more = len(names) - MOST_NAMES
+    return escape(", ".join(names[:MOST_NAMES])) + (f" and {more} more (--json lists all)" if more > 0 else "")
+
+
+def _line(text: str, console: Console) -> None:
+    """A line of text that the terminal wraps, without the colors that rich gives to numbers."""
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _table(first: str, columns: Sequence[str], title: str | None = None) -> Table:
     """A table whose first column is text and whose others are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", collapse_padding=True,
-                  pad_edge=False)  # fmt: skip
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="",
+        collapse_padding=True,
+        pad_edge=False,
+    )
     table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(escape(column), justify="right")
     return table
 
 
-def interval(bounds: list[float] | None, shown: Callable[[float], str] = number) -> str:
+def interval(bounds: list[float] | None, form: Callable[[float], str] = number) -> str:
     """Two bounds, or a dash."""
-    return "-" if bounds is None else f"{shown(bounds[0])} to {shown(bounds[1])}"
+    return "-" if bounds is None else f"{form(bounds[0])} to {form(bounds[1])}"
 
 
-def short(bounds: list[float] | None) -> str:
-    """Two bounds between 0 and 1, in little room."""
+def short_interval(bounds: list[float] | None) -> str:
+    """Two bounds between 0 and 1, in few characters, or a dash."""
     return "-" if bounds is None else f"{bounds[0]:.2f}–{bounds[1]:.2f}"
 
 
-def hundredths(value: float) -> str:
-    """A number to two digits after the point."""
+def two_digits(value: float) -> str:
+    """A number with two digits after the point."""
     return number(value, 2)
 
 
-def figures(value: float | None) -> str:
-    """A number of any size, to three significant figures."""
+def three_figures(value: float | None) -> str:
+    """A number of any size, with three significant figures."""
     return "-" if value is None else f"{value:.3g}"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value: three digits, or how small it is."""
+    """A p-value: three digits after the point, or its order of magnitude where it is smaller."""
     return "-" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"

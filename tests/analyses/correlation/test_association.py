@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from coupling.analyses.correlation import association
-from coupling.analyses.correlation.models import published_table
+from coupling.analyses.correlation.published import published_table
 from coupling.errors import CouplingError
 
 SEED = 3
@@ -39,8 +39,11 @@ def pair(request) -> tuple[np.ndarray, np.ndarray]:
 def test_correlations_are_those_of_scipy_and_pingouin(pair):
     x, y = pair
     found = association.association(x, y, seed=SEED, resamples=999)
-    for name, function in (("pearson", scipy.stats.pearsonr), ("spearman", scipy.stats.spearmanr),
-                           ("kendall", scipy.stats.kendalltau)):  # fmt: skip
+    for name, function in (
+        ("pearson", scipy.stats.pearsonr),
+        ("spearman", scipy.stats.spearmanr),
+        ("kendall", scipy.stats.kendalltau),
+    ):
         judge = function(x, y)
         assert found[name] == pytest.approx(judge.statistic, abs=1e-12)
         assert found[f"{name}_p"] == pytest.approx(judge.pvalue, rel=1e-9)
@@ -72,9 +75,16 @@ def test_bootstrap_intervals_are_scipys_bca(pair):
     x, y = pair
     found = association.association(x, y, seed=SEED, resamples=999)
 
-    def direct(statistic):  # one resample at a time, nothing of ours
-        interval = scipy.stats.bootstrap((x, y), statistic, paired=True, vectorized=False, n_resamples=999,
-                                         method="BCa", rng=np.random.default_rng(SEED)).confidence_interval  # fmt: skip
+    def direct(statistic):  # one resample at a time, by SciPy alone
+        interval = scipy.stats.bootstrap(
+            (x, y),
+            statistic,
+            paired=True,
+            vectorized=False,
+            n_resamples=999,
+            method="BCa",
+            rng=np.random.default_rng(SEED),
+        ).confidence_interval
         return [interval.low, interval.high]
 
     assert found["pearson_interval"] == pytest.approx(direct(lambda a, b: scipy.stats.pearsonr(a, b).statistic))
@@ -88,7 +98,7 @@ def test_permutation_p_is_scipys(pair):
 
     judge = scipy.stats.pearsonr(
         y, x, method=scipy.stats.PermutationMethod(n_resamples=999, rng=np.random.default_rng(SEED))
-    )  # SciPy permutes the second
+    )  # SciPy permutes its second argument
     assert found["permutation_p"] == pytest.approx(judge.pvalue, abs=1e-12)
 
 
@@ -113,13 +123,13 @@ def test_the_joint_regression_is_that_of_statsmodels_and_pingouin():
     assert found["r2"] == pytest.approx(raw.rsquared)
     assert found["adjusted_r2"] == pytest.approx(raw.rsquared_adj)
     design = sm.add_constant(frame[names]).to_numpy()
-    for at, (name, term) in enumerate(zip(names, found["terms"], strict=True), 1):
+    for column, (name, term) in enumerate(zip(names, found["terms"], strict=True), 1):
         others = [other for other in names if other != name]
         scale = frame[name].std() / y.std(ddof=1)
         assert term["coefficient"] == pytest.approx(raw.params[name] * scale)
         assert term["p"] == pytest.approx(raw.pvalues[name])
         assert term["t"] == pytest.approx(raw.tvalues[name])
-        assert term["vif"] == pytest.approx(variance_inflation_factor(design, at))
+        assert term["vif"] == pytest.approx(variance_inflation_factor(design, column))
         partial = pingouin.partial_corr(frame, name, "leaderboard_average", others)
         assert term["partial"] == pytest.approx(partial["r"].iloc[0], abs=1e-5)
         assert term["p"] == pytest.approx(partial.filter(regex="^p").iloc[0, 0], rel=1e-4)
@@ -127,13 +137,13 @@ def test_the_joint_regression_is_that_of_statsmodels_and_pingouin():
 
 def test_corrections_are_those_of_statsmodels_and_pingouin():
     p = [0.01, 0.04, None, 0.03, 0.2]
-    held = [value for value in p if value is not None]
+    present = [value for value in p if value is not None]
     found = association.corrected(p)
     for key, method, other in (("p_holm", "holm", "holm"), ("p_bh", "fdr_bh", "fdr_bh")):
         ours = [row[key] for row in found]
         assert ours.pop(2) is None
-        assert ours == pytest.approx(list(multipletests(held, method=method)[1]))
-        assert ours == pytest.approx(list(pingouin.multicomp(held, method=other)[1]))
+        assert ours == pytest.approx(list(multipletests(present, method=method)[1]))
+        assert ours == pytest.approx(list(pingouin.multicomp(present, method=other)[1]))
     assert association.corrected([None]) == [{"p_holm": None, "p_bh": None}]
 
 
@@ -143,11 +153,11 @@ def test_leaving_one_out():
     found = association.leave_out(x, y, groups)
     assert found["groups"] == 5
     for group, r2 in found["each"].items():
-        kept = [at for at, one in enumerate(groups) if one != group]
+        kept = [row for row, other in enumerate(groups) if other != group]
         assert r2 == pytest.approx(scipy.stats.linregress(x[kept], y[kept]).rvalue ** 2)
     assert found["lowest"] == min(found["each"].values())
     assert found["each"][found["without_highest"]] == max(found["each"].values())
-    assert association.leave_out(x[:3], y[:3], list("aab")) is None  # 1 or 2 would be left
+    assert association.leave_out(x[:3], y[:3], list("aab")) is None  # 1 or 2 would remain
     between = association.between_groups(x, y, groups)
     means = pd.DataFrame({"x": x, "y": y, "g": groups}).groupby("g").mean()
     assert between["r2"] == pytest.approx(scipy.stats.pearsonr(means.x, means.y).statistic ** 2)
@@ -155,7 +165,7 @@ def test_leaving_one_out():
     assert association.between_groups(x, y, list("aaaaabbbb")) is None
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_numbers():
     x, y = sample()
     first, again, other = (association.association(x, y, seed=seed, resamples=299) for seed in (1, 1, 2))
     assert first == again
@@ -174,7 +184,7 @@ def test_a_constant_column():
             association.check_pair(np.array(x, float), np.array(y, float), ("score", "mmlu"))
 
 
-def test_a_joint_regression_that_cannot_be():
+def test_a_joint_regression_that_is_not_defined():
     x, y = sample()
     for columns, rows, message in (
         ({"a": x, "b": 2 * x + 1}, 20, "linearly dependent"),
@@ -185,7 +195,7 @@ def test_a_joint_regression_that_cannot_be():
             association.joint_regression(pd.DataFrame(columns)[:rows], y[:rows])
 
 
-def test_no_bootstrap_of_a_handful():
+def test_no_bootstrap_of_fewer_than_eight_models():
     x, y = sample(7)
     found = association.association(x, y)
     assert found["r2_interval"] is found["pearson_interval"] is found["spearman_interval"] is None
@@ -204,7 +214,7 @@ finite = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(finite, finite), min_size=3, max_size=12))
-def test_whatever_is_not_refused_gives_numbers_that_json_knows(rows):
+def test_whatever_is_not_refused_gives_numbers_that_json_can_write(rows):
     x, y = np.array(rows).T
     try:
         association.check_pair(x, y, ("x", "y"))

@@ -1,0 +1,48 @@
+"""The naive side of the benchmark agrees with the engine, and is timed from some of its rows."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.engine import build
+from benchmarks.engine_side import engine_pipeline, reference
+from benchmarks.naive_side import CHUNKS, best_chunk, measure_naive, naive_jacobian, naive_pipeline
+
+
+@pytest.fixture
+def model():
+    model = build(3, 48, 4, 10, "cpu")
+    model.set_attn_implementation("eager")
+    return model
+
+
+IDS = torch.arange(10)[None]
+
+
+def test_both_sides_measure_the_same(model):
+    mismatch, _ = engine_pipeline(model, IDS, 5)
+    for chunk in (1, 7):
+        assert np.allclose(naive_pipeline(model, IDS, 5, chunk), mismatch, atol=1e-4)
+
+
+def test_some_rows_of_the_jacobian(model):
+    whole = naive_jacobian(model, IDS, 1, 16)
+    assert whole.shape == (48, 48)
+    assert torch.allclose(naive_jacobian(model, IDS, 1, 1, rows=5), whole[:5], atol=1e-6)
+
+
+def test_the_best_chunk_is_one_of_those_tried(model):
+    assert best_chunk(model, IDS) in CHUNKS
+
+
+def test_what_is_added_to_a_result(model, monkeypatch):
+    monkeypatch.setattr("benchmarks.naive_side.best_chunk", lambda *_: 8)
+    result = {"engine_seconds": 2.0, "exact": reference(model, IDS, 5)}
+    measure_naive(model, IDS, result, 5, rows=48)
+    assert result["naive_error"] < 1e-3
+    assert (result["naive_chunk"], result["naive_rows"]) == (8, 48)
+    assert result["ratio"] == result["naive_seconds"] / 2
+    partial = {"engine_seconds": 2.0, "exact": None}
+    measure_naive(model, IDS, partial, 5, rows=12)
+    assert partial["naive_rows"] == 12
+    assert "naive_error" not in partial
