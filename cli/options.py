@@ -87,8 +87,8 @@ def parse_tokens(names: str) -> int | str | tuple[int | str, ...]:
     """``last``, ``all``, an index, or several separated by commas."""
     if names == "all":
         return "all"
-    tokens = tuple(parse_token(name.strip()) for name in names.split(","))
-    return tokens if len(tokens) > 1 else tokens[0]
+    tokens = [parse_token(name.strip()) for name in names.split(",")]
+    return tuple(tokens) if len(tokens) > 1 else tokens[0]
 
 
 def parse_pair(pair: str) -> tuple[int, int]:

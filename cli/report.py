@@ -83,9 +83,7 @@ def _is_scatter_table(path: Path) -> bool:
     return {name.strip().strip('"') for name in header.split(",")} >= SCATTER_COLUMNS
 
 
-def _points(
-    runs: list[Path], scores: str | None, benchmark: str | None, scatter: Path | None
-) -> tuple[Any, str, str]:
+def _points(runs: list[Path], scores: str | None, benchmark: str | None, scatter: Path | None) -> tuple[Any, str, str]:
     """The scatter's table, None where none was asked for, and the names of its axes."""
     if scatter is not None:
         from coupling.figures.columns import read_table
@@ -93,6 +91,6 @@ def _points(
         return read_table(scatter, "scatter"), *LABELS
     if scores is None:
         return None, *LABELS
-    from coupling.analyses.correlation.correlate import scatter_of_runs
+    from coupling.analyses.correlation.scatter import scatter_of_runs
 
     return scatter_of_runs(runs, scores, benchmark=benchmark)

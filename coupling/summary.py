@@ -1,4 +1,4 @@
-"""What a run says in a few numbers: the table on screen, and the same as JSON."""
+"""A run in a few numbers, as tables and JSON show it, and the comparison of two runs."""
 
 from typing import Any
 
@@ -50,14 +50,14 @@ def _mean(run: xr.Dataset, variable: str, k: int | None, norm: int) -> float:
 
 
 def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
-    """A run in JSON-able numbers.
+    """A run in numbers that can be written as JSON.
 
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
-        pairs: how many of the strongest and weakest pairs to name.
+        pairs: the number of strongest and weakest pairs to name.
 
     Returns:
-        ``scores`` (a row for each K, p and variant, with chance level, excess and the standard deviation over
+        ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
         prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape score,
         expodistance and growth of the residual norm) and ``provenance``.
     """
@@ -100,7 +100,7 @@ def _score(run: xr.Dataset, k: int, norm: int, variant: Variant) -> dict[str, An
 
 
 def _extreme_pairs(run: xr.Dataset, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Pairs of blocks for depth, single blocks (over their token pairs) for the other kinds."""
+    """Pairs of blocks for kind "depth", single blocks (over their token pairs) for the other kinds."""
     values = 1 - off_diagonal(run, "mismatch").sel(k=run.k.values[-1], norm=2)
     kept = ("block", "other_block") if is_depth(run) else ("block",)
     mean = values.mean([dim for dim in values.dims if dim not in kept])
@@ -133,16 +133,16 @@ def _finite(value: float) -> float | None:
 
 
 def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
-    """How two runs differ: in provenance, in every score they share, and pair by pair.
+    """How two runs differ: in provenance, in every score that both have, and pair by pair.
 
     Args:
         first: a Dataset of ``measure`` or ``analyze``.
         second: another.
 
     Returns:
-        ``provenance`` (attributes that differ, both values), ``scores`` (rows with both scores, their difference,
+        ``provenance`` (attributes that differ, with both values), ``scores`` (rows with both scores, their difference
         and, on equal prompts, the standard error of the paired difference), ``largest_pair_difference`` of the
-        mismatch (None where the runs have other shapes), and ``identical``.
+        mismatch (None where the runs have different shapes), ``same_prompts`` and ``identical``.
 
     Raises:
         CouplingError: if the runs share no K, or are of different kinds.
@@ -153,29 +153,49 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     shared = sorted(set(first.k.values.tolist()) & set(second.k.values.tolist()))
     if not shared:
         raise CouplingError(f"the runs share no K: {first.k.values.tolist()} and {second.k.values.tolist()}")
-    keys = [key for key in {**first.attrs, **second.attrs} if first.attrs.get(key) != second.attrs.get(key)]
+    attributes = {**first.attrs, **second.attrs}
+    differing = sorted(key for key in attributes if first.attrs.get(key) != second.attrs.get(key))
     same_prompts = first.attrs.get("prompts_hash") == second.attrs.get("prompts_hash") is not None
-    rows = []
-    for k in shared:
-        for norm in first.norm.values.tolist():
-            for variant in VARIANTS:
-                a, b = _score(first, k, norm, variant), _score(second, k, norm, variant)
-                row = {"k": k, "norm": norm, "variant": variant.label, "first": a, "second": b}
-                row["difference"] = None if None in (a["score"], b["score"]) else b["score"] - a["score"]
-                row["standard_error"] = None
-                if same_prompts and first.sizes["prompt"] == second.sizes["prompt"] > 1:
-                    name = variant.variable()
-                    paired = (per_prompt(first, name) - per_prompt(second, name)).sel(k=k, norm=norm)
-                    row["standard_error"] = _finite(float(paired.std(ddof=1)) / np.sqrt(paired.size))
-                rows.append(row)
-    largest = None
-    a, b = first.mismatch.sel(k=shared), second.mismatch.sel(k=shared)
-    if a.shape == b.shape:
-        largest = _finite(float(np.nanmax(np.abs(a.values - b.values))))
+    paired = same_prompts and first.sizes["prompt"] == second.sizes["prompt"] > 1
+    rows = [
+        _compared(first, second, k, norm, variant, paired=paired)
+        for k in shared
+        for norm in first.norm.values.tolist()
+        for variant in VARIANTS
+    ]
     return {
-        "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in sorted(keys)},
+        "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in differing},
         "same_prompts": bool(same_prompts),
         "scores": rows,
-        "largest_pair_difference": largest,
+        "largest_pair_difference": _largest_pair_difference(
+            first.mismatch.sel(k=shared), second.mismatch.sel(k=shared)
+        ),
         "identical": bool(first.drop_attrs().identical(second.drop_attrs())),
     }
+
+
+def _compared(
+    first: xr.Dataset, second: xr.Dataset, k: int, norm: int, variant: Variant, *, paired: bool
+) -> dict[str, Any]:
+    """One score of two runs, the difference, and its standard error where the prompts pair up."""
+    a, b = _score(first, k, norm, variant), _score(second, k, norm, variant)
+    standard_error = None
+    if paired:
+        difference = per_prompt(first, variant.variable()) - per_prompt(second, variant.variable())
+        difference = difference.sel(k=k, norm=norm)
+        standard_error = _finite(float(difference.std(ddof=1)) / np.sqrt(difference.size))
+    return {
+        "k": k,
+        "norm": norm,
+        "variant": variant.label,
+        "first": a,
+        "second": b,
+        "difference": None if None in (a["score"], b["score"]) else b["score"] - a["score"],
+        "standard_error": standard_error,
+    }
+
+
+def _largest_pair_difference(a: xr.DataArray, b: xr.DataArray) -> float | None:
+    if a.shape != b.shape:
+        return None
+    return _finite(float(np.nanmax(np.abs(a.values - b.values))))

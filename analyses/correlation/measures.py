@@ -56,7 +56,9 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     """
     names = [str(name) for name in run if str(name).startswith(("mismatch", "chance"))]
     means = {name: per_prompt(run, name).mean("prompt") for name in names}
-    excesses, couplings, chances = {}, {}, {}
+    excesses: dict[str, float] = {}
+    couplings: dict[str, float] = {}
+    chances: dict[str, float] = {}
     for k in run.k.values.tolist():
         for norm in run.norm.values.tolist():
             chances[measure_name("chance", k, norm)] = 1 - float(means["chance"].sel(k=k, norm=norm))
@@ -67,7 +69,8 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
                 couplings[measure_name("coupling", k, norm, variant.label)] = 1 - mismatch
     growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
     medians = (float(values.median()) for values in (run.line_shape_score, run.expodistance, growth))
-    return excesses | couplings | chances | dict(zip(OF_TOKENS, medians, strict=True))
+    of_tokens: dict[str, float] = dict(zip(OF_TOKENS, medians, strict=True))
+    return excesses | couplings | chances | of_tokens
 
 
 def default_measure(frame: pd.DataFrame, measures: Sequence[str]) -> str:

@@ -85,6 +85,11 @@ def small_llama(
     tokenizer: PreTrainedTokenizerFast, *, layers: int, hidden: int, heads: int, feedforward: int, context: int
 ) -> LlamaForCausalLM:
     """A Llama with random weights for a tokenizer; its input and output embeddings are tied."""
+    special: dict[str, Any] = {
+        "bos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
@@ -94,9 +99,7 @@ def small_llama(
         num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **special,
     )
     return LlamaForCausalLM(config)
 

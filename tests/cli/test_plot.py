@@ -62,5 +62,3 @@ def test_refusals(cli, run, tmp_path):
     refused(cli("plot", "missing", "--picture", "heatmap", "-o", "x.png"), "there is no folder missing")
     refused(cli("plot", run, "--picture", "heatmap", "-o", "no/such/x.png"), "cannot write no/such/x.png")
     refused(cli("report", run, "-o", "page.pdf"), ".html")
-    (tmp_path / "s.csv").write_text("model,benchmark\na,1\n")
-    refused(cli("report", run, "--scores", "s.csv"), "s.csv", "column score")

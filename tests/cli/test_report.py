@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.helpers import refused
+
 PROMPTS = ("analyze", "--prompts", "import os\nimport sys", "--k", 3)
 
 
@@ -20,3 +22,27 @@ def test_the_report(cli, run, tmp_path):
     assert page.startswith("<!doctype html>")
     assert cli("report", run, "--quiet") == (0, "", "")
     assert (tmp_path / "report.html").exists()
+
+
+def test_benchmark_scores_are_those_that_correlate_reads(cli, run, tmp_path):
+    (tmp_path / "scores.csv").write_text("model,mmlu,arc\nbundled,50,40\nother,30,20\n")
+    for options, name in (((), "mmlu"), (("--benchmark", "arc"), "arc")):
+        assert cli("report", run, "--scores", "scores.csv", *options, "-o", "page.html")[0] == 0
+        page = (tmp_path / "page.html").read_text()
+        assert name in page
+        assert "excess K=3 p=2" in page
+    refused(cli("report", run, "--benchmark", "arc"), "--benchmark applies to --scores", code=2)
+    refused(cli("report", run, "--scores", "scores.csv", "--scatter", "s.csv"), "exclude each other", code=2)
+
+
+def test_a_table_of_points_was_once_given_as_scores(cli, run, tmp_path):
+    (tmp_path / "s.csv").write_text("model,score,benchmark\na,1,2\nb,2,4\nc,3,5\n")
+    code, _, err = cli("report", run, "--scores", "s.csv", "-o", "page.html")
+    assert code == 0
+    assert err.splitlines()[0] == "warning: --scores with a table of points is now called --scatter"
+
+
+def test_refusals(cli, run, tmp_path):
+    refused(cli("report", run, "-o", "page.pdf"), ".html")
+    (tmp_path / "points.csv").write_text("model,benchmark\na,1\n")
+    refused(cli("report", run, "--scatter", "points.csv"), "points.csv", "column score")
