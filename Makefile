@@ -42,7 +42,7 @@ coverage: .venv/installed
 
 ## The documentation site, in site/; a warning is an error.
 docs: .venv/installed
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 ## The pictures of the documentation, from the bundled checkpoint.
 pictures: .venv/installed

@@ -1,35 +1,66 @@
-"""Draw every picture of the README from the bundled checkpoint, into this folder of the checkout.
+"""Draw the pictures of the documentation into docs/pictures.
 
-Run it as ``python -m docs.make_pictures``; ``--out`` chooses another folder.
+Pictures of runs are drawn from the bundled checkpoint, trained and untrained; pictures of tables from tables that come
+with the package. Run it as ``python docs/make_pictures.py``; ``--out`` chooses another folder.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 import coupling
 from coupling import figures
+from coupling.analyses.correlation.published import published_table
+from coupling.analyses.correlation.small_models import family_table
 
-RUN_PICTURES = {
-    "heatmap": lambda run, _: figures.heatmap(run),
-    "circle": lambda run, _: figures.circle(run),
-    "grid": lambda run, _: figures.grid(run, blocks=(1, 8)),
-    "trajectory": lambda run, _: figures.trajectory(run),
-    "linearity": lambda run, untrained: figures.linearity([run, untrained]),
-    "spectrum": lambda run, untrained: figures.spectrum([run, untrained]),
-    "angles": lambda run, untrained: figures.angles([run, untrained]),
-}
+K = (5, 10)
+SHAPES = ("L2-d64", "L4-d64", "L8-d64")
+"""Small models of one width, whose scores are drawn against training steps."""
+
+
+def pictures_of_runs() -> Iterator[tuple[str, Figure]]:
+    """Name and figure of every picture that is drawn from runs."""
+    trained = coupling.analyze(k=K)
+    untrained = coupling.analyze(k=K, random_weights=True)
+    yield "heatmap", figures.heatmap(trained)
+    yield "circle", figures.circle(trained)
+    yield "grid", figures.grid(trained, blocks=(1, 8))  # block 0's Jacobian is fifty times larger than the others
+    yield "trajectory", figures.trajectory(trained)
+    yield "linearity", figures.linearity([trained, untrained])
+    yield "spectrum", figures.spectrum([trained, untrained])
+    yield "angles", figures.angles([trained, untrained])
+
+
+def pictures_of_tables() -> Iterator[tuple[str, Figure]]:
+    """Name and figure of the pictures dynamics and scatter."""
+    family = family_table().frame
+    shapes = family[family["family"].isin(SHAPES)].sort_values(["depth", "steps"], ignore_index=True)
+    columns = {"family": "model", "steps": "step", "coupling K=10 p=2": "score", "chance K=10 p=2": "chance"}
+    yield "dynamics", figures.dynamics(shapes[list(columns)].rename(columns=columns))
+    published = published_table()
+    (benchmark,) = published.benchmarks
+    points = pd.DataFrame(
+        {
+            "model": published.frame.index,
+            "score": published.frame[published.primary].to_numpy(),
+            "benchmark": published.frame[benchmark].to_numpy(),
+        }
+    )
+    yield "scatter", figures.scatter(points, score_label="coupling (p = 1)", benchmark_label="leaderboard average")
 
 
 def main() -> None:
-    """Measure the bundled checkpoint, trained and untrained, and draw."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
-    out = parser.parse_args().out
+    """Draw all pictures, and print their paths."""
+    parser = argparse.ArgumentParser(description="Draw the pictures of the documentation.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "pictures")
+    out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    run = coupling.analyze(k=(5, 10))
-    untrained = coupling.analyze(k=(5, 10), random_weights=True)
-    for name, draw in RUN_PICTURES.items():
-        print(figures.save(draw(run, untrained), out / f"{name}.png"))
+    for pictures in (pictures_of_runs(), pictures_of_tables()):
+        for name, figure in pictures:
+            print(figures.save(figure, out / f"{name}.png"))
 
 
 if __name__ == "__main__":
