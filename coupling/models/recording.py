@@ -1,4 +1,4 @@
-"""One forward pass that records what enters every block; its Recording then gives the Jacobian of any block and token."""
+"""One forward pass that records what enters every block; its Recording then gives any Jacobian of a block and token."""
 
 import inspect
 from dataclasses import dataclass
