@@ -72,6 +72,14 @@ def check_contains(run: xr.Dataset, k: int, norm: int | None = None) -> None:
         raise CouplingError(f"the run has no p = {norm}; it has p in {run.norm.values.tolist()}")
 
 
+def zero_blocks(run: xr.Dataset) -> list[int]:
+    """Blocks whose Jacobian is exactly zero somewhere: they add nothing, and every comparison with them is left out."""
+    largest = run.singular_values.isel(rank=0)
+    others = [dim for dim in largest.dims if dim != "block"]
+    is_zero = (largest == 0).any(others)
+    return sorted({int(block) for block in run.block.values[is_zero.values]})
+
+
 # How one prompt's Dataset is assembled
 
 

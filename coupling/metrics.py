@@ -205,7 +205,8 @@ def line_shape_score(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.nd
         trajectory: the residual stream from layer 0 to L.
 
     Returns:
-        One score per token; NaN where a step has length zero, infinite where the unit steps cancel. No unit.
+        One score per token; infinite where the unit steps cancel, NaN where no step has a length. No unit. A step of
+        length zero has no direction and is not counted: L is the number of steps that have one.
 
     Example:
         >>> import numpy as np
@@ -214,8 +215,9 @@ def line_shape_score(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.nd
     """
     steps = np.diff(_array(trajectory), axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        units = steps / np.linalg.norm(steps, axis=-1, keepdims=True)
-        return len(steps) / np.linalg.norm(units.sum(axis=0), axis=-1)
+        lengths = np.linalg.norm(steps, axis=-1, keepdims=True)
+        units = np.where(lengths == 0, 0.0, steps / lengths)
+        return (lengths[..., 0] != 0).sum(axis=0) / np.linalg.norm(units.sum(axis=0), axis=-1)
 
 
 def expodistance(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarray, "n"]:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from coupling.choices import VARIANTS, Variant, variant_of
-from coupling.dataset import check_contains, is_depth, off_diagonal, per_prompt
+from coupling.dataset import check_contains, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
 from coupling.metrics import excess
 
@@ -79,6 +79,7 @@ def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
         },
         "blocks": int(run.sizes["layer"]) - 1,
         "prompts": int(run.sizes["prompt"]),
+        "zero_blocks": zero_blocks(run),
         "singular_values_converged": not bool((run.unconverged > 0).any()),
         "worst_relative_singular_value_error": _finite(
             float((run.singular_value_error / run.singular_values.isel(rank=0)).max())

@@ -35,6 +35,14 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
             highlight=False,
             soft_wrap=True,
         )
+    zero = summary["zero_blocks"]
+    if zero:
+        which = "all blocks" if len(zero) == summary["blocks"] else f"blocks {', '.join(map(str, zero))}"
+        console.print(
+            f"[yellow]the Jacobians of {which} are zero: they add nothing, and no comparison with them counts[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
     if not summary["singular_values_converged"]:
         console.print(
             f"[yellow]some singular vectors did not meet the tolerance; worst error bound "

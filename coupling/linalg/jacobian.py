@@ -15,6 +15,8 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from coupling.numerics import exact_numerics
+
 PASS_MEMORY = 256 * 2**20
 """Approximate bytes that one batched pass may use; it determines how many directions are pushed at once."""
 
@@ -46,6 +48,7 @@ class BlockJacobian:
         self.chunk = max(1, int(PASS_MEMORY / (48 * x.numel() * x.dtype.itemsize * tokens)))
         self._graphs = {"J": (pulled, u), "J^T": (output, x)}
 
+    @exact_numerics()
     def _push(self, product: str, columns: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
         """One batched backward pass through an existing graph; one direction per row."""
         end, start = self._graphs[product]

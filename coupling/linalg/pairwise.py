@@ -16,6 +16,7 @@ from coupling import metrics
 from coupling.choices import NORMS, VARIANTS, Engine
 from coupling.linalg.jacobian import BlockJacobian, DenseJacobian
 from coupling.linalg.svd import SingularTriplets, choose_engine, top_singular_triplets
+from coupling.numerics import exact_numerics
 
 N_PROBES = 64
 """Random directions that estimate the moments of a Jacobian, which determine its chance level."""
@@ -38,6 +39,7 @@ class FactoredJacobian:
     moments: metrics.JacobianMoments
 
 
+@exact_numerics()
 def factor(
     jacobian: BlockJacobian | DenseJacobian,
     k: int,
@@ -85,10 +87,14 @@ def _moments(operator: BlockJacobian | DenseJacobian, seed: int) -> metrics.Jaco
     return metrics.JacobianMoments(frobenius, float(stretches.mean()), operator.shape)
 
 
+@exact_numerics()
 def compare(
     a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], ks: Sequence[int], *, projections: bool = False
 ) -> dict[str, np.ndarray]:
     """Every Jacobian of a in the singular frames of every Jacobian of b.
+
+    A Jacobian that is exactly zero (a block that adds nothing) has no singular frames: every comparison with it is NaN,
+    as a and as b alike, so that scores and their chance levels leave the same pairs out.
 
     Args:
         a: Jacobians whose singular values the mismatch is relative to.
@@ -106,6 +112,14 @@ def compare(
     result = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(a, b, ks)
     if projections:
         result["projection"] = plain
+    without_frames = [index for index, item in enumerate(b) if not item.triplets.values[0] > 0]
+    for name in result:
+        axis = {"projection": 1, "left_angle": 2, "right_angle": 2}.get(name, 3)
+        result[name] = np.array(result[name])  # chance levels are broadcast views
+        np.moveaxis(result[name], axis, 0)[without_frames] = np.nan
+        if name.endswith("angle"):
+            zero = [index for index, row in enumerate(values) if not row[0] > 0]
+            result[name][:, zero] = np.nan
     result["singular_values"] = values
     result["singular_value_error"] = np.stack([item.triplets.error.numpy() for item in a])
     return result

@@ -23,6 +23,7 @@ from torch import Tensor
 from coupling.choices import Engine
 from coupling.errors import CouplingError
 from coupling.linalg.jacobian import DenseJacobian
+from coupling.numerics import exact_numerics
 
 OVERSAMPLING = 10
 MAX_POWER_ITERATIONS = 100
@@ -115,6 +116,7 @@ def choose_engine(
     return "dense" if min(shape) <= max(free, 2 * width) else "matrix-free"
 
 
+@exact_numerics()
 def top_singular_triplets(
     operator: Any,
     k: int,

@@ -11,11 +11,13 @@ On replay the attention of the moving tokens is replaced by its own first-order 
 attention itself, and is one small matrix per head, so that its cost does not depend on the length of the prompt.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float, Int
@@ -79,23 +81,54 @@ class Attended:
         return logits.softmax(-1), slope
 
 
+HARMLESS = frozenset({
+    "dropout", "is_causal", "sliding_window", "position_ids", "cache_position", "use_cache", "output_attentions",
+    "output_hidden_states", "return_dict", "position_embeddings", "layer_idx", "layer_head_mask", "is_first_iteration",
+    "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "num_items_in_batch", "deterministic", "target_dtype",
+})  # fmt: skip
+"""Keywords of attention calls that change nothing here: the mask already contains their effect, or they are for other
+kernels. Any other keyword with a value sends the block to the full sequence."""
+
+
+class UnknownAttentionError(Exception):
+    """An attention call that the recording attention cannot reproduce, in a module without an eager function."""
+
+
 @dataclass
 class Tape:
-    """The attention calls of one forward pass, by module.
+    """The attention calls of one forward pass, by block and module.
 
     Attributes:
-        attended: what each attention module saw.
-        repeated: modules that were called more than once, so that a replay would not know which call is meant.
+        attended: what each attention module saw in each block.
+        foreign: blocks that cannot be replayed from the tape, with the reason.
+        own: modules whose own eager attention is used, because the recording attention does not reproduce it.
+        block: the index of the block that is being called; None outside of the blocks.
     """
 
-    attended: dict[nn.Module, Attended] = field(default_factory=dict)
-    repeated: set[nn.Module] = field(default_factory=set)
+    attended: dict[tuple[int, nn.Module], Attended] = field(default_factory=dict)
+    foreign: dict[int, str] = field(default_factory=dict)
+    own: WeakSet[nn.Module] = field(default_factory=WeakSet)
+    block: int | None = None
 
-    def record(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended) -> Tensor:
+    def record(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        seen: Attended,
+        others: dict[str, Any],
+    ) -> Tensor:
         """Keep what the module saw, and return ordinary attention, (1, n, heads, head_v)."""
-        if module in self.attended:
-            self.repeated.add(module)
-        self.attended[module] = seen
+        unknown = sorted(name for name, given in others.items() if name not in HARMLESS and _matters(given))
+        if unknown or module in self.own:
+            reason = f"its attention takes {unknown[0]}" if unknown else "its attention is of its own kind"
+            self._exclude(reason)
+            return _eager(module, query, key, value, seen, others)
+        if self.block is not None:
+            if (self.block, module) in self.attended:
+                self._exclude("one attention module is called several times")
+            self.attended[self.block, module] = seen
         if seen.softcap is None and seen.sinks is None:
             output = nn.functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=seen.mask, scale=seen.scaling, enable_gqa=key.shape[1] != query.shape[1]
@@ -105,9 +138,19 @@ class Tape:
             output = torch.matmul(weights.to(value.dtype), _repeat(value[0], query.shape[1]))[None]
         return output.transpose(1, 2)
 
-    def replay(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rows: Int[Tensor, "r"]) -> Tensor:
-        """Attention of the tokens ``rows`` alone, expanded to first order; (1, r, heads, head_v)."""
-        seen = self.attended[module]
+    def _exclude(self, reason: str) -> None:
+        if self.block is not None:
+            self.foreign.setdefault(self.block, reason)
+
+    def attends(self, block: int) -> bool:
+        """Whether an attention module was recorded in a block."""
+        return any(index == block for index, _ in self.attended)
+
+    def replay(
+        self, block: int, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rows: Int[Tensor, "r"]
+    ) -> Tensor:
+        """Attention of the tokens ``rows`` of a block alone, expanded to first order; (1, r, heads, head_v)."""
+        seen = self.attended[block, module]
         heads, r, _head = query.shape[1:]
         key, value = _repeat(key[0], heads), _repeat(value[0], heads)
         # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
@@ -190,14 +233,39 @@ def _attention(
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """The function that transformers calls; it records or replays, as the context at hand says."""
     answer = _answer.get()
     if answer is None:
         raise RuntimeError(f"attention implementation {NAME!r} works only inside coupling.models.recording")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return answer(module, query, key, value, attention_mask, scaling, softcap, s_aux), None
+    seen = Attended(key[0], value[0], attention_mask, scaling, softcap, s_aux)
+    return answer(module, query, key, value, seen, others), None
+
+
+def _matters(value: Any) -> bool:
+    """Whether a keyword was given a value that can change the result."""
+    return value is not None and value is not False
+
+
+def _eager(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended, others: dict[str, Any]
+) -> Tensor:
+    """The eager attention function of the module's own modeling file.
+
+    Raises:
+        UnknownAttentionError: if the file has none.
+    """
+    function = getattr(sys.modules.get(type(module).__module__), "eager_attention_forward", None)
+    if function is None:
+        raise UnknownAttentionError(type(module).__name__)
+    keywords = {"scaling": seen.scaling} | others
+    if seen.softcap is not None:
+        keywords["softcap"] = seen.softcap
+    if seen.sinks is not None:
+        keywords["s_aux"] = seen.sinks
+    return function(module, query, key, value, seen.mask, **keywords)[0]
 
 
 AttentionInterface.register(NAME, _attention)
@@ -215,28 +283,16 @@ def _answering(answer: Callable[..., Tensor]) -> Iterator[None]:
 
 def recording(tape: Tape) -> AbstractContextManager[None]:
     """A context in which attention writes what it sees to the tape."""
+    return _answering(tape.record)
+
+
+def replaying(tape: Tape, block: int, rows: Int[Tensor, "r"]) -> AbstractContextManager[None]:
+    """A context in which attention computes the tokens ``rows`` of a block, with every other token as on the tape."""
 
     def answer(
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        scaling: float,
-        softcap: float | None,
-        sinks: Tensor | None,
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended, others: dict[str, Any]
     ) -> Tensor:
-        seen = Attended(key[0], value[0], mask, scaling, softcap, sinks)
-        return tape.record(module, query, key, value, seen)
-
-    return _answering(answer)
-
-
-def replaying(tape: Tape, rows: Int[Tensor, "r"]) -> AbstractContextManager[None]:
-    """A context in which attention computes the tokens ``rows`` alone, with every other token frozen as on the tape."""
-
-    def answer(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Tensor:
-        return tape.replay(module, query, key, value, rows)
+        return tape.replay(block, module, query, key, value, rows)
 
     return _answering(answer)
 
@@ -265,9 +321,3 @@ def implementation(model: nn.Module, attention: str | None) -> Iterator[None]:
             config._experts_implementation_internal = experts_before
         for module in training:
             module.training = True
-
-
-def supports_interface(model: nn.Module) -> bool:
-    """Whether the model's attention goes through transformers' ``AttentionInterface``."""
-    models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-    return bool(models) and all(getattr(module, "_supports_attention_backend", False) for module in models)

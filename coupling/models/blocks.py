@@ -15,22 +15,29 @@ from coupling.errors import CouplingError
 CACHES = (Cache, EncoderDecoderCache)
 
 
+class _Stream:
+    """Stands in a recorded call for the residual stream itself, wherever the model passed it."""
+
+
+STREAM = _Stream()
+
+
 @dataclass(frozen=True)
 class BlockCall:
-    """A call of a block inside the model: all of its arguments except the residual stream.
+    """A call of a block inside the model, with a placeholder wherever the model passed the residual stream.
+
+    Some models pass the stream several times (Funnel: query, key and value): all of them move together.
 
     Attributes:
         block: the module.
-        stream_name: the keyword that carried the residual stream; None where it was the first positional argument.
-        rest: the other positional arguments.
+        arguments: the positional arguments.
         names: their names.
-        keywords: the other keyword arguments.
+        keywords: the keyword arguments.
         length: n, the number of tokens.
     """
 
     block: nn.Module
-    stream_name: str | None
-    rest: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     names: tuple[str, ...]
     keywords: dict[str, Any]
     length: int
@@ -40,44 +47,54 @@ class BlockCall:
         """Split a call into the residual stream, (1, n, d), and everything else."""
         parameters = list(inspect.signature(block.forward).parameters)
         if args:
-            stream, name, rest = args[0], None, args[1:]
+            stream = args[0]
         else:
             name = parameters[0] if parameters and parameters[0] in kwargs else "hidden_states"
-            stream, rest = kwargs.get(name), ()
+            stream = kwargs.get(name)
         if not isinstance(stream, Tensor) or stream.ndim != 3:
             raise CouplingError(
                 f"{type(block).__name__} is not called with a residual stream of shape (batch, tokens, hidden); "
                 "name the blocks, for example `block_list='model.layers'`"
             )
-        keywords = {key: _without_cache(value) for key, value in kwargs.items() if key != name}
+        keywords = {key: _recorded(value, stream) for key, value in kwargs.items()}
         if "use_cache" in keywords:
             keywords["use_cache"] = False
-        rest = tuple(_without_cache(value) for value in rest)
-        return cls(block, name, rest, tuple(parameters[1 : 1 + len(rest)]), keywords, stream.shape[1]), stream
+        arguments = tuple(_recorded(value, stream) for value in args)
+        return cls(block, arguments, tuple(parameters[: len(args)]), keywords, stream.shape[1]), stream
 
     def __call__(self, stream: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:
         """Run the block alone on a residual stream."""
-        return self._call(stream, self.rest, self.keywords)
+        return self._call(stream, self.arguments, self.keywords)
 
     def at(self, stream: Float[Tensor, "1 r d"], rows: Int[Tensor, "r"]) -> Float[Tensor, "1 r d"]:
         """Run the block on some tokens only, with every argument that belongs to positions cut to these tokens."""
-        rest = tuple(_at(name, value, rows, self.length) for name, value in zip(self.names, self.rest, strict=False))
+        pairs = zip(self.names, self.arguments, strict=True)
+        arguments = tuple(_at(name, value, rows, self.length) for name, value in pairs)
         keywords = {name: _at(name, value, rows, self.length) for name, value in self.keywords.items()}
-        return self._call(stream, rest, keywords)
+        return self._call(stream, arguments, keywords)
 
-    def _call(self, stream: Tensor, rest: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
-        if self.stream_name is None:
-            return output_of(self.block(stream, *rest, **keywords))
-        return output_of(self.block(*rest, **{self.stream_name: stream}, **keywords))
+    def _call(self, stream: Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
+        arguments = tuple(stream if value is STREAM else value for value in arguments)
+        keywords = {name: stream if value is STREAM else value for name, value in keywords.items()}
+        frozen = {name: p.clone() for name, p in self.block.named_parameters() if p.is_inference()}
+        frozen |= {name: b.clone() for name, b in self.block.named_buffers() if b.is_inference()}
+        if frozen:  # tensors made in inference mode cannot be saved for a derivative
+            return output_of(torch.func.functional_call(self.block, frozen, arguments, keywords))
+        return output_of(self.block(*arguments, **keywords))
+
+
+def _recorded(value: Any, stream: Tensor) -> Any:
+    """An argument as it is kept: the stream becomes a placeholder, and caches are left out."""
+    if isinstance(value, CACHES):
+        return None
+    if isinstance(value, Tensor) and value.shape == stream.shape and value.data_ptr() == stream.data_ptr():
+        return STREAM
+    return value
 
 
 def output_of(result: Any) -> Tensor:
     """The residual stream in what a block returned: the tensor itself, or the first of a tuple."""
     return result[0] if isinstance(result, (tuple, list)) else result
-
-
-def _without_cache(value: Any) -> Any:
-    return None if isinstance(value, CACHES) else value
 
 
 def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
@@ -146,6 +163,8 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
         raise CouplingError(f"there is no list of modules named {path!r}; this model's lists: {known}")
     depth = getattr(config.get_text_config() if config is not None else None, "num_hidden_layers", None)
     candidates = [name for name in outer if len(lists[name]) == depth] if depth else outer
+    if not candidates and len(outer) == 1:  # the only list, whatever the configuration calls the depth
+        candidates = outer
     if len(candidates) > 1:  # for example a vision tower beside a language model
         candidates = [name for name in candidates if "vision" not in name and "visual" not in name]
     if len(candidates) != 1:

@@ -1,25 +1,48 @@
-"""One forward pass that records what enters every block; its Recording then gives any Jacobian of a block and token."""
+r"""One forward pass that records what enters every block; its Recording then gives Jacobians of any block and token.
 
-import inspect
-from dataclasses import dataclass
+A Jacobian is computed by one of two paths. The *token-local* path replays the block on the input and the output token
+alone, with everything else frozen as recorded. The *full-sequence* path replays the whole prompt with the model's own
+attention. Which blocks may take the first is not decided by what is known of an architecture, but by checks: for every
+block, at the greatest length of a prompt so far, the value of both paths and their derivative in one random direction
+must agree (``_verify``). A check costs one full-sequence forward and backward pass of each block.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from coupling.errors import CouplingError, renamed
+from coupling.errors import CouplingError, one_line, renamed
 from coupling.linalg.jacobian import BlockJacobian
 from coupling.models import attention
-from coupling.models.blocks import BlockCall, find_blocks, first_bad_block, output_of, trunk
+from coupling.models.blocks import BlockCall, find_blocks
+from coupling.models.forward import Pass, not_finite, run
+from coupling.numerics import exact_numerics
 
-CHECKED_TOKENS = 16
-"""Length of the prefix on which the recording attention is compared with the model's own, once per model."""
 
-_agreeing: WeakSet[nn.Module] = WeakSet()
-"""Models whose own attention has been found to agree with the recording attention."""
+@dataclass
+class Locality:
+    """What the checks have found out about a model; kept while the model lives.
+
+    Attributes:
+        interface: whether the recording attention serves the model at all.
+        own: attention modules that the recording attention does not reproduce.
+        full: blocks that must replay the full sequence, with the reason.
+        verified: for each block the greatest prompt length at which its paths were compared.
+    """
+
+    interface: bool = True
+    own: WeakSet[nn.Module] = field(default_factory=WeakSet)
+    full: dict[int, str] = field(default_factory=dict)
+    verified: dict[int, int] = field(default_factory=dict)
+
+
+_localities: WeakKeyDictionary[nn.Module, Locality] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -30,15 +53,19 @@ class Recording:
         model: the model.
         trajectory: the residual stream, layer 0 (what enters the first block) to L; (L + 1, n, d).
         calls: how the model called each block.
+        numbers: the number of each block: its place in the model's list.
         tape: what each attention module saw.
-        token_local: whether blocks can be replayed on one token alone.
+        locality: which blocks may be replayed on single tokens.
+        n_virtual: learned tokens that the model puts in front of the prompt (PEFT's prompt tuning).
     """
 
     model: nn.Module
     trajectory: Float[Tensor, "layers n d"]
     calls: list[BlockCall]
+    numbers: list[int]
     tape: attention.Tape
-    token_local: bool
+    locality: Locality
+    n_virtual: int = 0
 
     @property
     def n_blocks(self) -> int:
@@ -47,7 +74,7 @@ class Recording:
 
     @property
     def n_tokens(self) -> int:
-        """n, the number of tokens."""
+        """n, the number of tokens, learned ones included."""
         return self.trajectory.shape[1]
 
     @property
@@ -55,6 +82,16 @@ class Recording:
         """d, the size of the residual stream."""
         return self.trajectory.shape[2]
 
+    @property
+    def token_local(self) -> bool:
+        """Whether every block can be replayed on one token alone."""
+        return all(self.is_local(block) for block in range(self.n_blocks))
+
+    def is_local(self, block: int) -> bool:
+        """Whether a block can be replayed on one token alone."""
+        return self.locality.interface and block not in self.tape.foreign and block not in self.locality.full
+
+    @exact_numerics()
     def jacobian(self, block: int, token: int, output_token: int | None = None) -> BlockJacobian:
         """The Jacobian of a block's output at one token with respect to its input at another (default: the same).
 
@@ -72,13 +109,17 @@ class Recording:
         for what, index, size in bounds:
             if not 0 <= index < size:
                 raise CouplingError(f"{what} {index} is out of range: there are {size}, 0 to {size - 1}")
-        # The output inside the model; where input and output token agree, the skip connection is not part of it.
-        expected = self.trajectory[block + 1, target]
-        if token == target:
-            expected = expected - self.trajectory[block, token]
-        paths = (True, False) if self.token_local else (False,)
-        for local in paths:
-            jacobian = self._jacobian(block, token, target, local=local)
+        expected = self._update(block, token, target)
+        for local in (True, False) if self.is_local(block) else (False,):
+            try:
+                jacobian = self._jacobian(block, token, target, local=local)
+            except Exception as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                if not local:
+                    raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
+                self.locality.full[block] = f"it cannot be replayed on one token ({type(error).__name__})"
+                continue
             if _close(jacobian.value, expected, self.trajectory[block + 1, target]):
                 jacobian.token_local = local
                 return jacobian
@@ -87,26 +128,61 @@ class Recording:
             "more than its arguments"
         )
 
+    def _update(self, block: int, token: int, target: int) -> Float[Tensor, "d"]:
+        """f(X)_t inside the model; the skip connection is taken out where input and output token agree."""
+        output = self.trajectory[block + 1, target]
+        return output - self.trajectory[block, token] if token == target else output
+
     def _jacobian(self, block: int, token: int, target: int, *, local: bool) -> BlockJacobian:
+        function, tokens = self._function(block, token, target, local=local)
+        with self._replay(block, token, target, local=local):
+            return BlockJacobian(function, self.trajectory[block, token], tokens=tokens)
+
+    def _function(self, block: int, token: int, target: int, *, local: bool) -> tuple[Any, int]:
+        """f(X)_t as a function of x_s, and the number of tokens that it computes."""
         call, stream = self.calls[block], self.trajectory[block]
         # Token-local: only the input and the output token are replayed; otherwise the full sequence is.
         kept = sorted({token, target}) if local else list(range(self.n_tokens))
         rows = torch.tensor(kept, device=stream.device)
         moving, read = kept.index(token), kept.index(target)
         frozen = stream[rows]
-        place = torch.tensor([moving], device=stream.device)
+        position = torch.tensor([moving], device=stream.device)
 
         def residual_update(x: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
             """f(X)_t as a function of x_s; every other token of X is frozen."""
-            replaced = frozen.index_copy(0, place, x[None])
+            replaced = frozen.index_copy(0, position, x[None])
             output = call.at(replaced[None], rows) if local else call(replaced[None])
             return output[0, read] - x if moving == read else output[0, read]
 
+        return residual_update, len(kept)
+
+    def _replay(self, block: int, token: int, target: int, *, local: bool) -> Any:
+        """The context in which a block is replayed."""
+        stack = ExitStack()
         if local:
-            with attention.implementation(self.model, attention.NAME), attention.replaying(self.tape, rows):
-                return BlockJacobian(residual_update, stream[token], tokens=len(kept))
-        with attention.implementation(self.model, _own(self.model)), sdpa_kernel(SDPBackend.MATH):
-            return BlockJacobian(residual_update, stream[token], tokens=len(kept))
+            rows = torch.tensor(sorted({token, target}), device=self.trajectory.device)
+            stack.enter_context(attention.implementation(self.model, attention.NAME))
+            stack.enter_context(attention.replaying(self.tape, block, rows))
+        else:
+            stack.enter_context(attention.implementation(self.model, "eager" if self.locality.interface else None))
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        return stack
+
+    def product(self, block: int, u: Float[Tensor, "d"], *, local: bool) -> tuple[Tensor, Tensor]:
+        """The update f(X)_t of the last token, and ``J^T u`` at it, by one of the two paths.
+
+        Args:
+            block: index of the block.
+            u: an output direction.
+            local: token-local or full-sequence.
+        """
+        last = self.n_tokens - 1
+        function, _ = self._function(block, last, last, local=local)
+        with torch.enable_grad(), self._replay(block, last, last, local=local):
+            x = self.trajectory[block, last].detach().clone().requires_grad_()
+            value = function(x)
+            (pulled,) = torch.autograd.grad(value, x, u)
+        return value.detach(), pulled
 
 
 def record(
@@ -121,7 +197,8 @@ def record(
         blocks: the former name of ``block_list``.
 
     Raises:
-        CouplingError: if the blocks are not a chain of residual blocks, or a weight or an activation is not finite.
+        CouplingError: if the blocks are not a chain of residual blocks, the forward pass fails or draws random numbers
+            that change it, or a weight or an activation is not finite.
 
     Example:
         >>> import torch, transformers, coupling
@@ -135,126 +212,120 @@ def record(
     return record_blocks(model, modules, inputs)
 
 
+@exact_numerics()
 def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> Recording:
     """As ``record``, on blocks that have been found already."""
-    local = attention.supports_interface(model)
-    if local and model not in _agreeing:
-        local = _attention_agrees(model, modules, inputs)
-        if local:
-            _agreeing.add(model)
-    tape = attention.Tape()
-    with attention.recording(tape):
-        streams, calls = _run(model, modules, inputs, attention.NAME if local else _own(model))
-    bad = next((i for i, stream in enumerate(streams) if not torch.isfinite(stream).all()), None)
-    if bad is not None:
-        raise CouplingError(_not_finite(modules, bad, streams[bad].dtype))
-    local = local and not tape.repeated and all(_attends(call.block, tape) for call in calls)
-    return Recording(model, torch.stack(streams), calls, tape, local)
-
-
-def _own(model: nn.Module) -> str | None:
-    """The model's own attention in its plainest form; None where it cannot be chosen."""
-    return "eager" if attention.supports_interface(model) else None
-
-
-def _attends(block: nn.Module, tape: attention.Tape) -> bool:
-    return any(module in tape.attended for module in block.modules())
-
-
-def _attention_agrees(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> bool:
-    """Whether the recording attention computes what the model's own does, on a short prefix of the prompt."""
-    ids = inputs.get("input_ids")
-    if ids is not None:
-        inputs = {
-            name: value[:, :CHECKED_TOKENS] if isinstance(value, Tensor) and value.shape == ids.shape else value
-            for name, value in inputs.items()
-        }
-    own, _ = _run(model, modules, inputs, "eager")
-    try:
-        with attention.recording(attention.Tape()):
-            ours, _ = _run(model, modules, inputs, attention.NAME)
-    except (TypeError, RuntimeError, ValueError, KeyError):  # an attention call of an unknown form
-        return False
-    return all(_close(a, b, b) or not torch.isfinite(b).all() for a, b in zip(ours, own, strict=True))
-
-
-def _run(
-    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None
-) -> tuple[list[Float[Tensor, "n d"]], list[BlockCall]]:
-    """One forward pass with hooks on the blocks: the residual stream at every layer, and the calls."""
-    streams: list[Tensor] = []
-    outputs: list[Tensor] = []
-    calls: list[BlockCall] = []
-
-    def before(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call, stream = BlockCall.of(block, args, kwargs)
-        calls.append(call)
-        streams.append(stream.detach().clone())  # a block may write into its input
-
-    def after(block: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        outputs.append(output_of(result).detach().clone())
-
-    network = trunk(model)
-    inside = set(network.modules())
-    if not all(module in inside for module in modules):
-        network = model
-    options = inspect.signature(network.forward).parameters
-    keywords = dict(inputs)
-    if "use_cache" in options:
-        keywords["use_cache"] = False
-    device = next(network.parameters()).device
-    keywords = {key: v.to(device) if isinstance(v, Tensor) else v for key, v in keywords.items()}
-    handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in modules]
-    handles += [module.register_forward_hook(after) for module in modules]
-    try:
-        with torch.no_grad(), attention.implementation(model, name):
-            network(**keywords)
-    except IndexError as error:
-        if "out of range in self" not in str(
-            error
-        ):  # how torch words a look-up beyond an embedding table; no type tells
-            raise
-        raise CouplingError(
-            "a token id or a position is beyond the model's embedding table: the prompt is too long for the model, or "
-            "was tokenized for another model"
-        ) from None
-    finally:
-        for handle in handles:
-            handle.remove()
-    _check_chain(modules, calls, streams, outputs)
-    return [stream[0] for stream in streams] + [outputs[-1][0]], calls
-
-
-def _check_chain(
-    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor]
-) -> None:
-    """Check that every block was called once, in order, each with the output of the one before."""
-    if [call.block for call in calls] != modules:
-        raise CouplingError(
-            f"{len(modules)} blocks were called {len(calls)} times in one forward pass (each must be called once, in "
-            "order); name the residual blocks, for example `block_list='model.layers'`"
+    locality = _localities.setdefault(model, Locality())
+    while True:  # again where a check finds that a block needs the model's own attention; at most once per module
+        done, tape = _pass(model, modules, inputs, locality)
+        bad = next((i for i, stream in enumerate(done.streams) if not torch.isfinite(stream).all()), None)
+        if bad is not None:
+            raise CouplingError(not_finite(modules, bad, done.streams[bad].dtype))
+        ids = inputs.get("input_ids")
+        n_virtual = done.streams[0].shape[0] - ids.shape[1] if isinstance(ids, Tensor) else 0
+        recording = Recording(
+            model, torch.stack(done.streams), done.calls, done.numbers, tape, locality, max(n_virtual, 0)
         )
-    if streams[0].shape[0] != 1:
-        raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
-    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
-        if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
-            raise CouplingError(
-                f"the input of block {index + 1} is not the output of block {index}, so these are not residual blocks "
-                "of one stream; name them, for example `block_list='model.layers'`"
-            )
+        if _verify(recording):
+            return recording
 
 
-def _not_finite(modules: list[nn.Module], layer: int, dtype: torch.dtype) -> str:
-    bad = first_bad_block(modules)
-    if bad is not None:
-        return f"the weights of block {bad[0]} contain a NaN or an infinity (parameter {bad[1]})"
-    if layer == 0:
-        return "the embeddings contain a NaN or an infinity: what enters block 0 is not finite"
-    wider = "float64" if dtype == torch.float32 else "float32"
-    return (
-        f"the output of block {layer - 1} is not finite (its weights are): the activations overflow {dtype}; "
-        f"try `dtype='{wider}'`".replace("torch.", "")
-    )
+def _pass(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], locality: Locality
+) -> tuple[Pass, attention.Tape]:
+    """One forward pass by the recording attention, or by the model's own where that does not serve."""
+    if locality.interface:
+        tape = attention.Tape(own=locality.own)
+        try:
+            done = _deterministic(model, modules, inputs, attention.NAME, tape)
+        except CouplingError as error:
+            if not isinstance(error.__cause__, RuntimeError):
+                raise
+        except (TypeError, ValueError, KeyError, AttributeError, attention.UnknownAttentionError):
+            pass  # an attention call of an unknown form
+        else:
+            if tape.attended or tape.foreign:
+                return done, tape
+        locality.interface = False
+    tape = attention.Tape()
+    return _deterministic(model, modules, inputs, None, tape), tape
+
+
+def _deterministic(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None, tape: attention.Tape
+) -> Pass:
+    """A forward pass; where it drew random numbers, a second one must agree.
+
+    Raises:
+        CouplingError: if two passes differ.
+    """
+    before = torch.get_rng_state()
+    done = run(model, modules, inputs, name, tape)
+    if torch.equal(before, torch.get_rng_state()):
+        return done
+    again = run(model, modules, inputs, name, attention.Tape(own=tape.own))
+    torch.set_rng_state(before)
+    if any(a.shape != b.shape or not _close(a, b, a) for a, b in zip(done.streams, again.streams, strict=True)):
+        raise CouplingError(
+            f"the forward pass of {type(model).__name__} draws random numbers, so that two passes differ (as in models "
+            "that mask their input at random); no Jacobian of it can be measured"
+        )
+    return done
+
+
+def _verify(recording: Recording) -> bool:
+    """Compare the two paths of every block, at the greatest prompt length so far.
+
+    Returns:
+        False where an attention module must be recorded by the model's own attention, so that the pass is repeated.
+    """
+    locality, n = recording.locality, recording.n_tokens
+    if not locality.interface:
+        return True
+    generator = torch.Generator().manual_seed(0)
+    for block in range(recording.n_blocks):
+        if locality.verified.get(block, 0) >= n:
+            continue
+        stream = recording.trajectory[block]
+        u = torch.randn(recording.width, generator=generator, dtype=torch.float64).to(stream)
+        expected, scale = recording._update(block, n - 1, n - 1), recording.trajectory[block + 1, n - 1]
+        try:
+            value, pulled = recording.product(block, u, local=False)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            locality.full.setdefault(block, "its full-sequence replay failed")
+            locality.verified[block] = n
+            continue  # asked for, it fails again with its reason
+        if not _close(value, expected, scale):
+            modules = [m for index, m in recording.tape.attended if index == block and m not in locality.own]
+            locality.own.update(modules)
+            if modules:
+                return False
+        elif recording.is_local(block) and not _agrees(recording, block, u, value, pulled, scale):
+            locality.full[block] = "its derivative on one token is not that on the full sequence"
+        locality.verified[block] = n
+    return True
+
+
+def _agrees(
+    recording: Recording, block: int, u: Tensor, value: Tensor, pulled: Tensor, scale: Tensor
+) -> bool:
+    """Whether the token-local path has the value and the derivative of the full sequence."""
+    try:
+        local_value, local_pulled = recording.product(block, u, local=True)
+    except Exception as error:  # a block that cannot be cut to one token raises anything
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return False
+    return _close(local_value, value, scale) and _same_direction(local_pulled, pulled)
+
+
+def _same_direction(a: Tensor, b: Tensor) -> bool:
+    """Whether two derivatives agree to the rounding of their dtype, with room for cancellation inside the block."""
+    eps = max(torch.finfo(a.dtype).eps, torch.finfo(torch.float32).eps)
+    error = torch.linalg.vector_norm((a - b).double())
+    return bool(error <= 256 * eps * torch.linalg.vector_norm(b.double()).clamp_min(1e-30))
 
 
 def _close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:

@@ -1,0 +1,166 @@
+"""One forward pass of a model with hooks on its blocks: the residual stream at every layer, and the calls."""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coupling.errors import CouplingError, one_line
+from coupling.models import attention
+from coupling.models.blocks import BlockCall, first_bad_block, output_of, trunk
+
+BEYOND = ("out of range in self", "out of bounds", "out of range")
+"""How torch words a look-up beyond an embedding table; it has no type of its own for this."""
+
+
+@dataclass
+class Pass:
+    """What one forward pass left behind.
+
+    Attributes:
+        streams: the input of every block call, (n, d), and the output of the last.
+        calls: how the model called the blocks, in order.
+        numbers: the number of each call: the block's place in its list, or the order of the calls where a block is
+            called several times (shared layers, as in ALBERT).
+    """
+
+    streams: list[Float[Tensor, "n d"]] = field(default_factory=list)
+    calls: list[BlockCall] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+
+def run(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None, tape: attention.Tape
+) -> Pass:
+    """Run a model once and keep what enters its blocks.
+
+    Args:
+        model: a transformers model.
+        modules: its residual blocks.
+        inputs: keyword arguments of its forward pass, with batch size 1.
+        name: the attention implementation; None for the model's own.
+        tape: told which block is being called.
+
+    Raises:
+        CouplingError: if the pass fails for a reason that lies in the model or its inputs, or if the blocks are not a
+            chain of residual blocks.
+        UnknownAttentionError: if the recording attention cannot serve this model.
+    """
+    calls: list[BlockCall] = []
+    streams: list[Tensor] = []
+    outputs: list[Tensor] = []
+
+    def before(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call, stream = BlockCall.of(block, args, kwargs)
+        tape.block = len(calls)
+        calls.append(call)
+        streams.append(stream.detach().clone())  # a block may write into its input
+
+    def after(block: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        tape.block = None
+        outputs.append(output_of(result).detach().clone())
+
+    network, keywords = _prepared(model, modules, inputs)
+    handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in dict.fromkeys(modules)]
+    handles += [module.register_forward_hook(after) for module in dict.fromkeys(modules)]
+    try:
+        with torch.no_grad(), attention.implementation(model, name), attention.recording(tape):
+            network(**keywords)
+    except (IndexError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise CouplingError(_reason(model, modules, error)) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    _check_chain(modules, calls, streams, outputs)
+    numbers = [modules.index(call.block) for call in calls]
+    if any(first >= second for first, second in zip(numbers, numbers[1:], strict=False)):
+        numbers = list(range(len(calls)))
+    return Pass([stream[0] for stream in streams] + [outputs[-1][0]], calls, numbers)
+
+
+def _prepared(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network without its head, and its arguments on its device."""
+    network = trunk(model)
+    inside = set(network.modules())
+    if not all(module in inside for module in modules):
+        network = model
+    keywords = dict(inputs)
+    if "use_cache" in inspect.signature(network.forward).parameters:
+        keywords["use_cache"] = False
+    device = device_of(network)
+    return network, {key: v.to(device) if isinstance(v, Tensor) else v for key, v in keywords.items()}
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device on which a model computes, also where accelerate keeps its weights elsewhere."""
+    parameters = list(model.parameters())
+    if any(parameter.device.type == "meta" for parameter in parameters):
+        for module in model.modules():
+            device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+            if device is not None:
+                return torch.device(device)
+    return next((p.device for p in parameters if p.device.type != "meta"), torch.device("cpu"))
+
+
+def _reason(model: nn.Module, modules: list[nn.Module], error: Exception) -> str:
+    """Why a forward pass failed, in the user's terms."""
+    if any(words in str(error) for words in BEYOND):
+        return (
+            "a token id or a position is beyond the model's embedding table: the prompt is too long for the model, or "
+            "was tokenized for another model"
+        )
+    dtypes = [sorted({str(p.dtype) for p in module.parameters() if p.is_floating_point()}) for module in modules]
+    if len({dtype for block in dtypes for dtype in block}) > 1:
+        usual = max((tuple(block) for block in dtypes), key=lambda block: sum(tuple(b) == block for b in dtypes))
+        odd = next(index for index, block in enumerate(dtypes) if tuple(block) != usual or len(block) > 1)
+        return (
+            f"the forward pass fails because the blocks mix dtypes: block {odd} has weights of "
+            f"{' and '.join(dtypes[odd])}, other blocks of {' and '.join(usual)}; convert the model to one dtype "
+            f"({one_line(error, 120)})"
+        ).replace("torch.", "")
+    return f"the forward pass of {type(model).__name__} fails: {one_line(error)}"
+
+
+def _check_chain(
+    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor]
+) -> None:
+    """Check that the calls form one residual stream: each is given the output of the one before."""
+    if not calls or len(outputs) != len(calls):
+        raise CouplingError(
+            f"{len(modules)} blocks were called {len(calls)} times in one forward pass and returned {len(outputs)} "
+            "times; name the residual blocks, for example `block_list='model.layers'`"
+        )
+    if streams[0].shape[0] != 1:
+        raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
+    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
+        if output.shape[-1] != following.shape[-1]:
+            raise CouplingError(
+                f"the width changes from {output.shape[-1]} to {following.shape[-1]} between blocks {index} and "
+                f"{index + 1} (a hierarchical model), so they have no residual stream in common"
+            )
+        if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
+            raise CouplingError(
+                f"the input of block {index + 1} is not the output of block {index}, so these are not residual blocks "
+                "of one stream; name them, for example `block_list='model.layers'`"
+            )
+
+
+def not_finite(modules: list[nn.Module], layer: int, dtype: torch.dtype) -> str:
+    """Why the residual stream contains a NaN or an infinity at a layer."""
+    bad = first_bad_block(modules)
+    if bad is not None:
+        return f"the weights of block {bad[0]} contain a NaN or an infinity (parameter {bad[1]})"
+    if layer == 0:
+        return "the embeddings contain a NaN or an infinity: what enters block 0 is not finite"
+    wider = "float64" if dtype == torch.float32 else "float32"
+    return (
+        f"the output of block {layer - 1} is not finite (its weights are): the activations overflow {dtype}; "
+        f"try `dtype='{wider}'`".replace("torch.", "")
+    )
