@@ -1,5 +1,6 @@
 """A run as one labeled Dataset: its variables with their dimensions, and how prompts are assembled and joined."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,9 @@ def off_diagonal(run: xr.Dataset, variable: str) -> xr.DataArray:
 def per_prompt(run: xr.Dataset, variable: str) -> Float[xr.DataArray, "prompt k norm"]:
     """A variable's mean over ordered pairs of distinct Jacobians, for each prompt."""
     values = off_diagonal(run, variable)
-    return values.mean([dim for dim in values.dims if dim not in ("prompt", "k", "norm")])
+    with warnings.catch_warnings():  # a mean over nothing but NaN is NaN: every Jacobian was zero
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return values.mean([dim for dim in values.dims if dim not in ("prompt", "k", "norm")])
 
 
 def check_contains(run: xr.Dataset, k: int, norm: int | None = None) -> None:
@@ -129,7 +132,7 @@ def assemble(
 
 
 def _coordinates(plan: Plan, ks: Sequence[int], n_tokens: int, layers: int) -> dict[str, Any]:
-    tokens, blocks = np.arange(n_tokens), np.arange(plan.n_blocks)
+    tokens, blocks = np.arange(n_tokens), np.array(plan.blocks)
     coordinates: dict[str, Any] = {
         "k": list(ks),
         "norm": list(NORMS),
@@ -139,8 +142,8 @@ def _coordinates(plan: Plan, ks: Sequence[int], n_tokens: int, layers: int) -> d
     }
     if plan.kind == "depth":
         return coordinates | {"block": blocks, "other_block": blocks}
-    first, second = zip(*plan.pairs, strict=True)
-    return coordinates | {"block": list(first), "other_block": ("block", list(second)), "other_token": tokens}
+    first, second = (blocks[list(side)] for side in zip(*plan.pairs, strict=True))
+    return coordinates | {"block": first, "other_block": ("block", second), "other_token": tokens}
 
 
 def _over_blocks(groups: Sequence[dict[str, np.ndarray]], plan: Plan, n_tokens: int) -> Variables:

@@ -1,11 +1,8 @@
 """Measure a model in memory: recordings, Jacobians, singular triplets and comparisons become one Dataset."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import numpy as np
-import torch
 import xarray as xr
 from torch import nn
 
@@ -18,8 +15,8 @@ from coupling.models.blocks import find_blocks
 from coupling.models.recording import Recording, record_blocks
 from coupling.models.tokenization import split_inputs
 from coupling.plan import Plan
+from coupling.provenance import provenance
 from coupling.settings import Settings, Tokens, normalize_k
-from coupling.version import __version__
 
 Progress = Callable[[int, int], None]
 """Called with (Jacobians done, Jacobians in total) of the current prompt."""
@@ -111,8 +108,9 @@ def measure_recording(
     Raises:
         CouplingError: if a setting does not fit the prompt or the model, or a Jacobian is not finite.
     """
-    n_tokens, width, k = recording.n_tokens, recording.width, settings.k[-1]
-    plan = Plan.of(settings, n_tokens=n_tokens, n_blocks=recording.n_blocks, width=width)
+    n_virtual, width, k = recording.n_virtual, recording.width, settings.k[-1]
+    n_tokens = recording.n_tokens - n_virtual  # tokens are counted on the prompt
+    plan = Plan.of(settings, n_tokens=n_tokens, blocks=recording.numbers, width=width)
     detailed = budget is not None and budget.admits(detail_bytes(plan, k, n_tokens, width))
     factory = _Factory(recording, settings, plan.jacobian_count(), progress)
     groups = []
@@ -126,11 +124,15 @@ def measure_recording(
             a = [factory(first, s, t, n_compared=len(ends)) for s, t in ends]
             b = a if first == second else [factory(second, s, t, n_compared=len(ends)) for s, t in ends]
             groups.append(compare(a, b, settings.k, projections=detailed))
-    trajectory = recording.trajectory.double().cpu().numpy()
+    trajectory = recording.trajectory[:, n_virtual:].double().cpu().numpy()
+    measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
     dataset = assemble(groups, plan, settings.k, trajectory, detailed=detailed)
     dataset["unconverged"] = ((), factory.n_unconverged)
     dataset.attrs["engine"] = "+".join(sorted(factory.engines))
-    dataset.attrs["linearization"] = "+".join(sorted(factory.linearizations))
+    dataset.attrs["linearization"] = "+".join(sorted(set(factory.linearizations.values())))
+    dataset["token_local"] = (("block",), [factory.linearizations[at] == "token-local" for at in measured])
+    if n_virtual:
+        dataset.attrs["virtual_tokens"] = n_virtual
     return dataset
 
 
@@ -141,12 +143,13 @@ class _Factory:
         self.recording, self.settings, self.total, self.progress = recording, settings, total, progress
         self.n_done = self.n_unconverged = 0
         self.engines: set[str] = set()
-        self.linearizations: set[str] = set()
+        self.linearizations: dict[int, str] = {}
 
     def __call__(self, block: int, token: int, output_token: int, *, n_compared: int) -> FactoredJacobian:
         settings = self.settings
         try:
-            jacobian = self.recording.jacobian(block, token, output_token)
+            virtual = self.recording.n_virtual
+            jacobian = self.recording.jacobian(block, token + virtual, output_token + virtual)
             result = factor(
                 jacobian,
                 settings.k[-1],
@@ -156,42 +159,13 @@ class _Factory:
                 seed=settings.seed,
             )
         except CouplingError as error:
-            raise CouplingError(f"block {block}, token {token}: {error}") from None
-        self.linearizations.add("token-local" if jacobian.token_local else "full-sequence")
+            number = self.recording.numbers[block]
+            raise CouplingError(f"block {number}, token {token}: {error}") from None
+        if not jacobian.token_local or block not in self.linearizations:
+            self.linearizations[block] = "token-local" if jacobian.token_local else "full-sequence"
         self.engines.add(result.triplets.engine)
         self.n_unconverged += not result.triplets.converged
         self.n_done += 1
         if self.progress is not None:
             self.progress(self.n_done, self.total)
         return result
-
-
-def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = True) -> dict[str, Any]:
-    """The origin of the numbers: the attributes of every run."""
-    parameter = next(model.parameters())
-    config = getattr(model, "config", None)
-    return {
-        "model": getattr(config, "_name_or_path", "") or type(model).__name__,
-        "revision": "",
-        "commit_hash": getattr(config, "_commit_hash", None) or "",
-        "weights_hash": weights_hash(model) if hash_weights else "",
-        "architecture": type(model).__name__,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": str(parameter.dtype).removeprefix("torch."),
-        "device": parameter.device.type,
-        "seed": settings.seed,
-        "kind": settings.kind,
-        "engine_requested": settings.engine,
-        "tol": settings.tol,
-        "package_version": __version__,
-    }
-
-
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over the parameters and buffers of a checkpoint: names, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        raw: np.ndarray = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest.update(raw.data)
-    return digest.hexdigest()

@@ -13,12 +13,13 @@ from coupling.dataset import join_prompts
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
 from coupling.files import environment
-from coupling.measurement import measure_recording, provenance
+from coupling.measurement import measure_recording
 from coupling.models.blocks import find_blocks
 from coupling.models.loading import Checkpoint, load
 from coupling.models.prompts import Prompts, read_prompts
 from coupling.models.recording import record_blocks
 from coupling.models.tokenization import tokenize
+from coupling.provenance import provenance
 from coupling.run_folder import RunFolder, check_run_folder, open_run
 from coupling.settings import Settings, Tokens, normalize_k
 
@@ -142,6 +143,11 @@ def analyze(
     return run
 
 
+def storable(text: str) -> str:
+    """A text as NetCDF can store it: a NUL character is shown by its symbol."""
+    return text.replace("\0", "\u2400")
+
+
 class _Session:
     """Measures the prompts of one command, except those that an earlier start of the command has measured."""
 
@@ -178,7 +184,7 @@ class _Session:
             part = measure_recording(recording, self.settings, on_jacobian, self.budget)
         except CouplingError as error:
             raise CouplingError(f"prompt {index}: {error}") from None
-        part["prompt_text"] = ((), texts[index])
+        part["prompt_text"] = ((), storable(texts[index]))
         part["token_text"] = (("token",), self._token_texts(inputs[index]))
         self.seconds.append(time.perf_counter() - before)
         if self.folder is not None:
@@ -188,7 +194,7 @@ class _Session:
     def _token_texts(self, prompt: dict[str, Any]) -> list[str]:
         tokenizer: Any = self.checkpoint.tokenizer
         pieces = tokenizer.convert_ids_to_tokens(prompt["input_ids"][0].tolist())
-        return [tokenizer.convert_tokens_to_string([piece]) for piece in pieces]
+        return [storable(tokenizer.convert_tokens_to_string([piece])) for piece in pieces]
 
     def timings(self, load_seconds: float) -> dict[str, Any]:
         """Seconds of loading and measuring; None for prompts that were measured earlier."""

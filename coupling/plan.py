@@ -13,28 +13,33 @@ class Plan:
 
     Attributes:
         kind: which Jacobians are compared.
-        n_blocks: L, the number of blocks.
-        tokens: indices of the tokens measured, ascending.
+        blocks: the numbers of the blocks, as the model counts them.
+        tokens: indices of the tokens measured, ascending; counted on the prompt.
         fixed: the token that a context kind keeps fixed; None for the other kinds.
-        pairs: pairs of blocks whose tokens are compared (not used by kind "depth").
+        pairs: pairs of positions in ``blocks`` whose tokens are compared (not used by kind "depth").
         has_token_axis: whether several tokens were asked for, so that a depth run has a token axis.
     """
 
     kind: Kind
-    n_blocks: int
+    blocks: list[int]
     tokens: list[int]
     fixed: int | None
     pairs: list[tuple[int, int]]
     has_token_axis: bool
 
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        return len(self.blocks)
+
     @classmethod
-    def of(cls, settings: Settings, *, n_tokens: int, n_blocks: int, width: int) -> "Plan":
+    def of(cls, settings: Settings, *, n_tokens: int, blocks: list[int], width: int) -> "Plan":
         """Resolve token names against the prompt's length, and check everything against the model.
 
         Args:
             settings: what was asked for.
             n_tokens: n, the length of the prompt.
-            n_blocks: L, the number of blocks.
+            blocks: the numbers of the blocks, as the model counts them.
             width: d, the width of the residual stream.
 
         Raises:
@@ -43,7 +48,7 @@ class Plan:
         kind = settings.kind
         if settings.k[-1] > width:
             raise CouplingError(f"K is {settings.k[-1]}, but this model's residual stream has d = {width}")
-        if kind == "depth" and n_blocks < 2:
+        if kind == "depth" and len(blocks) < 2:
             raise CouplingError(
                 "coupling across depth needs at least two blocks, and this model has one; `kind='self'` compares tokens"
             )
@@ -58,12 +63,13 @@ class Plan:
             tokens = [t for t in tokens if (t >= fixed if kind == "context-input" else t <= fixed)]
         if kind != "depth" and len(tokens) < 2:
             raise CouplingError(f"kind {kind} compares tokens, but only {len(tokens)} of this prompt can be compared")
-        pairs = list(settings.block_pairs) or [(block, block) for block in range(n_blocks)]
+        pairs = list(settings.block_pairs) or [(block, block) for block in blocks]
         for block in [block for pair in pairs for block in pair]:
-            if not 0 <= block < n_blocks:
-                raise CouplingError(f"there is no block {block}: this model's blocks are 0 to {n_blocks - 1}")
+            if block not in blocks:
+                raise CouplingError(f"there is no block {block}: this model's blocks are {_as_text(blocks)}")
+        positions = [(blocks.index(first), blocks.index(second)) for first, second in pairs]
         several = settings.tokens == "all" or isinstance(settings.tokens, tuple)
-        return cls(kind, n_blocks, tokens, fixed, pairs, several)
+        return cls(kind, blocks, tokens, fixed, positions, several)
 
     def ends(self, token: int) -> tuple[int, int]:
         """The (input, output) tokens of the Jacobian that represents a token."""
@@ -76,6 +82,12 @@ class Plan:
         if self.kind == "depth":
             return len(self.tokens) * self.n_blocks
         return len(self.tokens) * sum(1 if first == second else 2 for first, second in self.pairs)
+
+
+def _as_text(blocks: list[int]) -> str:
+    if blocks == list(range(len(blocks))):
+        return f"0 to {len(blocks) - 1}"
+    return ", ".join(map(str, blocks))
 
 
 def resolve_tokens(tokens: Tokens, n: int) -> list[int]:

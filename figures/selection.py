@@ -22,11 +22,17 @@ def as_runs(runs: Runs) -> list[xr.Dataset]:
     """One run or several, as a list.
 
     Raises:
-        CouplingError: if the list is empty.
+        CouplingError: if the list is empty, or every Jacobian of a run is zero.
     """
     listed = [runs] if isinstance(runs, xr.Dataset) else list(runs)
     if not listed:
         raise CouplingError("no run was given")
+    for run in listed:
+        if not bool((run.singular_values > 0).any()):
+            raise CouplingError(
+                f"every Jacobian of the run of {printable(str(run.attrs.get('model', 'a model')))} is zero (its blocks "
+                "add nothing), so there is nothing to compare and nothing to draw"
+            )
     return listed
 
 

@@ -84,7 +84,8 @@ class Attended:
 HARMLESS = frozenset({
     "dropout", "is_causal", "sliding_window", "position_ids", "cache_position", "use_cache", "output_attentions",
     "output_hidden_states", "return_dict", "position_embeddings", "layer_idx", "layer_head_mask", "is_first_iteration",
-    "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "num_items_in_batch", "deterministic", "target_dtype",
+    "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "num_items_in_batch", "deterministic",
+    "target_dtype",
 })  # fmt: skip
 """Keywords of attention calls that change nothing here: the mask already contains their effect, or they are for other
 kernels. Any other keyword with a value sends the block to the full sequence."""

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -78,14 +79,12 @@ def run(
             handle.remove()
     _check_chain(modules, calls, streams, outputs)
     numbers = [modules.index(call.block) for call in calls]
-    if any(first >= second for first, second in zip(numbers, numbers[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(numbers)):
         numbers = list(range(len(calls)))
     return Pass([stream[0] for stream in streams] + [outputs[-1][0]], calls, numbers)
 
 
-def _prepared(
-    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
+def _prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """The network without its head, and its arguments on its device."""
     network = trunk(model)
     inside = set(network.modules())

@@ -36,6 +36,12 @@ class Prompts:
         for index, text in enumerate(self.texts):
             if not text.strip():
                 raise CouplingError(f"prompt {index} of {self.source} is empty")
+            half = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+            if half is not None:
+                raise CouplingError(
+                    f"prompt {index} of {self.source} contains a lone surrogate (U+{ord(half):04X}), half of a "
+                    "character that was cut, so it is not text"
+                )
 
     def limited(self, limit: int | None) -> "Prompts":
         """The first ``limit`` prompts; all of them for None."""

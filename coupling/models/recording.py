@@ -308,9 +308,7 @@ def _verify(recording: Recording) -> bool:
     return True
 
 
-def _agrees(
-    recording: Recording, block: int, u: Tensor, value: Tensor, pulled: Tensor, scale: Tensor
-) -> bool:
+def _agrees(recording: Recording, block: int, u: Tensor, value: Tensor, pulled: Tensor, scale: Tensor) -> bool:
     """Whether the token-local path has the value and the derivative of the full sequence."""
     try:
         local_value, local_pulled = recording.product(block, u, local=True)
