@@ -207,4 +207,5 @@ def test_expodistance_worked_by_hand():
 
 def test_a_step_of_no_length_has_no_direction():
     still = np.array([[[1.0, 0.0]], [[1.0, 0.0]], [[2.0, 0.0]]])
-    assert np.isnan(coupling.line_shape_score(still)).all()
+    assert coupling.line_shape_score(still) == pytest.approx([1.0])  # one step has a direction, and it is straight
+    assert np.isnan(coupling.line_shape_score(still[:2])).all()

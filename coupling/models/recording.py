@@ -4,13 +4,13 @@ A Jacobian is computed by one of two paths. The *token-local* path replays the b
 alone, with everything else frozen as recorded. The *full-sequence* path replays the whole prompt with the model's own
 attention. Which blocks may take the first is not decided by what is known of an architecture, but by checks: for every
 block, at the greatest length of a prompt so far, the value of both paths and their derivative in one random direction
-must agree (``_verify``). A check costs one full-sequence forward and backward pass of each block.
+must agree (``coupling.models.locality``). A check costs one full-sequence forward and backward pass of each block.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -22,25 +22,8 @@ from coupling.linalg.jacobian import BlockJacobian
 from coupling.models import attention
 from coupling.models.blocks import BlockCall, find_blocks
 from coupling.models.forward import Pass, not_finite, run
+from coupling.models.locality import Locality, close, verify
 from coupling.numerics import exact_numerics
-
-
-@dataclass
-class Locality:
-    """What the checks have found out about a model; kept while the model lives.
-
-    Attributes:
-        interface: whether the recording attention serves the model at all.
-        own: attention modules that the recording attention does not reproduce.
-        full: blocks that must replay the full sequence, with the reason.
-        verified: for each block the greatest prompt length at which its paths were compared.
-    """
-
-    interface: bool = True
-    own: WeakSet[nn.Module] = field(default_factory=WeakSet)
-    full: dict[int, str] = field(default_factory=dict)
-    verified: dict[int, int] = field(default_factory=dict)
-
 
 _localities: WeakKeyDictionary[nn.Module, Locality] = WeakKeyDictionary()
 
@@ -120,7 +103,7 @@ class Recording:
                     raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
                 self.locality.full[block] = f"it cannot be replayed on one token ({type(error).__name__})"
                 continue
-            if _close(jacobian.value, expected, self.trajectory[block + 1, target]):
+            if close(jacobian.value, expected, self.trajectory[block + 1, target]):
                 jacobian.token_local = local
                 return jacobian
         raise CouplingError(
@@ -226,7 +209,7 @@ def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, 
         recording = Recording(
             model, torch.stack(done.streams), done.calls, done.numbers, tape, locality, max(n_virtual, 0)
         )
-        if _verify(recording):
+        if verify(recording):
             return recording
 
 
@@ -265,70 +248,9 @@ def _deterministic(
         return done
     again = run(model, modules, inputs, name, attention.Tape(own=tape.own))
     torch.set_rng_state(before)
-    if any(a.shape != b.shape or not _close(a, b, a) for a, b in zip(done.streams, again.streams, strict=True)):
+    if any(a.shape != b.shape or not close(a, b, a) for a, b in zip(done.streams, again.streams, strict=True)):
         raise CouplingError(
             f"the forward pass of {type(model).__name__} draws random numbers, so that two passes differ (as in models "
             "that mask their input at random); no Jacobian of it can be measured"
         )
     return done
-
-
-def _verify(recording: Recording) -> bool:
-    """Compare the two paths of every block, at the greatest prompt length so far.
-
-    Returns:
-        False where an attention module must be recorded by the model's own attention, so that the pass is repeated.
-    """
-    locality, n = recording.locality, recording.n_tokens
-    if not locality.interface:
-        return True
-    generator = torch.Generator().manual_seed(0)
-    for block in range(recording.n_blocks):
-        if locality.verified.get(block, 0) >= n:
-            continue
-        stream = recording.trajectory[block]
-        u = torch.randn(recording.width, generator=generator, dtype=torch.float64).to(stream)
-        expected, scale = recording._update(block, n - 1, n - 1), recording.trajectory[block + 1, n - 1]
-        try:
-            value, pulled = recording.product(block, u, local=False)
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            locality.full.setdefault(block, "its full-sequence replay failed")
-            locality.verified[block] = n
-            continue  # asked for, it fails again with its reason
-        if not _close(value, expected, scale):
-            modules = [m for index, m in recording.tape.attended if index == block and m not in locality.own]
-            locality.own.update(modules)
-            if modules:
-                return False
-        elif recording.is_local(block) and not _agrees(recording, block, u, value, pulled, scale):
-            locality.full[block] = "its derivative on one token is not that on the full sequence"
-        locality.verified[block] = n
-    return True
-
-
-def _agrees(recording: Recording, block: int, u: Tensor, value: Tensor, pulled: Tensor, scale: Tensor) -> bool:
-    """Whether the token-local path has the value and the derivative of the full sequence."""
-    try:
-        local_value, local_pulled = recording.product(block, u, local=True)
-    except Exception as error:  # a block that cannot be cut to one token raises anything
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        return False
-    return _close(local_value, value, scale) and _same_direction(local_pulled, pulled)
-
-
-def _same_direction(a: Tensor, b: Tensor) -> bool:
-    """Whether two derivatives agree to the rounding of their dtype, with room for cancellation inside the block."""
-    eps = max(torch.finfo(a.dtype).eps, torch.finfo(torch.float32).eps)
-    error = torch.linalg.vector_norm((a - b).double())
-    return bool(error <= 256 * eps * torch.linalg.vector_norm(b.double()).clamp_min(1e-30))
-
-
-def _close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:
-    """Whether two vectors agree to the rounding of their dtype, relative to the residual stream they were read from."""
-    precision = max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps)  # softmax is often in float32
-    tolerance = (64 if value.dtype.itemsize > 2 else 16) * precision
-    error = torch.linalg.vector_norm((value - expected).double())
-    return bool(error <= tolerance * torch.linalg.vector_norm(scale.double()).clamp_min(1e-30))

@@ -79,7 +79,7 @@ def test_a_random_block_is_refused(monkeypatch):
     mlp = block_list(model)[0].mlp
     original = type(mlp).forward
     monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, x) + torch.randn_like(x))
-    with pytest.raises(coupling.CouplingError, match="it is random"):
+    with pytest.raises(coupling.CouplingError, match="draws random numbers, so that two passes differ"):
         coupling.record(model, {"input_ids": make_ids()}).jacobian(0, 6)
 
 

@@ -1,0 +1,129 @@
+r"""Attention expanded to first order at a recorded point.
+
+On replay, attention of the moving tokens is replaced by its own first-order expansion at the recorded point,
+
+.. math:: o_t + \mathrm{d}o_t, \qquad
+    \mathrm{d}o_t = \sum_j p_{tj}\,\mathrm{d}\ell_{tj}\,(v_j - o_t) + \sum_{s} p_{ts}\,\mathrm{d}v_s, \qquad
+    \mathrm{d}\ell_{tj} = \alpha\, c_{tj} (k_j \cdot \mathrm{d}q_t + q_t \cdot \mathrm{d}k_j)
+
+(p: attention weights, alpha: scaling, c: slope of the soft cap). It has the same value and the same derivative as
+attention itself, and is one small matrix per head, so that its cost does not depend on the length of the prompt.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What one attention module saw: everything that stays frozen while a token moves.
+
+    Attributes:
+        key: keys of all tokens, after rotary positions.
+        value: values of all tokens.
+        mask: additive or boolean attention mask, (1, 1 or heads, n, n); None for none.
+        scaling: alpha, the factor of the logits.
+        softcap: the soft cap of the logits, as in Gemma 2; None for none.
+        sinks: one learned logit per head that takes part in the softmax, as in GPT-OSS; None for none.
+    """
+
+    key: Float[Tensor, "key_heads n head"]
+    value: Float[Tensor, "key_heads n head_v"]
+    mask: Tensor | None
+    scaling: float
+    softcap: float | None
+    sinks: Float[Tensor, "heads"] | None
+
+    def bias(self, rows: Int[Tensor, "r"] | None = None) -> Tensor | None:
+        """The additive mask, (1 or heads, rows, n)."""
+        if self.mask is None:
+            return None
+        mask = self.mask[0] if rows is None else self.mask[0][:, rows]
+        if mask.dtype == torch.bool:
+            return torch.zeros_like(mask, dtype=self.key.dtype).masked_fill(~mask, torch.finfo(self.key.dtype).min)
+        return mask
+
+    def weights(
+        self, query: Float[Tensor, "heads r head"], rows: Int[Tensor, "r"] | None = None
+    ) -> tuple[Float[Tensor, "heads r n"], Float[Tensor, "heads r n"] | float]:
+        """Attention weights of some queries, and the slope of the soft cap at each logit (1 without a soft cap)."""
+        key = repeat_heads(self.key, len(query))
+        # l_tj = alpha q_t . k_j, in float32 at least, as transformers' eager attention computes its softmax
+        logits = torch.matmul(query, key.mT).float() if query.dtype.itemsize < 4 else torch.matmul(query, key.mT)
+        logits = logits * self.scaling
+        slope: Tensor | float = 1.0
+        if self.softcap is not None:
+            # l -> s tanh(l / s), with the slope 1 - tanh(l / s)^2
+            capped = torch.tanh(logits / self.softcap)
+            logits, slope = self.softcap * capped, 1 - capped**2
+        bias = self.bias(rows)
+        if bias is not None:
+            logits = logits + bias
+        if self.sinks is not None:
+            # p_tj = exp(l_tj) / (exp(sink) + sum_i exp(l_ti)): the sink takes its share and contributes no value
+            sinks = self.sinks[:, None, None].to(logits.dtype).expand(*logits.shape[:2], 1)
+            return torch.cat([logits, sinks], -1).softmax(-1)[..., :-1], slope
+        return logits.softmax(-1), slope
+
+
+def first_order(
+    seen: Attended, query: Float[Tensor, "heads r head"], rows: Int[Tensor, "r"]
+) -> tuple[Float[Tensor, "heads i o"], Float[Tensor, "heads r head_v"]]:
+    """The derivative of the rows' attention with respect to their own queries, keys and values; and its value."""
+    heads, r, _ = query.shape
+    key, value = repeat_heads(seen.key, heads), repeat_heads(seen.value, heads)
+    weights, slope = seen.weights(query, rows)  # p_tj and c_tj
+    key, value, query = key.to(weights.dtype), value.to(weights.dtype), query.to(weights.dtype)
+    output = torch.matmul(weights, value)  # o_t = sum_j p_tj v_j
+    # The softmax's derivative is do_t / dl_tj = p_tj (v_j - o_t). The factor in front of (v_j - o_t), with the slope
+    # of the soft cap and the scaling of the logits:
+    pull = weights * slope * seen.scaling  # alpha c_tj p_tj
+    moved, pulled = weights[..., rows], pull[..., rows]  # for keys and values that move: j among the rows
+    # By the query: do_t / dq_t = sum_j alpha c_tj p_tj k_j (v_j - o_t)^T
+    by_query = torch.stack(
+        [(pull[:, i, :, None] * key).mT @ (value - output[:, i, None]) for i in range(r)], 1
+    )  # (heads, r, head, head_v)
+    one, unit = torch.eye(r, dtype=key.dtype, device=key.device), torch.eye(value.shape[-1]).to(key)
+    offset = value[:, rows, None] - output[:, None]  # (heads, s, r, head_v): v_s - o_r
+    blocks = [
+        torch.einsum("sr,hrde->hsdre", one, by_query),  # a query changes its own output alone
+        torch.einsum("hrs,hrd,hsre->hsdre", pulled, query, offset),  # do_r / dk_s = alpha c_rs p_rs q_r (v_s - o_r)^T
+        torch.einsum("hrs,de->hsdre", moved, unit),  # do_r / dv_s = p_rs I
+    ]
+    return torch.cat([block.reshape(heads, -1, r * value.shape[-1]) for block in blocks], 1), output
+
+
+class HeadwiseLinear(torch.autograd.Function):
+    """``y[h] = x[h] @ a[h]``, with vmap folded into the rows of x, so that a batch is still one GEMM per head."""
+
+    @staticmethod
+    def forward(x: Tensor, a: Tensor) -> Tensor:
+        return torch.bmm(x, a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (a,) = ctx.saved_tensors
+        return HeadwiseLinear.apply(gradients[0], a.mT), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, ...], x: Tensor, a: Tensor) -> tuple[Tensor, int]:
+        x = x.movedim(in_dims[0], 1)  # (heads, batch, rows, i)
+        folded = HeadwiseLinear.apply(x.reshape(len(x), -1, x.shape[-1]), a)
+        return folded.reshape(*x.shape[:3], -1), 1
+
+
+def repeat_heads(x: Float[Tensor, "key_heads n e"], heads: int) -> Float[Tensor, "heads n e"]:
+    """Repeat the keys or values of grouped-query attention for every query head."""
+    return x if len(x) == heads else x.repeat_interleave(heads // len(x), dim=0)
+
+
+def flatten_heads(x: Float[Tensor, "heads r e"]) -> Float[Tensor, "heads re"]:
+    return x.reshape(len(x), -1)

@@ -1,0 +1,120 @@
+"""Which blocks may be replayed on single tokens: found out by comparing both paths, never assumed.
+
+For every block, at the greatest length of a prompt so far, the token-local and the full-sequence path must agree in
+value and in the derivative along one random direction. A check costs one full-sequence forward and backward pass of
+each block, once per model and greatest length.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from coupling.models import attention
+
+
+@dataclass
+class Locality:
+    """What the checks have found out about a model; kept while the model lives.
+
+    Attributes:
+        interface: whether the recording attention serves the model at all.
+        own: attention modules that the recording attention does not reproduce.
+        full: blocks that must replay the full sequence, with the reason.
+        verified: for each block the greatest prompt length at which its paths were compared.
+    """
+
+    interface: bool = True
+    own: WeakSet[nn.Module] = field(default_factory=WeakSet)
+    full: dict[int, str] = field(default_factory=dict)
+    verified: dict[int, int] = field(default_factory=dict)
+
+
+class Replayable(Protocol):
+    """What the checks need of a recording."""
+
+    locality: Locality
+    tape: attention.Tape
+    trajectory: Tensor
+
+    @property
+    def n_blocks(self) -> int:
+        """L, the number of blocks."""
+        ...
+
+    @property
+    def n_tokens(self) -> int:
+        """n, the number of tokens."""
+        ...
+
+    def is_local(self, block: int) -> bool:
+        """Whether a block is replayed on one token alone."""
+        ...
+
+    def product(self, block: int, u: Tensor, *, local: bool) -> tuple[Tensor, Tensor]:
+        """The update of the last token, and ``J^T u`` at it."""
+        ...
+
+
+def verify(recording: Replayable) -> bool:
+    """Compare the two paths of every block, at the greatest prompt length so far.
+
+    Returns:
+        False where an attention module must be recorded by the model's own attention, so that the pass is repeated.
+    """
+    locality, n = recording.locality, recording.n_tokens
+    if not locality.interface:
+        return True
+    generator = torch.Generator().manual_seed(0)
+    for block in range(recording.n_blocks):
+        if locality.verified.get(block, 0) >= n:
+            continue
+        stream = recording.trajectory[block]
+        u = torch.randn(recording.trajectory.shape[-1], generator=generator, dtype=torch.float64).to(stream)
+        scale = recording.trajectory[block + 1, n - 1]
+        expected = scale - stream[n - 1]
+        try:
+            value, pulled = recording.product(block, u, local=False)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            locality.full.setdefault(block, "its full-sequence replay failed")
+            locality.verified[block] = n
+            continue  # asked for, it fails again with its reason
+        if not close(value, expected, scale):
+            modules = [m for index, m in recording.tape.attended if index == block and m not in locality.own]
+            locality.own.update(modules)
+            if modules:
+                return False
+        elif recording.is_local(block) and not _agrees(recording, block, u, value, pulled, scale):
+            locality.full[block] = "its derivative on one token is not that on the full sequence"
+        locality.verified[block] = n
+    return True
+
+
+def _agrees(recording: Replayable, block: int, u: Tensor, value: Tensor, pulled: Tensor, scale: Tensor) -> bool:
+    """Whether the token-local path has the value and the derivative of the full sequence."""
+    try:
+        local_value, local_pulled = recording.product(block, u, local=True)
+    except Exception as error:  # a block that cannot be cut to one token raises anything
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return False
+    return close(local_value, value, scale) and same_direction(local_pulled, pulled)
+
+
+def same_direction(a: Tensor, b: Tensor) -> bool:
+    """Whether two derivatives agree to the rounding of their dtype, with room for cancellation inside the block."""
+    eps = max(torch.finfo(a.dtype).eps, torch.finfo(torch.float32).eps)
+    error = torch.linalg.vector_norm((a - b).double())
+    return bool(error <= 256 * eps * torch.linalg.vector_norm(b.double()).clamp_min(1e-30))
+
+
+def close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:
+    """Whether two vectors agree to the rounding of their dtype, relative to the residual stream they were read from."""
+    precision = max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps)  # softmax is often in float32
+    tolerance = (64 if value.dtype.itemsize > 2 else 16) * precision
+    error = torch.linalg.vector_norm((value - expected).double())
+    return bool(error <= tolerance * torch.linalg.vector_norm(scale.double()).clamp_min(1e-30))
