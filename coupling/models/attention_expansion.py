@@ -102,19 +102,23 @@ class HeadwiseLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, a: Tensor) -> Tensor:
+        """The product, one matrix per head."""
         return torch.bmm(x, a)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep the matrices; the derivative does not need x."""
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The product with the transposed matrices; the matrices themselves are constants."""
         (a,) = ctx.saved_tensors
         return HeadwiseLinear.apply(gradients[0], a.mT), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, ...], x: Tensor, a: Tensor) -> tuple[Tensor, int]:
+        """A batch of x folded into its rows."""
         x = x.movedim(in_dims[0], 1)  # (heads, batch, rows, i)
         folded = HeadwiseLinear.apply(x.reshape(len(x), -1, x.shape[-1]), a)
         return folded.reshape(*x.shape[:3], -1), 1
@@ -126,4 +130,5 @@ def repeat_heads(x: Float[Tensor, "key_heads n e"], heads: int) -> Float[Tensor,
 
 
 def flatten_heads(x: Float[Tensor, "heads r e"]) -> Float[Tensor, "heads re"]:
+    """The rows of each head side by side."""
     return x.reshape(len(x), -1)

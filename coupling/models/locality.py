@@ -35,9 +35,20 @@ class Locality:
 class Replayable(Protocol):
     """What the checks need of a recording."""
 
-    locality: Locality
-    tape: attention.Tape
-    trajectory: Tensor
+    @property
+    def locality(self) -> Locality:
+        """What is known about the model."""
+        ...
+
+    @property
+    def tape(self) -> attention.Tape:
+        """What each attention module saw."""
+        ...
+
+    @property
+    def trajectory(self) -> Tensor:
+        """The residual stream, (L + 1, n, d)."""
+        ...
 
     @property
     def n_blocks(self) -> int:
