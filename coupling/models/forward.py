@@ -138,12 +138,14 @@ def _check_chain(
         )
     if streams[0].shape[0] != 1:
         raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
-    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
-        if output.shape[-1] != following.shape[-1]:
+    for index, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
+        if stream.shape[1:] != outputs[0].shape[1:] or output.shape[1:] != outputs[0].shape[1:]:
+            before, after = (tuple(tensor.shape[1:]) for tensor in (streams[0], output))
             raise CouplingError(
-                f"the width changes from {output.shape[-1]} to {following.shape[-1]} between blocks {index} and "
-                f"{index + 1} (a hierarchical model), so they have no residual stream in common"
+                f"the residual stream changes its size from {before} (tokens, width) to {after} at block {index}, as in "
+                "hierarchical models, so the blocks have no residual stream in common"
             )
+    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
         if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
             raise CouplingError(
                 f"the input of block {index + 1} is not the output of block {index}, so these are not residual blocks "

@@ -1,0 +1,88 @@
+"""What is wrong with a forward pass is said in one line."""
+
+import accelerate
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+
+import coupling
+from coupling.models.forward import device_of
+from tests.helpers import GROUPED, make_ids, make_model
+
+
+def test_positions_that_run_out():
+    config = transformers.XLMRobertaConfig(
+        vocab_size=97,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=18,
+    )
+    with pytest.raises(coupling.CouplingError, match="the prompt is too long for the model"):
+        coupling.measure(transformers.XLMRobertaModel(config).eval(), make_ids(0, 17), k=4)
+
+
+def test_blocks_of_different_precision_are_named():
+    model = make_model("llama")
+    model.layers[1].to(torch.bfloat16)
+    with pytest.raises(coupling.CouplingError, match="block 1 has weights of bfloat16, other blocks of float32"):
+        coupling.measure(model, make_ids(), k=4)
+
+
+def test_a_hierarchical_model_is_refused_with_its_widths():
+    class Narrowing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList([torch.nn.Linear(8, 8), torch.nn.Linear(8, 4), torch.nn.Linear(4, 4)])
+
+        def forward(self, input_ids):
+            x = torch.ones(1, input_ids.shape[1], 8)
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    with pytest.raises(coupling.CouplingError, match=r"changes its size from \(11, 8\) .* to \(11, 4\) at block 1"):
+        coupling.measure(Narrowing(), make_ids(), k=2)
+
+
+def test_offloaded_weights_are_measured(monkeypatch):
+    expected = coupling.measure(make_model("llama"), make_ids(), k=4)
+    model = make_model("llama")
+    accelerate.cpu_offload(model, execution_device="cpu")
+    assert device_of(model) == torch.device("cpu")
+    run = coupling.measure(model, make_ids(), k=4)
+    assert np.allclose(run.mismatch, expected.mismatch, atol=1e-6)
+    assert run.attrs["weights_hash"] == expected.attrs["weights_hash"]
+
+
+def test_learned_tokens_are_not_counted():
+    """Prompt tuning puts learned tokens in front; indices mean what the user typed."""
+    torch.manual_seed(0)
+    base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**GROUPED)).eval()
+    model = peft.get_peft_model(base, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    run = coupling.measure(model, make_ids(), k=4, tokens=2)
+    assert int(run.n_tokens[0]) == 11
+    assert int(run.measured_token[0]) == 2
+    assert run.attrs["virtual_tokens"] == 3
+    recording = coupling.record(model, {"input_ids": make_ids()})
+    values = np.linalg.svd(recording.jacobian(1, 5).to_dense().double().numpy(), compute_uv=False)[:4]
+    assert np.allclose(run.singular_values.sel(block=1)[0], values, rtol=1e-5)
+
+
+def test_a_pass_that_draws_random_numbers_without_effect_is_measured(monkeypatch):
+    model = make_model("gpt2")
+    original = type(model).forward
+
+    def forward(self, *args, **kwargs):
+        torch.rand(1)  # as layer drop does, in evaluation mode too
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    coupling.measure(model, make_ids(), k=4)
+    assert torch.equal(torch.rand(2), expected)
