@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,9 +19,7 @@ from coupling.cli.options import (
     parse_tokens,
 )
 from coupling.cli.output import print_json
-
-if TYPE_CHECKING:
-    from coupling.models.prompts import Prompts
+from coupling.cli.prompts import prompt_warnings, prompts_of
 
 MODEL, PROMPTS, MEASURE = "Model", "Prompts", "Measurement"
 
@@ -30,7 +28,9 @@ def analyze(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A local folder or a Hugging Face hub id. Default: the bundled small checkpoint.", show_default=False
+            help="A local folder, a .gguf file, a PEFT adapter's folder, or a Hugging Face hub id. Default: the "
+            "bundled small checkpoint.",
+            show_default=False,
         ),
     ] = None,
     prompts: Annotated[
@@ -66,6 +66,22 @@ def analyze(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=PROMPTS)
     ] = False,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Render each prompt, or a JSONL file's messages, with the model's own chat template.",
+            rich_help_panel=PROMPTS,
+        ),
+    ] = False,
+    special_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--special-tokens/--no-special-tokens",
+            help="Let the tokenizer add special tokens such as BOS; never twice.",
+            rich_help_panel=PROMPTS,
+        ),
+    ] = True,
     k: Annotated[
         list[int] | None,
         typer.Option(
@@ -130,6 +146,26 @@ def analyze(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    part: Annotated[
+        Literal["encoder", "decoder"] | None,
+        typer.Option(
+            help="The half of an encoder-decoder model that is measured.", show_default=False, rich_help_panel=MODEL
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="The model of an adapter, where the adapter does not name the right one.",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Read .bin weights: pickles, which can run any code.", rich_help_panel=MODEL
+        ),
+    ] = False,
     trust_remote_code: Annotated[
         bool,
         typer.Option("--trust-remote-code", help="Run code that the repository brings along.", rich_help_panel=MODEL),
@@ -198,10 +234,10 @@ def analyze(
         from coupling.pipeline import analyze as run_analysis
         from coupling.summary import summarize
 
-    texts = _read_prompts(prompts, column, dataset, dataset_config, split, limit)
+    texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat)
     place = out if out is not None else new_folder(model)
     try:
-        with PromptProgress(screen, model or "the bundled checkpoint") as progress:
+        with prompt_warnings(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(
                 model,
                 texts,
@@ -213,7 +249,12 @@ def analyze(
                 device=device,
                 trust_remote_code=trust_remote_code,
                 block_list=block_list,
+                part=part,
+                base=base,
+                allow_pickle=allow_pickle,
                 truncate=truncate,
+                special_tokens=special_tokens,
+                chat=chat,
                 random_weights=random_weights,
                 detail=detail,
                 progress=progress,
@@ -235,24 +276,6 @@ def analyze(
             soft_wrap=True,
         )
     screen.print(f"saved in {place}{detail_note(run)}", highlight=False, soft_wrap=True)
-
-
-def _read_prompts(
-    prompts: str | None,
-    column: str | None,
-    dataset: str | None,
-    dataset_config: str | None,
-    split: str | None,
-    limit: int | None,
-) -> "Prompts":
-    """The texts that the options name."""
-    from coupling.models.prompts import dataset_prompts, read_prompts
-
-    if dataset is not None:
-        texts = dataset_prompts(dataset, config=dataset_config, split=split, column=column, limit=limit)
-    else:
-        texts = read_prompts(prompts, column=column)
-    return texts.limited(limit)
 
 
 def _resume_hint(folder: Path) -> str:

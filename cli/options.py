@@ -29,6 +29,7 @@ OPTIONS = {
     "out", "overwrite", "prompts", "resume", "revision", "seed", "tokens", "tol", "truncate", "trust_remote_code",
     "column", "split", "dataset", "benchmark", "alias", "measure", "scores", "block", "blocks", "prompt", "norm",
     "token", "ranks", "random_weights", "highest", "aliases",
+    "allow_pickle", "base", "chat", "part", "special_tokens",
 }  # fmt: skip
 """Python arguments that are options of a command."""
 OTHER_NAMES = {"block_pairs": "block-pair", "aliases": "alias"}

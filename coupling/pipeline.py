@@ -15,7 +15,9 @@ from coupling.errors import CouplingError, renamed
 from coupling.files import environment
 from coupling.measurement import measure_recording
 from coupling.models.blocks import find_blocks
+from coupling.models.chat import render
 from coupling.models.loading import Checkpoint, load
+from coupling.models.parts import Part
 from coupling.models.prompts import Prompts, read_prompts
 from coupling.models.recording import record_blocks
 from coupling.models.tokenization import tokenize
@@ -29,7 +31,7 @@ Progress = Callable[[int, int, int, int], None]
 
 def analyze(
     model: str | None = None,
-    prompts: Prompts | str | Sequence[str] | None = None,
+    prompts: Prompts | str | Sequence[Any] | None = None,
     k: int | Sequence[int] = (10,),
     *,
     kind: Kind = "depth",
@@ -47,7 +49,12 @@ def analyze(
     device: str = "auto",
     trust_remote_code: bool = False,
     block_list: str | None = None,
+    part: Part | None = None,
+    base: str | None = None,
+    allow_pickle: bool = False,
     truncate: bool = False,
+    special_tokens: bool = True,
+    chat: bool = False,
     random_weights: bool = False,
     detail: Detail = "auto",
     progress: Progress | None = None,
@@ -57,8 +64,10 @@ def analyze(
     """Load a checkpoint, measure it on prompts, and save the run if ``out`` is given.
 
     Args:
-        model: a local folder or a hub id; None for the bundled checkpoint.
-        prompts: texts, a file's name (see ``read_prompts``), or None for the bundled set.
+        model: a local folder, a GGUF file, a folder with a PEFT adapter (it is merged into its base), or a hub id; None
+            for the bundled checkpoint.
+        prompts: texts, a file's name (see ``read_prompts``), or None for the bundled set; with ``chat`` also lists of
+            messages.
         k: numbers of top singular vectors.
         kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
         tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
@@ -76,7 +85,16 @@ def analyze(
         device: "auto" for an accelerator if there is one, or a torch device.
         trust_remote_code: run model code that the repository brings along.
         block_list: name of the list of residual blocks, such as "model.layers", where it cannot be found.
+        part: the half of an encoder-decoder model that is measured: "encoder" or "decoder". The encoder reads the
+            prompt in both cases; the decoder reads the start token and then the prompt without its last token, as in
+            training to repeat it, and tokens are counted on what it reads.
+        base: the model that an adapter was trained on, where its configuration does not name the right one.
+        allow_pickle: read weights that are pickled (.bin); a pickle can run any code.
         truncate: cut prompts to the model's context.
+        special_tokens: let the tokenizer add its special tokens, such as BOS, except to a text that begins with that
+            token itself.
+        chat: render each prompt with the model's own chat template, as the message of a user before the answer; the
+            special tokens are then those of the template.
         random_weights: measure the untrained model: the checkpoint's configuration, with weights drawn from the seed.
         detail: which prompts keep what the pictures ``grid`` and ``trajectory`` draw; see ``measure``.
         progress: see ``Progress``.
@@ -98,7 +116,9 @@ def analyze(
     tokens = renamed("token", token, "tokens", tokens)
     block_list = renamed("blocks", blocks, "block_list", block_list)
     settings = Settings(normalize_k(k), kind, tokens, fixed_token, tuple(block_pairs), engine, tol, seed)
-    texts = prompts if isinstance(prompts, Prompts) else read_prompts(prompts)
+    source = prompts if isinstance(prompts, Prompts) else read_prompts(prompts, chat=chat)
+    if source.conversations is not None and not chat:
+        raise CouplingError(f"the prompts of {source.source} are lists of messages; `chat=True` renders them")
     place = Path(out).expanduser() if out is not None else None
     if place is not None:
         check_run_folder(place, overwrite=overwrite, resume=resume)  # before a large model is loaded for nothing
@@ -110,32 +130,43 @@ def analyze(
         device=device,
         trust_remote_code=trust_remote_code,
         block_list=block_list,
+        part=part,
+        base=base,
+        allow_pickle=allow_pickle,
         random_weights=settings.seed if random_weights else None,
     )
-    inputs = tokenize(checkpoint, texts.texts, truncate=truncate)
+    texts = render(checkpoint.tokenizer, checkpoint.name, source.as_chats()) if chat else source.texts
+    inputs = tokenize(checkpoint, texts, truncate=truncate, special_tokens=special_tokens and not chat)
     attributes = provenance(checkpoint.model, settings) | {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
         "weights": "random" if random_weights else "trained",
-        "prompts": texts.source,
-        "prompts_hash": hashlib.sha256("\0".join(texts.texts).encode()).hexdigest(),
+        "weights_format": checkpoint.weights_format,
+        "prompts": source.source,
+        "prompts_hash": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+        "chat": int(chat),  # NetCDF has no truth values
+        "special_tokens": int(special_tokens and not chat),
     }
+    if checkpoint.adapter:
+        attributes |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
+    if part is not None:
+        attributes["part"] = part
     identity = settings.as_dict() | attributes | {"truncate": truncate, "block_list": block_list, "detail": detail}
     folder = RunFolder(place, identity, overwrite=overwrite, resume=resume) if place is not None else None
     if folder is not None and folder.complete:
         folder.discard_parts()
         return open_run(folder.folder)
     load_seconds = time.perf_counter() - started
-    _, modules = find_blocks(checkpoint.model, block_list)
+    _, modules = find_blocks(checkpoint.model, checkpoint.block_list)
     session = _Session(checkpoint, modules, settings, DetailBudget(detail), folder, progress)
-    parts = [session.measure(index, inputs, texts.texts) for index in range(len(inputs))]
+    parts = [session.measure(index, inputs, texts) for index in range(len(inputs))]
     run = join_prompts(parts)
     run.attrs |= attributes
     if folder is not None:
         summary = {
             "settings": settings.as_dict(),
             "provenance": run.attrs,
-            "prompts": {"source": texts.source, "count": len(texts.texts)},
+            "prompts": {"source": source.source, "count": len(texts)},
             "timings": session.timings(load_seconds),
             "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
         }
@@ -193,7 +224,9 @@ class _Session:
 
     def _token_texts(self, prompt: dict[str, Any]) -> list[str]:
         tokenizer: Any = self.checkpoint.tokenizer
-        pieces = tokenizer.convert_ids_to_tokens(prompt["input_ids"][0].tolist())
+        in_decoder = "decoder" in (self.checkpoint.block_list or "").split(".")
+        ids = prompt["decoder_input_ids" if in_decoder and "decoder_input_ids" in prompt else "input_ids"]
+        pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
         return [storable(tokenizer.convert_tokens_to_string([piece])) for piece in pieces]
 
     def timings(self, load_seconds: float) -> dict[str, Any]:

@@ -51,6 +51,12 @@ class BlockCall:
         else:
             name = parameters[0] if parameters and parameters[0] in kwargs else "hidden_states"
             stream = kwargs.get(name)
+        if isinstance(stream, Tensor) and stream.ndim == 4:
+            raise CouplingError(
+                f"{type(block).__name__} is called with a tensor of shape {tuple(stream.shape)}, several parallel "
+                "copies of the residual stream or a grid of patches; only one stream of shape (batch, tokens, hidden) "
+                "can be measured"
+            )
         if not isinstance(stream, Tensor) or stream.ndim != 3:
             raise CouplingError(
                 f"{type(block).__name__} is not called with a residual stream of shape (batch, tokens, hidden); "

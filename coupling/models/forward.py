@@ -87,8 +87,10 @@ def run(
 def _prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """The network without its head, and its arguments on its device."""
     network = trunk(model)
-    inside = set(network.modules())
-    if not all(module in inside for module in modules):
+    inside, accepted = set(network.modules()), inspect.signature(network.forward).parameters
+    # What is called the base model may be a part without the embeddings (DINOv3), or without these blocks.
+    main = [name for name in inputs if name in ("input_ids", "pixel_values", "inputs_embeds", "input_features")]
+    if not all(name in accepted for name in main) or not all(module in inside for module in modules):
         network = model
     keywords = dict(inputs)
     if "use_cache" in inspect.signature(network.forward).parameters:
@@ -137,6 +139,11 @@ def _check_chain(
             "times; name the residual blocks, for example `block_list='model.layers'`"
         )
     if streams[0].shape[0] != 1:
+        if streams[0].shape[1] == 1:
+            raise CouplingError(
+                f"the blocks are called with tensors of shape {tuple(streams[0].shape)}, tokens before the batch; only "
+                "models that put the batch first can be measured"
+            )
         raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
     for index, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
         if stream.shape[1:] != outputs[0].shape[1:] or output.shape[1:] != outputs[0].shape[1:]:

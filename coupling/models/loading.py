@@ -1,15 +1,13 @@
-"""Load a checkpoint and its tokenizer, and turn what goes wrong into one clear line."""
+"""Load a checkpoint and its tokenizer: from a folder, a GGUF file, an adapter or the hub."""
 
-import os
-import re
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+import transformers
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -21,37 +19,57 @@ from transformers import (
 )
 
 from coupling.choices import DTYPES, Dtype
-from coupling.errors import CouplingError, one_line
-from coupling.models.blocks import find_blocks, first_bad_block
+from coupling.errors import CouplingError
+from coupling.models import adapters, formats
+from coupling.models.blocks import find_blocks
+from coupling.models.checkpoint import Checkpoint
 from coupling.models.devices import resolve_device
-from coupling.models.folder import check_checkpoint_folder, check_tokenizer_folder, is_local
+from coupling.models.folder import Found, check_checkpoint_folder, check_tokenizer_folder, has_tokenizer, is_local
+from coupling.models.folder import loadable as loadable_folder
+from coupling.models.parts import PARTS, Part, part_list
+from coupling.models.translation import call
+from coupling.models.weights import check_weights
 
 BUNDLED = "bundled"
-HEADS = ("pooler", "lm_head")
-"""Parts that read the last layer: the trajectory does not depend on them, and checkpoints often lack them."""
-HTTP = ("httpx", "httpcore", "requests", "urllib3")
-"""Libraries whose errors mean that the hub did not answer."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model ready to be measured, and where it came from."""
+class _Options:
+    """How a model is loaded."""
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    dtype: Dtype
+    device: str
+    trust_remote_code: bool
+    random_weights: int | None
+    allow_pickle: bool
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the user named, and what transformers is given for it.
+
+    Attributes:
+        name: the name, as it is reported.
+        path: a folder or a hub id.
+        revision: of a hub repository.
+        found: the weights in the folder; None on the hub.
+    """
+
     name: str
-    revision: str
+    path: str
+    revision: str | None
+    found: Found | None
 
     @property
-    def context(self) -> int | None:
-        """The longest prompt that the model accepts, in tokens; None where it sets no limit."""
-        config = self.model.config.get_text_config()
-        limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
-        limits.append(self.tokenizer.model_max_length)
-        known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
-        return min(known) if known else None
+    def form(self) -> str | None:
+        return None if self.found is None else self.found.form
+
+    def keywords(self, options: _Options) -> dict[str, Any]:
+        """Keywords of every ``from_pretrained``."""
+        keywords: dict[str, Any] = {"revision": self.revision, "trust_remote_code": options.trust_remote_code}
+        if self.found is not None and self.form == "gguf":
+            keywords["gguf_file"] = self.found.files[0].name
+        return keywords
 
 
 def load(
@@ -62,175 +80,215 @@ def load(
     device: str = "auto",
     trust_remote_code: bool = False,
     block_list: str | None = None,
+    part: Part | None = None,
+    base: str | None = None,
+    allow_pickle: bool = False,
     random_weights: int | None = None,
     tokenizer: str | None = None,
 ) -> Checkpoint:
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
     Args:
-        name: a local folder or a hub id; None for the bundled checkpoint.
+        name: a local folder, a GGUF file, a folder with a PEFT adapter, or a hub id; None for the bundled checkpoint.
         revision: a branch, tag or commit of a hub repository.
         dtype: "auto" is float32 (float64 for a checkpoint saved so): half precision is measured best after
             widening, which is exact. Or "float32", "float64", "bfloat16", "float16".
         device: "auto" for an accelerator if there is one, or a torch device such as "cpu" or "cuda:1".
         trust_remote_code: run model code that the repository brings along.
         block_list: name of the list of residual blocks, checked here so that a wrong one fails early.
+        part: the half of an encoder-decoder model that is measured, "encoder" or "decoder".
+        base: the model that an adapter was trained on, where its configuration does not name the right one.
+        allow_pickle: read weights that are pickled (.bin); a pickle can run any code.
         random_weights: a seed: take only the configuration and the tokenizer, and initialize the weights from it.
         tokenizer: the folder of the tokenizer, where it is not the checkpoint's own.
 
     Raises:
         CouplingError: if the folder, its files, the hub, the device or the weights cannot be used.
     """
-    chosen = resolve_device(device)
-    name, path = _place(name, revision, weights=random_weights is None)
     if dtype not in DTYPES:
         raise CouplingError(f"`dtype` is {dtype!r}, but must be one of {', '.join(DTYPES)}")
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = _call(name, "configuration", AutoConfig.from_pretrained, path, **options)
-    if getattr(config, "is_encoder_decoder", False):
+    if part is not None and part not in PARTS:
+        raise CouplingError(f"`part` is {part!r}, but must be one of {', '.join(PARTS)}")
+    if part is not None and block_list is not None:
+        raise CouplingError("`part` finds the list of blocks that `block_list` names; give one of them")
+    options = _Options(dtype, resolve_device(device), trust_remote_code, random_weights, allow_pickle)
+    named = _find(name, revision, options)
+    adapter = _adapter_of(named, base, options)
+    source, config = _open(named, options) if adapter is None else _open_base(adapter, named, options)
+    has_two_parts = getattr(config, "is_encoder_decoder", False)
+    if has_two_parts and part is None and block_list is None:
         raise CouplingError(
-            f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
-            "trajectory; give a decoder-only or an encoder-only model"
+            f"{source.name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
+            "trajectory; choose one by `part='encoder'` or `part='decoder'`"
         )
-    tokenizer_path = path if tokenizer is None else tokenizer
-    if is_local(path):
-        check_tokenizer_folder(Path(tokenizer_path), name)
-    model, report = _load_model(
-        name, path, config, options, dtype=dtype, device=chosen, trust_remote_code=trust_remote_code,
-        random_weights=random_weights,
-    )  # fmt: skip
+    if part is not None and not has_two_parts:
+        raise CouplingError(
+            f"`part` applies to encoder-decoder models, and {source.name} ({config.model_type}) is not one"
+        )
+    if tokenizer is None and adapter is not None and has_tokenizer(adapter.folder):
+        tokenizer = str(adapter.folder)
+    _check_tokenizer(source, tokenizer)
+    model, report, weights_format = _load_model(
+        source, config, options, None if adapter is None else adapter.auto_class
+    )
     if model.main_input_name != "input_ids":
         raise CouplingError(
-            f"{name} takes {model.main_input_name}, so it is not a language model; prompts are text here"
+            f"{source.name} takes {model.main_input_name}, so it is not a language model; prompts are text here"
         )
-    list_name, modules = find_blocks(model, block_list)
-    _check_weights(name, model, list_name, modules, report)
-    loaded = _call(name, "tokenizer", AutoTokenizer.from_pretrained, tokenizer_path, **options)
-    return Checkpoint(model, loaded, name, revision or "")
+    list_name, modules = find_blocks(model, block_list if part is None else part_list(model, part))
+    check_weights(source.name, model, list_name, modules, report)
+    if adapter is not None:
+        model = adapters.merge(adapter, model)
+    return Checkpoint(
+        model,
+        _load_tokenizer(source, tokenizer, options),
+        named.name,
+        revision or "",
+        block_list=list_name,
+        weights_format=weights_format,
+        adapter="" if adapter is None else adapter.kind,
+        base="" if adapter is None else adapter.base,
+    )
 
 
-def _place(name: str | None, revision: str | None, *, weights: bool) -> tuple[str, str]:
+def _find(name: str | None, revision: str | None, options: _Options) -> _Source:
     """The checkpoint's name as it is reported, and the folder or hub id that it is loaded from."""
     if name is not None and not name.strip():
         raise CouplingError("the model's name is empty; give a folder or a hub id")
+    weights = options.random_weights is None
     if name is None or name == BUNDLED:
-        return BUNDLED, str(files("coupling").joinpath("data/checkpoint"))
+        folder = Path(str(files("coupling").joinpath("data/checkpoint")))
+        found = check_checkpoint_folder(folder, BUNDLED, weights=weights)
+        return _Source(BUNDLED, str(folder), revision, found)
     if not is_local(name):
-        return name, name
+        return _Source(name, name, revision, None)
     if revision is not None:
         raise CouplingError(f"{name} is a local folder, which has no revision {revision!r}")
-    folder = Path(name).expanduser()
-    check_checkpoint_folder(folder, name, weights=weights)
-    return name, str(folder)
+    found = check_checkpoint_folder(Path(name).expanduser(), name, weights=weights, allow_pickle=options.allow_pickle)
+    return _Source(name, str(found.folder), None, found)
+
+
+def _adapter_of(source: _Source, base: str | None, options: _Options) -> adapters.Adapter | None:
+    """The adapter that a folder contains; None where it contains a model."""
+    if source.found is None or source.form != "adapter":
+        if base is not None:
+            raise CouplingError(f"`base` names the model of an adapter, but {source.name} is not an adapter's folder")
+        return None
+    if options.random_weights is not None:
+        raise CouplingError(f"{source.name} is an adapter, of which there is no untrained model; give its base model")
+    return adapters.read_adapter(source.found.folder, source.name, base)
+
+
+def _open_base(adapter: adapters.Adapter, named: _Source, options: _Options) -> tuple[_Source, PretrainedConfig]:
+    """The model that an adapter was trained on, and its configuration."""
+    try:
+        base, config = _open(
+            _find(adapter.base, None if is_local(adapter.base) else adapter.revision, options), options
+        )
+    except CouplingError as error:
+        raise CouplingError(f"the base of the adapter {named.name}: {error}; `base` names another") from None
+    return base, config
+
+
+def _open(source: _Source, options: _Options) -> tuple[_Source, PretrainedConfig]:
+    """A model and its configuration; that of a GGUF is in its header."""
+    if source.form == "adapter":
+        raise CouplingError(f"{source.name} is itself an adapter")
+    if source.form == "gguf":
+        formats.require_gguf()
+    keywords = source.keywords(options)
+    bundled = source.name == BUNDLED
+    config = call(source.name, "configuration", AutoConfig.from_pretrained, source.path, bundled=bundled, **keywords)
+    if source.form == "gguf":
+        formats.complete_gguf_config(config)
+    return source, config
 
 
 def _load_model(
-    name: str,
-    path: str,
-    config: PretrainedConfig,
-    options: dict[str, Any],
-    *,
-    dtype: Dtype,
-    device: str,
-    trust_remote_code: bool,
-    random_weights: int | None,
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The model in evaluation mode, and transformers' report on how its weights fit."""
-    precision = getattr(torch, dtype) if dtype != "auto" else torch.float32
-    if dtype == "auto" and config.dtype == torch.float64:
+    source: _Source, config: PretrainedConfig, options: _Options, auto_class: Any
+) -> tuple[PreTrainedModel, dict[str, Any], str]:
+    """The model in evaluation mode, transformers' report on how its weights fit, and what they were on disk."""
+    precision = getattr(torch, options.dtype) if options.dtype != "auto" else torch.float32
+    if options.dtype == "auto" and config.dtype == torch.float64:
         precision = torch.float64
     remote = getattr(config, "auto_map", None) or {}
-    loader: Any = AutoModelForCausalLM if trust_remote_code and remote and "AutoModel" not in remote else AutoModel
-    report: dict[str, Any] = {}
-    if random_weights is None:
-        model, report = _call(
-            name,
+    if auto_class is None:
+        causal = options.trust_remote_code and remote and "AutoModel" not in remote
+        auto_class = AutoModelForCausalLM if causal else AutoModel
+    if options.random_weights is not None:
+        return _random_model(source, config, options, auto_class, precision), {}, "none"
+    quantization = formats.prepare_quantized(source.name, config)
+    if quantization is not None:  # the names of quantized weights are those of the class that was saved
+        auto_class = getattr(transformers, (config.architectures or [""])[0], auto_class)
+    keywords = source.keywords(options) | {"dtype": precision, "device_map": {"": options.device}, "config": config}
+    if source.form == "bin":
+        keywords["use_safetensors"] = False
+    elif source.form != "gguf" and not options.allow_pickle:
+        keywords["use_safetensors"] = True
+    with formats.quiet_gguf(), ExitStack() as stack:
+        path = source.path if source.found is None else str(loadable_folder(source.found, stack))
+        model, report = call(
+            source.name,
             "weights",
-            loader.from_pretrained,
+            auto_class.from_pretrained,
             path,
-            **options,
-            dtype=precision,
-            device_map={"": device},
-            config=config,
+            bundled=source.name == BUNDLED,
+            quantization=quantization,
+            **keywords,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # _check_weights reports them by name
+            ignore_mismatched_sizes=True,  # check_weights reports them by name
         )
-    else:
-        with torch.random.fork_rng():
-            torch.manual_seed(random_weights)
-            model = _call(
-                name,
-                "configuration",
-                loader.from_config,
-                config,
-                dtype=precision,
-                trust_remote_code=trust_remote_code,
-            ).to(device)
-    return model.eval().requires_grad_(False), report
+    if quantization is not None:
+        formats.widen(source.name, model, quantization, precision)
+    return model.eval().requires_grad_(False), report, _weights_format(source, options, quantization)
 
 
-def _call(name: str, what: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call a loader of transformers, and translate its errors.
-
-    Raises:
-        CouplingError: in place of whatever the loader raises.
-    """
-    try:
-        return function(*args, **kwargs)
-    except CouplingError:
-        raise
-    except torch.OutOfMemoryError:
-        raise CouplingError(f"{name} does not fit on the device; try `dtype='bfloat16'` or `device='cpu'`") from None
-    except Exception as error:  # loaders raise anything: OSError, ValueError, pickle and header errors
-        message = one_line(error)
-        if "trust_remote_code" in str(error):  # transformers has no type of its own for this
-            reason = "it brings its own code; if you trust that, give `trust_remote_code=True`"
-        elif not is_local(name) and name != BUNDLED and _is_unreachable(error):
-            reason = (
-                "the Hugging Face hub cannot be reached and it is not in the local cache "
-                f"(and there is no folder of that name here: {os.getcwd()})"
-            )
-        elif what == "configuration" or type(error) is ValueError:
-            reason = message
-        else:
-            reason = f"a file is missing, truncated or corrupt ({type(error).__name__}: {message[:200]})"
-        raise CouplingError(f"cannot load the {what} of {name}: {reason}") from None
-
-
-def _is_unreachable(error: BaseException | None) -> bool:
-    """Whether the hub could not be reached: an error of that type is the cause, or the cause's cause."""
-    while error is not None:
-        library = type(error).__module__.partition(".")[0]
-        if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)) or library in HTTP:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _check_weights(
-    name: str, model: PreTrainedModel, list_name: str, modules: list[Any], report: dict[str, Any]
-) -> None:
-    """Check that no weight that the trajectory depends on was made up, left out, NaN or infinite."""
-    missing = sorted(key for key in report.get("missing_keys", ()) if not any(head in key for head in HEADS))
-    if missing:
-        raise CouplingError(
-            f"the weights of {name} lack {len(missing)} parameters that the configuration asks for, among them "
-            f"{missing[0]}; they would be random, so nothing is measured"
+def _random_model(
+    source: _Source, config: PretrainedConfig, options: _Options, auto_class: Any, precision: torch.dtype
+) -> PreTrainedModel:
+    """A model with weights drawn from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(options.random_weights or 0)
+        model = call(
+            source.name,
+            "configuration",
+            auto_class.from_config,
+            config,
+            bundled=source.name == BUNDLED,
+            dtype=precision,
+            trust_remote_code=options.trust_remote_code,
         )
-    numbered = re.compile(rf"(?:{re.escape(model.base_model_prefix)}\.)?{re.escape(list_name)}\.(\d+)\.")
-    for key in sorted(report.get("unexpected_keys", ())):
-        found = numbered.match(key)
-        if found and int(found[1]) >= len(modules):
-            raise CouplingError(
-                f"the weights of {name} contain block {found[1]} ({key}), but its configuration has "
-                f"{len(modules)} blocks"
-            )
-    for key, *shapes in sorted(report.get("mismatched_keys", ()), key=str):
-        there, wanted = (tuple(shape) for shape in shapes)
-        raise CouplingError(f"{key} of {name} has the shape {there}, but its configuration says {wanted}")
-    bad = first_bad_block(modules)
-    if bad is not None:
-        raise CouplingError(f"the weights of block {bad[0]} contain a NaN or an infinity (parameter {bad[1]})")
-    for key, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not torch.isfinite(parameter).all():
-            raise CouplingError(f"the weights of {name} contain a NaN or an infinity (parameter {key})")
+    return model.to(options.device).eval().requires_grad_(False)
+
+
+def _weights_format(source: _Source, options: _Options, quantization: str | None) -> str:
+    """What the weights were on disk."""
+    if source.found is not None and source.form == "gguf":
+        return formats.gguf_format(source.found.files[0])
+    on_hub = "safetensors or bin" if options.allow_pickle else "safetensors"
+    form = source.form or on_hub
+    return form if quantization is None else f"{form}, {quantization}"
+
+
+def _check_tokenizer(source: _Source, tokenizer: str | None) -> None:
+    """Check before the weights are loaded that a local folder contains a tokenizer, and its package is installed."""
+    if tokenizer is None and (source.found is None or source.form == "gguf"):
+        return
+    folder = Path(tokenizer if tokenizer is not None else source.path)
+    if tokenizer is None or folder.is_dir():
+        check_tokenizer_folder(folder, source.name)
+
+
+def _load_tokenizer(source: _Source, tokenizer: str | None, options: _Options) -> PreTrainedTokenizerBase:
+    """The tokenizer; that of a GGUF is in its header."""
+    keywords = source.keywords(options)
+    if tokenizer is not None:
+        keywords.pop("gguf_file", None)
+    return call(
+        source.name,
+        "tokenizer",
+        AutoTokenizer.from_pretrained,
+        source.path if tokenizer is None else tokenizer,
+        bundled=source.name == BUNDLED,
+        **keywords,
+    )

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from coupling.errors import CouplingError, first_line, missing_extra
+from coupling.models.chat import as_messages, is_conversation
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
 USUAL_COLUMNS = ("prompt", "text")
+CHAT_COLUMNS = ("messages", *USUAL_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,13 @@ class Prompts:
     Attributes:
         texts: one per prompt, none of them empty.
         source: "bundled", a file's name, "standard input", "text", or "dataset NAME".
+        conversations: the messages of each prompt, where the source contains chats; its texts are then the messages as
+            JSON, until a tokenizer's chat template renders them.
     """
 
     texts: list[str]
     source: str
+    conversations: list[list[dict[str, Any]]] | None = None
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -47,7 +52,20 @@ class Prompts:
         """The first ``limit`` prompts; all of them for None."""
         if limit is not None and limit < 1:
             raise CouplingError(f"`limit` is {limit}, but must be at least 1")
-        return Prompts(self.texts[:limit], self.source)
+        conversations = None if self.conversations is None else self.conversations[:limit]
+        return Prompts(self.texts[:limit], self.source, conversations)
+
+    @classmethod
+    def of(cls, items: Sequence[Any], source: str) -> "Prompts":
+        """Prompts from texts, or from conversations."""
+        if items and all(is_conversation(item) for item in items):
+            conversations = [list(item) for item in items]
+            return cls([json.dumps(messages, ensure_ascii=False) for messages in conversations], source, conversations)
+        return cls(list(items), source)
+
+    def as_chats(self) -> list[list[dict[str, Any]]]:
+        """The messages of each prompt; a text is the message of a user."""
+        return self.conversations or [as_messages(text) for text in self.texts]
 
 
 def bundled_prompts() -> Prompts:
@@ -60,13 +78,15 @@ def bundled_prompts() -> Prompts:
     )  # interleaved, so that a limit takes prompts of every kind
 
 
-def read_prompts(source: str | Sequence[str] | None, *, column: str | None = None) -> Prompts:
+def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = None, chat: bool = False) -> Prompts:
     """Prompts from a text, a file, standard input or the bundled set.
 
     Args:
         source: a text; a .txt (one prompt per line), .jsonl or .csv file; "-" for standard input (one per line);
             a sequence of texts; None for the bundled set.
         column: the field of a .jsonl or .csv file that contains the prompt (default: ``prompt`` or ``text``).
+        chat: the prompts will be rendered by a chat template, so a prompt may be a list of messages (in a file by
+            default the field ``messages``).
 
     Raises:
         CouplingError: if a file is missing, unreadable or not UTF-8, a field is missing, or a prompt is empty.
@@ -76,7 +96,7 @@ def read_prompts(source: str | Sequence[str] | None, *, column: str | None = Non
             raise CouplingError(f"`column` {column!r} was given without a prompts file or data set")
         return bundled_prompts()
     if not isinstance(source, str):
-        return Prompts(list(source), "texts")
+        return Prompts.of(_texts(list(source), chat), "texts")
     if source == "-":
         return Prompts(_lines(_decode(sys.stdin.buffer.read(), "standard input")), "standard input")
     suffix = Path(source).suffix.lower() if "\n" not in source else ""
@@ -103,12 +123,12 @@ def read_prompts(source: str | Sequence[str] | None, *, column: str | None = Non
     if suffix == ".txt":
         return Prompts(_lines(text), source)
     rows = _json_rows(text, source) if suffix == ".jsonl" else _csv_rows(text, source)
-    return Prompts(_pick(rows, column, source), source)
+    return Prompts.of(_pick(rows, column, source, chat=chat), source)
 
 
 def dataset_prompts(
     name: str, *, config: str | None = None, split: str | None = None, column: str | None = None,
-    limit: int | None = None,
+    limit: int | None = None, chat: bool = False,
 ) -> Prompts:  # fmt: skip
     """Prompts from anything that ``datasets.load_dataset`` loads.
 
@@ -118,6 +138,7 @@ def dataset_prompts(
         split: default: the first that exists of test, validation and train.
         column: default: ``prompt`` or ``text``.
         limit: read at most this many rows.
+        chat: see ``read_prompts``.
 
     Raises:
         CouplingError: if the ``datasets`` package, the data set, the split or the column is missing.
@@ -141,7 +162,7 @@ def dataset_prompts(
     if chosen not in names:
         raise CouplingError(f"the data set {name} has no split {chosen!r}; it has {', '.join(map(str, names))}")
     rows: list[Any] = list(islice(loaded[chosen], limit))
-    return Prompts(_pick(rows, column, f"dataset {name}"), f"dataset {name} [{chosen}]")
+    return Prompts.of(_pick(rows, column, f"dataset {name}", chat=chat), f"dataset {name} [{chosen}]")
 
 
 def _decode(content: bytes, source: str) -> str:
@@ -174,24 +195,44 @@ def _csv_rows(text: str, source: str) -> list[Any]:
         raise CouplingError(f"{source} is not a CSV file: {error}") from None
 
 
-def _pick(rows: list[Any], column: str | None, source: str) -> list[str]:
-    """The prompt in every row."""
+def _texts(items: list[Any], chat: bool) -> list[Any]:
+    """A caller's prompts, checked: texts, or conversations where these will be rendered."""
+    for index, item in enumerate(items):
+        if not isinstance(item, str) and not (chat and is_conversation(item)):
+            hint = "; `chat=True` renders a list of messages" if is_conversation(item) else ""
+            raise CouplingError(f"prompt {index} is not a text but {type(item).__name__}{hint}")
+    return _alike(items, "texts")
+
+
+def _alike(items: list[Any], source: str) -> list[Any]:
+    """The items, where all are texts or all are conversations."""
+    if len({isinstance(item, str) for item in items}) > 1:
+        raise CouplingError(f"{source} mixes texts and lists of messages; give them apart")
+    return items
+
+
+def _pick(rows: list[Any], column: str | None, source: str, *, chat: bool = False) -> list[Any]:
+    """The prompt in every row: a text, or a conversation where these will be rendered."""
     if not rows:
         raise CouplingError(f"there are no prompts in {source}")
     if all(isinstance(row, str) for row in rows) and column is None:
+        return rows
+    if chat and column is None and all(is_conversation(row) for row in rows):
         return rows
     if not all(isinstance(row, dict) for row in rows):
         raise CouplingError(f"the rows of {source} are not objects with named fields")
     names = list(rows[0])
     if column is None:
-        usual = [name for name in USUAL_COLUMNS if name in names]
+        usual = [name for name in (CHAT_COLUMNS if chat else USUAL_COLUMNS) if name in names]
         column = usual[0] if usual else names[0] if len(names) == 1 else None
     if column is None or column not in names:
         asked = "the column of the prompts is not clear" if column is None else f"there is no column {column!r}"
         raise CouplingError(f"{asked} in {source}; name it with `column`: {', '.join(map(str, names))}")
-    texts = []
+    values = []
     for index, row in enumerate(rows):
-        if not isinstance(row.get(column), str):
-            raise CouplingError(f"row {index} of {source} has no text in column {column!r}")
-        texts.append(row[column])
-    return texts
+        value = row.get(column)
+        if not isinstance(value, str) and not (chat and is_conversation(value)):
+            hint = ", but a list of messages, which `chat=True` renders" if is_conversation(value) else ""
+            raise CouplingError(f"row {index} of {source} has no text in column {column!r}{hint}")
+        values.append(value)
+    return _alike(values, source)

@@ -1,5 +1,6 @@
 """Token ids for the forward pass: from texts, and from whatever a user already has."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -7,50 +8,99 @@ import torch
 from torch import Tensor
 
 from coupling.errors import CouplingError
-from coupling.models.loading import Checkpoint
+from coupling.models.chat import PromptWarning
+from coupling.models.checkpoint import Checkpoint
+from coupling.models.parts import decoder_inputs
 
 
-def tokenize(checkpoint: Checkpoint, texts: list[str], *, truncate: bool = False) -> list[dict[str, Any]]:
+def tokenize(
+    checkpoint: Checkpoint, texts: list[str], *, truncate: bool = False, special_tokens: bool = True
+) -> list[dict[str, Any]]:
     """Forward-pass arguments for each prompt.
 
     Args:
         checkpoint: the model and its tokenizer.
         texts: one per prompt.
         truncate: cut a prompt to the model's context; otherwise one that is too long is an error.
+        special_tokens: let the tokenizer add its special tokens, such as BOS; a text that begins with that token, as
+            chat templates render it, is given none.
 
     Returns:
-        For each prompt a mapping with ``input_ids``, (1, n), and ``token_type_ids`` where the tokenizer gives them.
+        For each prompt a mapping with ``input_ids``, (1, n), and ``token_type_ids`` where the tokenizer gives them; for
+        an encoder-decoder model also ``decoder_input_ids`` (see ``coupling.models.parts.decoder_inputs``).
 
     Raises:
         CouplingError: if a prompt has no tokens, or too many.
     """
     prompts = []
     limit = checkpoint.context
-    tokenizer: Any = checkpoint.tokenizer
-    embeddings = next(checkpoint.model.get_input_embeddings().parameters())
+    n_embeddings = next(checkpoint.model.get_input_embeddings().parameters()).shape[0]
+    n_doubled = 0
     for index, text in enumerate(texts):
-        encoded = tokenizer(text, return_tensors="pt", verbose=False, truncation=False)
-        ids = encoded["input_ids"]
-        if ids.shape[1] == 0:
+        encoded, n_tokens = _encode(checkpoint.tokenizer, text, limit, special_tokens=special_tokens)
+        if n_tokens == 0:
             raise CouplingError(f"prompt {index} has no tokens")
-        if limit is not None and ids.shape[1] > limit:
-            if not truncate:
-                raise CouplingError(
-                    f"prompt {index} has {ids.shape[1]} tokens, and the model's context is {limit}; "
-                    "shorten it, or give `truncate=True`"
-                )
-            encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)
-            ids = encoded["input_ids"]
-        if int(ids.max()) >= embeddings.shape[0]:
+        if limit is not None and n_tokens > limit and not truncate:
             raise CouplingError(
-                f"prompt {index} has token id {int(ids.max())}, and the model has {embeddings.shape[0]} embeddings: "
+                f"prompt {index} has {n_tokens} tokens, and the model's context is {limit}; "
+                "shorten it, or give `truncate=True`"
+            )
+        ids = encoded["input_ids"]
+        if int(ids.max()) >= n_embeddings:
+            raise CouplingError(
+                f"prompt {index} has token id {int(ids.max())}, and the model has {n_embeddings} embeddings: "
                 "the tokenizer is not this model's"
             )
+        n_doubled += _begins_twice(checkpoint.tokenizer, ids)
         inputs = {"input_ids": ids}
         if "token_type_ids" in encoded:
             inputs["token_type_ids"] = encoded["token_type_ids"]
+        if checkpoint.model.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = decoder_inputs(checkpoint.model, checkpoint.block_list or "", ids)
         prompts.append(inputs)
+    if n_doubled:
+        warnings.warn(
+            f"{n_doubled} of {len(texts)} prompts begin with two BOS tokens ({_mark(checkpoint.tokenizer)[0]}), which "
+            "are measured as they are",
+            PromptWarning,
+            stacklevel=2,
+        )
     return prompts
+
+
+def _encode(tokenizer: Any, text: str, limit: int | None, *, special_tokens: bool) -> tuple[Any, int]:
+    """A text's encoding, cut to the limit, and the number of tokens that it has without the cut."""
+
+    def encode(**options: Any) -> Any:
+        return tokenizer(text, return_tensors="pt", verbose=False, **options)
+
+    encoded = encode(add_special_tokens=special_tokens, truncation=False)
+    mark, mark_id = _mark(tokenizer)
+    if special_tokens and mark and text.lstrip().startswith(mark):
+        # The text brings its first token itself: where the tokenizer adds another, it is to add nothing.
+        plain = encode(add_special_tokens=False, truncation=False)
+        ids, plain_ids = encoded["input_ids"][0].tolist(), plain["input_ids"][0].tolist()
+        if ids[:1] == [mark_id] and ids[1 : len(plain_ids) + 1] == plain_ids and mark_id in plain_ids:
+            encoded, special_tokens = plain, False
+    n_tokens = encoded["input_ids"].shape[1]
+    if limit is not None and n_tokens > limit:
+        encoded = encode(add_special_tokens=special_tokens, truncation=True, max_length=limit)
+    return encoded, n_tokens
+
+
+def _mark(tokenizer: Any) -> tuple[str | None, int | None]:
+    """The token that begins a text, and its id: BOS, or CLS where there is no BOS."""
+    for name in ("bos_token", "cls_token"):
+        token = getattr(tokenizer, name, None)
+        if token:
+            return str(token), getattr(tokenizer, f"{name}_id")
+    return None, None
+
+
+def _begins_twice(tokenizer: Any, ids: Tensor) -> bool:
+    """Whether a prompt begins with two BOS tokens."""
+    _, mark_id = _mark(tokenizer)
+    return mark_id is not None and ids[0, :2].tolist() == [mark_id, mark_id]
 
 
 def split_inputs(inputs: Any) -> list[dict[str, Any]]:

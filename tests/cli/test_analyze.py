@@ -1,13 +1,16 @@
 """``coupling analyze`` as a user meets it."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, processors
 
 import coupling
-from tests.helpers import BUNDLED
+from tests.helpers import BUNDLED, refused
 
 
 def test_the_bundled_checkpoint_end_to_end(cli, tmp_path):
@@ -94,3 +97,52 @@ def test_truncate_cuts_to_the_context(cli):
     code, _, err = cli("analyze", "--prompts", "x = 1\n" * 500, "--truncate", "--k", 2, "--out", "run", "--quiet")
     assert code == 0, err
     assert coupling.open_run("run").n_tokens.values.tolist() == [256]
+
+
+def test_chats_and_special_tokens(cli, tmp_path):
+    bos = "<|endoftext|>"
+    shutil.copytree(BUNDLED, tmp_path / "model")
+    tokenizer = Tokenizer.from_file("model/tokenizer.json")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
+    )
+    tokenizer.save("model/tokenizer.json")
+    config = json.loads(Path("model/tokenizer_config.json").read_text())
+    template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    Path("model/tokenizer_config.json").write_text(json.dumps(config | {"bos_token": bos, "chat_template": template}))
+    Path("chats.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "x = 1"}]}))
+    common = ("analyze", "model", "--k", 2, "--quiet")
+    assert cli(*common, "--prompts", "chats.jsonl", "--chat", "--out", "a") == (0, "", "")
+    assert cli(*common, "--prompts", "x = 1", "--out", "b") == (0, "", "")
+    assert cli(*common, "--prompts", "x = 1", "--no-special-tokens", "--out", "c") == (0, "", "")
+    a, b, c = (coupling.open_run(name) for name in "abc")
+    assert a.token_text.values.tolist() == b.token_text.values.tolist()
+    assert int(c.n_tokens[0]) == int(b.n_tokens[0]) - 1
+    assert (a.attrs["chat"], a.attrs["special_tokens"], b.attrs["special_tokens"]) == (1, 0, 1)
+    code, _, err = cli(*common, "--prompts", f"{bos}{bos}x", "--out", "d")
+    assert code == 0
+    assert err == f"warning: 1 of 1 prompts begin with two BOS tokens ({bos}), which are measured as they are\n"
+
+
+def test_an_adapter_against_its_base(cli):
+    import peft
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(BUNDLED, dtype=torch.float32)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["up_proj"]))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    adapted.peft_config["default"].base_model_name_or_path = "/nowhere"
+    adapted.save_pretrained("adapter")
+    refused(cli("analyze", "adapter", "--out", "run"), "no folder /nowhere", "--base names another")
+    for model_name, options in (("adapter", ["--base", BUNDLED]), (BUNDLED, [])):
+        code, _, err = cli("analyze", model_name, *options, "--limit", 2, "--k", 3, "--quiet", "--out",
+                           "base" if model_name == BUNDLED else "adapted")  # fmt: skip
+        assert (code, err) == (0, "")
+    code, out, err = cli("diff", "base", "adapted", "--json")
+    assert code == 0, err
+    assert json.loads(out)["identical"] is False
+    assert coupling.open_run("adapted").attrs["base"] == BUNDLED

@@ -69,7 +69,6 @@ def test_damaged_checkpoints(cli, checkpoint, tmp_path):
     (checkpoint / "config.json").unlink()
     refused(cli("analyze", checkpoint, "--out", "run"), "contains no config.json")
     (checkpoint / "adapter_config.json").write_text("{}")
-    refused(cli("analyze", checkpoint, "--out", "run"), "contains an adapter without its model's weights; merge")
     refused(cli("analyze", weights, "--out", "run"), "is a file")
     assert not (tmp_path / "run").exists()
 
@@ -84,10 +83,12 @@ def test_a_pickled_checkpoint_that_is_truncated(cli, checkpoint):
     state = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
     torch.save(state, checkpoint / "pytorch_model.bin")
-    assert cli("analyze", checkpoint, "--limit", 1, "--k", 2, "--out", "run", "--quiet")[0] == 0
+    asked = ("analyze", checkpoint, "--limit", 1, "--k", 2)
+    refused(cli(*asked, "--out", "run"), "only pytorch_model.bin weights", "can run any code", "--allow-pickle")
+    assert cli(*asked, "--out", "run", "--quiet", "--allow-pickle")[0] == 0
     path = checkpoint / "pytorch_model.bin"
     path.write_bytes(path.read_bytes()[:5000])
-    refused(cli("analyze", checkpoint, "--out", "other"), "cannot load the weights")
+    refused(cli(*asked, "--out", "other", "--allow-pickle"), "cannot load the weights")
 
 
 def test_weights_that_are_missing_nan_or_of_another_shape(cli, checkpoint):
@@ -150,7 +151,10 @@ def test_an_encoder_decoder(cli, tmp_path):
 
     transformers.T5Model(transformers.T5Config(vocab_size=97, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
                          ).save_pretrained(tmp_path / "t5")  # fmt: skip
-    refused(cli("analyze", tmp_path / "t5", "--out", "run"), "encoder-decoder")
+    refused(cli("analyze", tmp_path / "t5", "--out", "run"), "encoder-decoder", "--part encoder")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path(BUNDLED) / name, tmp_path / "t5")
+    refused(cli("analyze", tmp_path / "t5", "--out", "run", "--part", "encoder"), "the tokenizer is not this model's")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +173,10 @@ def test_an_encoder_decoder(cli, tmp_path):
         (["--tol", "-1"], ["--tol is -1"]),
         (["--device", "meta"], ["--device 'meta'"]),
         (["--column", "q"], ["--column 'q'"]),
+        (["--part", "encoder"], ["--part applies to encoder-decoder models"]),
+        (["--base", "org/model"], ["--base names the model of an adapter"]),
+        (["--chat"], ["bundled has no chat template, so --chat does not apply"]),
+        (["./model.gguf"], ["there is no file ./model.gguf"]),
     ],
 )
 def test_input_that_cannot_be_measured(cli, arguments, parts):
@@ -197,3 +205,19 @@ def test_code_that_a_checkpoint_brings_runs_only_when_trusted(cli, checkpoint, a
 
 def test_a_revision_of_a_folder(cli, checkpoint):
     refused(cli("analyze", checkpoint, "--revision", "main", "--out", "run"), "local folder", "no revision 'main'")
+
+
+def test_a_shard_that_an_index_names(cli, checkpoint):
+    state = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").rename(checkpoint / "model-00001-of-00002.safetensors")
+    content = {"weight_map": dict.fromkeys(state, "model-00002-of-00002.safetensors")}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(content))
+    refused(cli("analyze", checkpoint, "--out", "run"), "names the shard model-00002-of-00002.safetensors")
+
+
+def test_a_tekken_tokenizer_without_its_package(cli, checkpoint, monkeypatch):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).unlink()
+    (checkpoint / "tekken.json").write_text("{}")
+    monkeypatch.setattr("coupling.models.folder.find_spec", lambda name: None)
+    refused(cli("analyze", checkpoint, "--out", "run"), "is a tekken.json, which needs the mistral-common package")

@@ -1,0 +1,60 @@
+"""The two halves of an encoder-decoder model: their blocks, and the inputs that the decoder needs."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from coupling.errors import CouplingError
+
+Part = Literal["encoder", "decoder"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""The halves of an encoder-decoder model, each with its own residual stream."""
+
+
+def part_list(model: nn.Module, part: Part) -> str:
+    """The name of the list of blocks of the encoder or the decoder.
+
+    Raises:
+        CouplingError: if there is not exactly one.
+    """
+    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
+    outer = [name for name in lists if not any(name.startswith(other + ".") for other in lists)]
+    found = [name for name in outer if _part_of(name) == part]
+    if len(found) != 1:
+        raise CouplingError(
+            f"cannot tell which list contains the blocks of the {part} of {type(model).__name__}; name it with "
+            f"`block_list`. Its lists: {', '.join(outer) or 'none'}"
+        )
+    return found[0]
+
+
+def _part_of(list_name: str | None) -> Part | None:
+    """The half that a list of blocks belongs to, by its name; the first half that the name contains."""
+    return next((name for name in (list_name or "").split(".") if name in PARTS), None)
+
+
+def decoder_inputs(model: Any, list_name: str, ids: Tensor) -> Tensor:
+    """The decoder's token ids.
+
+    The decoder reads what it reads in training to repeat the prompt: the start token, then the prompt without its last
+    token, so that it has as many tokens as the prompt. The encoder's blocks do not depend on the decoder, which then
+    reads the start token alone.
+
+    Args:
+        model: an encoder-decoder model.
+        list_name: the list of blocks that is measured.
+        ids: the prompt, (1, n).
+
+    Raises:
+        CouplingError: if the configuration names no start token.
+    """
+    config = model.config
+    places = (config, config.get_text_config(), getattr(model, "generation_config", None))
+    names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+    known = (getattr(place, name, None) for name in names for place in places)
+    start = next((token for token in known if isinstance(token, int)), None)
+    if start is None:
+        raise CouplingError(f"the configuration of {type(model).__name__} has no decoder_start_token_id")
+    first = torch.full_like(ids[:, :1], start)
+    return first if _part_of(list_name) == "encoder" else torch.cat([first, ids[:, :-1]], dim=1)

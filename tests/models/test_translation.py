@@ -1,0 +1,44 @@
+"""What loaders raise becomes one true line."""
+
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from coupling.errors import CouplingError
+from coupling.models.translation import call, is_unreachable
+
+
+def failing(error):
+    def loader():
+        raise error
+
+    return loader
+
+
+def test_an_unreachable_hub_is_known_by_the_type_of_its_error():
+    wrapped = OSError("some words")
+    wrapped.__cause__ = LocalEntryNotFoundError("other words")
+    assert is_unreachable(wrapped)
+    assert is_unreachable(ConnectionResetError("reset"))
+    assert not is_unreachable(OSError("we could not connect to the connection"))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "options", "message"),
+    [
+        ("./m", OSError("bad header"), {}, r"truncated or corrupt \(OSError: bad header"),
+        ("./m", ImportError("install x"), {}, "a package is missing: install x"),
+        (
+            "./m",
+            RuntimeError("needs a GPU"),
+            {"quantization": "gptq"},
+            "quantized by gptq, and transformers reports: needs",
+        ),
+        ("org/m", OSError("do not set `use_safetensors=True`"), {}, "no safetensors; .* `allow_pickle=True`"),
+        ("org/m", ConnectionError("x"), {}, "the Hugging Face hub cannot be reached"),
+        ("bundled", ConnectionError("x"), {"bundled": True}, "truncated or corrupt"),
+    ],
+)
+def test_reasons(name, error, options, message):
+    with pytest.raises(CouplingError, match=message) as caught:
+        call(name, "weights", failing(error), **options)
+    assert "\n" not in str(caught.value)
