@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from coupling.choices import Detail, Dtype, Engine, Kind
+from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
 from coupling.cli.options import (
     OUTPUT,
     Json,
@@ -121,7 +121,7 @@ def analyze(
     engine: Annotated[Engine, typer.Option(help="How singular vectors are found.", rich_help_panel=MEASURE)] = "auto",
     tol: Annotated[
         float, typer.Option(help="Relative residual at which the matrix-free engine stops.", rich_help_panel=MEASURE)
-    ] = 1e-4,
+    ] = DEFAULT_TOL,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random draw.", rich_help_panel=MEASURE)
     ] = 0,
@@ -168,7 +168,7 @@ def analyze(
     ] = False,
     trust_remote_code: Annotated[
         bool,
-        typer.Option("--trust-remote-code", help="Run code that the repository brings along.", rich_help_panel=MODEL),
+        typer.Option("--trust-remote-code", help="Run code that the repository contains.", rich_help_panel=MODEL),
     ] = False,
     random_weights: Annotated[
         bool,
@@ -212,7 +212,7 @@ def analyze(
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
     settings: dict[str, Any] = {
-        "k": tuple(k) if k else (10,),
+        "k": tuple(k) if k else DEFAULT_K,
         "kind": kind,
         "tokens": None if tokens is None else parse_tokens(tokens),
         "fixed_token": None if fixed_token is None else parse_token(fixed_token),

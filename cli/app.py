@@ -12,7 +12,7 @@ from coupling.cli.options import as_options
 from coupling.errors import EXTRAS, CouplingError, missing_extra
 
 OTHERS_WAIT = 10
-"""Seconds after which a process other than the first reports its failure, if it still runs: it failed alone."""
+"""Seconds after which a process other than the first reports its own failure, if the first has not ended it."""
 
 app = typer.Typer(
     name="coupling",
@@ -53,7 +53,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except CouplingError as error:
-        _fail(as_options(str(error)), 1)
+        _fail(as_options(str(error), _options_of_command()), 1)
     except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
         usage: Any = error
         if not usage.format_message():  # nothing was given, so the help was shown
@@ -66,7 +66,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except MemoryError:
-        _fail("the machine's memory is not enough; try a shorter prompt, a smaller --k, or --dtype bfloat16", 1)
+        _fail("the machine's memory is not enough; try a shorter prompt or a smaller model", 1)
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS or "COUPLING_DEBUG" in os.environ:
@@ -76,9 +76,17 @@ def main() -> None:
         if "COUPLING_DEBUG" in os.environ:
             raise
         if type(error).__name__ == "OutOfMemoryError":
-            _fail("the device's memory is not enough; try --dtype bfloat16, --device cpu or a shorter prompt", 1)
+            hint = "try `dtype='bfloat16'`, `device='cpu'` or a shorter prompt"
+            _fail(as_options(f"the device's memory is not enough; {hint}", _options_of_command()), 1)
         _fail(f"unexpected {type(error).__name__}: {error} (COUPLING_DEBUG=1 shows where; please report it)", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _options_of_command() -> set[str]:
+    """The options of the command that was called."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    command = next((commands[word] for word in sys.argv[1:] if word in commands), None)
+    return {option for parameter in getattr(command, "params", ()) for option in parameter.opts}
 
 
 def _fail(message: str, code: int) -> None:

@@ -137,7 +137,7 @@ def check_usage(
 ) -> None:
     """Refuse combinations of options that have no meaning."""
     if family and (published or folders or scores or aliases):
-        raise typer.BadParameter("--family stands alone: its models have their own runs and scores")
+        raise typer.BadParameter("--family cannot be combined with runs, --scores, --published or --alias")
     if not published and not family and not folders:
         raise typer.BadParameter("give runs, --published or --family")
     if folders and not published and not scores:

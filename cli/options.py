@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -24,31 +25,27 @@ Run = Annotated[Path, typer.Argument(help="A run: a folder that `coupling analyz
 
 MENTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 """How the library's messages name a Python argument: `` `name` `` or `` `name=value` ``."""
-OPTIONS = {
-    "block_list", "block_pairs", "detail", "device", "dtype", "engine", "fixed_token", "initial", "k", "kind", "limit",
-    "out", "overwrite", "prompts", "resume", "revision", "seed", "tokens", "tol", "truncate", "trust_remote_code",
-    "column", "split", "dataset", "benchmark", "alias", "measure", "scores", "block", "blocks", "prompt", "norm",
-    "token", "ranks", "random_weights", "highest", "aliases",
-    "allow_pickle", "base", "chat", "part", "special_tokens",
-}  # fmt: skip
-"""Python arguments that are options of a command."""
 OTHER_NAMES = {"block_pairs": "block-pair", "aliases": "alias"}
 """Options whose name is not the argument's with hyphens."""
 
 
-def as_options(message: str) -> str:
-    """A message of the library with its Python arguments written as options of the command line.
+def as_options(message: str, options: Collection[str]) -> str:
+    """A message of the library with its Python arguments written as options of the command that runs.
+
+    Args:
+        message: what the library says.
+        options: the options of the command; an argument that is not among them keeps its Python name.
 
     Example:
-        >>> as_options("give `resume=True` to continue it, or `dtype='float64'`")
+        >>> as_options("give `resume=True` to continue it, or `dtype='float64'`", {"--resume", "--dtype"})
         'give --resume to continue it, or --dtype float64'
     """
 
     def option(mention: re.Match[str]) -> str:
         name, value = mention.groups()
-        if name not in OPTIONS:
-            return mention[0]
         flag = "--" + OTHER_NAMES.get(name, name.replace("_", "-"))
+        if flag not in options:
+            return mention[0]
         return flag if value in (None, "True") else f"{flag} {value.strip(chr(39))}"
 
     return MENTION.sub(option, message)

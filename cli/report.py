@@ -11,7 +11,7 @@ from coupling.errors import CouplingError
 
 SCATTER_COLUMNS = {"model", "score", "benchmark"}
 LABELS = ("coupling 1 − m", "benchmark score")
-"""Names of the scatter's axes where nothing names them."""
+"""Names of the scatter's axes used where no names are given."""
 
 
 def report(
@@ -19,7 +19,7 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Folders that `coupling analyze --out` wrote; several stand side by side.",
+            help="Folders that `coupling analyze --out` wrote; several are shown side by side.",
             show_default=False,
         ),
     ],
@@ -37,7 +37,7 @@ def report(
     scatter: Annotated[
         Path | None,
         typer.Option(
-            help="A .csv table with the columns model, score and benchmark, drawn as a scatter as it is.",
+            help="A .csv table with the columns model, score and benchmark, drawn unchanged as a scatter.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,7 @@ def report(
     benchmark_label: Annotated[str | None, typer.Option(help="Name of its vertical axis.", show_default=False)] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Put saved runs into one interactive page that fetches nothing."""
+    """Write one self-contained, interactive HTML page of saved runs."""
     if output.suffix.lower() not in (".html", ".htm"):
         raise CouplingError(f"{output} must end in .html")
     if scores is not None and _is_scatter_table(Path(scores)):

@@ -279,7 +279,7 @@ def _print_result(
     quiet: bool,
     rewards: bool,
 ) -> None:
-    """The result on stdout: JSON, or a table unless it is unwanted."""
+    """The result on stdout: JSON, or a table unless --quiet was given."""
     from coupling.cli.render.rl import print_rows, summarize_rows
 
     if json:

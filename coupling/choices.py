@@ -19,6 +19,11 @@ Detail = Literal["auto", "all", "none"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 """Which prompts keep the data that the pictures grid and trajectory draw."""
 
+DEFAULT_K = (10,)
+"""Numbers of top singular vectors where none is asked for."""
+DEFAULT_TOL = 1e-4
+"""Relative residual at which the matrix-free engine stops."""
+
 NORMS = (1, 2)
 """The norms p of the mismatch: 1 is the trace norm, 2 the Frobenius norm."""
 
@@ -52,7 +57,7 @@ class Variant:
     swapped: bool = False
 
     def variable(self, quantity: str = "mismatch") -> str:
-        """The name of this variant of ``mismatch`` or ``chance`` in a Dataset; chance is the same swapped or not."""
+        """The variant's name of ``mismatch`` or ``chance`` in a Dataset; swapping leaves the chance level as it is."""
         swapped = "_swapped" if self.swapped and quantity != "chance" else ""
         return quantity + swapped + ("_signed" if self.signed else "")
 

@@ -2,8 +2,9 @@
 
 import xarray as xr
 
-from coupling.choices import Detail
+from coupling.choices import DETAILS, Detail
 from coupling.dataset import DETAIL_VARIABLES
+from coupling.errors import CouplingError
 from coupling.plan import Plan
 
 AUTO_BYTES = 64 * 2**20
@@ -32,11 +33,13 @@ class DetailBudget:
     """Which prompts keep their detail: with "auto" the first ones that fit; a resumed run keeps the same ones."""
 
     def __init__(self, detail: Detail) -> None:
+        if detail not in DETAILS:
+            raise CouplingError(f"`detail` is {detail!r}, but must be one of {', '.join(DETAILS)}")
         self.detail = detail
         self.left = {"auto": AUTO_BYTES, "none": -1}.get(detail, 2**62)
 
     def admits(self, size: int) -> bool:
-        """Whether a prompt keeps its detail of ``size`` bytes; the first one that does not fit closes the budget."""
+        """Whether a prompt keeps its detail of ``size`` bytes; after the first that does not fit, no other does."""
         self.left = self.left - size if size <= self.left else -1
         return self.left >= 0
 

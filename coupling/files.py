@@ -1,4 +1,4 @@
-"""Files written whole or not at all, JSON files, and the check of a folder that results are written to."""
+"""Files written atomically, JSON files, and the check of a folder that results are written to."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from coupling.errors import CouplingError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it exists whole or not at all.
+    """Write a file atomically: it exists either completely or not at all.
 
     Raises:
         CouplingError: if the disk is full or the folder not writable; nothing is left behind.

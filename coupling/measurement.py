@@ -6,7 +6,7 @@ from typing import Any, Literal
 import xarray as xr
 from torch import nn
 
-from coupling.choices import Detail, Engine, Kind
+from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Engine, Kind
 from coupling.dataset import assemble, join_prompts
 from coupling.detail import DetailBudget, detail_bytes
 from coupling.errors import CouplingError, renamed
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 def measure(
     model: nn.Module,
     inputs: Any,
-    k: int | Sequence[int] = (10,),
+    k: int | Sequence[int] = DEFAULT_K,
     tokens: Tokens | None = None,
     seed: int = 0,
     *,
@@ -34,7 +34,7 @@ def measure(
     block_pairs: Sequence[tuple[int, int]] = (),
     block_list: str | None = None,
     engine: Engine = "auto",
-    tol: float = 1e-4,
+    tol: float = DEFAULT_TOL,
     detail: Detail = "auto",
     progress: Progress | None = None,
     hash_weights: bool = True,
@@ -137,7 +137,7 @@ def measure_recording(
 
 
 class _Factory:
-    """Makes the factored Jacobians of one prompt, and keeps account of how they were made."""
+    """Makes the factored Jacobians of one prompt, and records how they were made."""
 
     def __init__(self, recording: Recording, settings: Settings, total: int, progress: Progress | None) -> None:
         self.recording, self.settings, self.total, self.progress = recording, settings, total, progress

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln
 
+from coupling.choices import NORMS
 from coupling.errors import CouplingError
 
 
@@ -24,7 +25,7 @@ def _array(values: Any) -> Float[np.ndarray, "*a"]:
 
 def _size(singular_values: Float[np.ndarray, "*a k"], norm: int) -> Float[np.ndarray, "*a"]:
     """``||S||_p``: the trace norm for p = 1, the Frobenius norm for p = 2."""
-    if norm not in (1, 2):
+    if norm not in NORMS:
         raise CouplingError(f"norm is {norm}, but must be 1 (trace) or 2 (Frobenius)")
     return np.sum(singular_values**norm, axis=-1) ** (1 / norm)
 
@@ -103,12 +104,12 @@ def chance_mismatch(
     norm: int = 2,
     signed: bool = False,
 ) -> float:
-    r"""The expected mismatch with Haar-random orthonormal frames in place of ``U_b, V_b``, ``S_a`` kept.
+    r"""The expected mismatch with Haar-random orthonormal frames in place of ``U_b, V_b``, while ``S_a`` is kept.
 
     With ``g = u^T J v`` for random unit u, v, the squared numerator Q has mean
     ``K^2 E g^2 - 2 E|g| sum(s) + sum(s^2)`` (without the middle term if signed), exact in its moments of g; the mean
     of its root is ``sqrt(E Q) (1 - Var Q / (8 (E Q)^2))`` to second order, with Var Q for Gaussian entries.
-    The tests hold it to draws of random frames.
+    The tests compare it with draws of random frames.
 
     Args:
         moments: of ``J_a``.

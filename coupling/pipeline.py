@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from coupling.choices import Detail, Dtype, Engine, Kind
+from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
 from coupling.dataset import join_prompts
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
@@ -32,14 +32,14 @@ Progress = Callable[[int, int, int, int], None]
 def analyze(
     model: str | None = None,
     prompts: Prompts | str | Sequence[Any] | None = None,
-    k: int | Sequence[int] = (10,),
+    k: int | Sequence[int] = DEFAULT_K,
     *,
     kind: Kind = "depth",
     tokens: Tokens | None = None,
     fixed_token: int | Literal["last"] | None = None,
     block_pairs: Sequence[tuple[int, int]] = (),
     engine: Engine = "auto",
-    tol: float = 1e-4,
+    tol: float = DEFAULT_TOL,
     seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -159,7 +159,12 @@ def analyze(
     load_seconds = time.perf_counter() - started
     _, modules = find_blocks(checkpoint.model, checkpoint.block_list)
     session = _Session(checkpoint, modules, settings, DetailBudget(detail), folder, progress)
-    parts = [session.measure(index, inputs, texts) for index in range(len(inputs))]
+    try:
+        parts = [session.measure(index, inputs, texts) for index in range(len(inputs))]
+    except CouplingError:
+        if folder is not None:
+            folder.abandon()  # nothing is left of a command that fails before it has measured anything
+        raise
     run = join_prompts(parts)
     run.attrs |= attributes
     if folder is not None:

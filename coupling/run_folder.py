@@ -4,6 +4,7 @@ A finished run is a folder with ``run.nc`` (the Dataset, NetCDF) and ``run.json`
 is being measured, ``started.json`` records its identity, and ``parts/`` contains one NetCDF file per prompt.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Collection
@@ -37,7 +38,7 @@ def _read(path: Path, without: Collection[str] = ()) -> xr.Dataset:
     loaded.attrs = {
         key: value.item() if isinstance(value, np.generic) else value for key, value in loaded.attrs.items()
     }
-    return loaded.drop_encoding()  # as it was before it was written, so that it is written the same again
+    return loaded.drop_encoding()  # a second write then gives the same bytes
 
 
 def is_run(entries: Collection[str]) -> bool:
@@ -108,6 +109,14 @@ class RunFolder:
         write_atomically(self.folder / SUMMARY, to_json({"identity": self.identity} | summary))
         self.discard_parts()
 
+    def abandon(self) -> None:
+        """Remove the folder of a run of which no prompt was measured."""
+        if any((self.folder / PARTS).glob("*")) or self.complete:
+            return
+        self.discard_parts()
+        with contextlib.suppress(OSError):  # something else is in it
+            self.folder.rmdir()
+
     def discard_parts(self) -> None:
         """Remove what only an unfinished run needs."""
         (self.folder / STARTED).unlink(missing_ok=True)
@@ -135,7 +144,7 @@ class RunFolder:
 
     def _remove(self) -> None:
         try:
-            for name in (SUMMARY, DATA, STARTED):  # the marker of a whole run first
+            for name in (SUMMARY, DATA, STARTED):  # first the file that marks a complete run
                 (self.folder / name).unlink(missing_ok=True)
             if (self.folder / PARTS).exists():
                 shutil.rmtree(self.folder / PARTS)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coupling.choices import ENGINES, KINDS, Engine, Kind
+from coupling.choices import DEFAULT_K, DEFAULT_TOL, ENGINES, KINDS, Engine, Kind
 from coupling.errors import CouplingError
 
 Tokens = int | Literal["last", "all"] | Sequence[int | Literal["last"]]
@@ -29,20 +29,20 @@ class Settings:
         seed: seed of every random draw.
     """
 
-    k: tuple[int, ...] = (10,)
+    k: tuple[int, ...] = DEFAULT_K
     kind: Kind = "depth"
     tokens: Tokens | None = None
     fixed_token: int | Literal["last"] | None = None
     block_pairs: tuple[tuple[int, int], ...] = ()
     engine: Engine = "auto"
-    tol: float = 1e-4
+    tol: float = DEFAULT_TOL
     seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", normalize_k(self.k))
         object.__setattr__(self, "tokens", _plain_tokens(self.tokens))
         object.__setattr__(self, "fixed_token", _plain_tokens(self.fixed_token))
-        object.__setattr__(self, "block_pairs", tuple((int(a), int(b)) for a, b in self.block_pairs))
+        object.__setattr__(self, "block_pairs", _plain_pairs(self.block_pairs))
         if not 0 <= self.seed < 2**63:
             raise CouplingError(f"`seed` is {self.seed}, but must be between 0 and 2^63 - 1")
         if self.engine not in ENGINES:
@@ -67,13 +67,28 @@ def normalize_k(k: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         CouplingError: if there is none, or one is below 1.
     """
-    ks = (k,) if isinstance(k, (int, np.integer)) else tuple(k)
+    ks = tuple(k) if isinstance(k, (Sequence, np.ndarray)) and not isinstance(k, str) else (k,)
+    for one in ks:
+        if not isinstance(one, (int, np.integer)) or isinstance(one, bool):
+            raise CouplingError(f"K is {one!r}, but must be a whole number")
     normalized = tuple(sorted({int(one) for one in ks}))
     if not normalized:
         raise CouplingError("`k` is empty; give at least one number of singular vectors")
     if normalized[0] < 1:
         raise CouplingError(f"K is {normalized[0]}, but must be at least 1")
     return normalized
+
+
+def _plain_pairs(pairs: Any) -> tuple[tuple[int, int], ...]:
+    """Pairs of block numbers as tuples of Python integers.
+
+    Raises:
+        CouplingError: if one is not a pair.
+    """
+    try:
+        return tuple((int(first), int(second)) for first, second in pairs)
+    except (TypeError, ValueError):
+        raise CouplingError(f"`block_pairs` is {pairs!r}, but must be pairs of blocks such as [(2, 5)]") from None
 
 
 def _plain_tokens(tokens: Any) -> Any:

@@ -150,7 +150,9 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     """
     kinds = first.attrs.get("kind"), second.attrs.get("kind")
     if kinds[0] != kinds[1]:
-        raise CouplingError(f"one run is of kind {kinds[0]}, the other of kind {kinds[1]}: their scores do not compare")
+        raise CouplingError(
+            f"one run is of kind {kinds[0]}, the other of kind {kinds[1]}: their scores cannot be compared"
+        )
     shared = sorted(set(first.k.values.tolist()) & set(second.k.values.tolist()))
     if not shared:
         raise CouplingError(f"the runs share no K: {first.k.values.tolist()} and {second.k.values.tolist()}")

@@ -47,4 +47,6 @@ def test_auto_keeps_the_first_prompts_that_fit_and_no_later_one(monkeypatch):
         assert run.sizes["prompt"] == 3
         assert (run.detailed_prompt.values.tolist() if held else run.sizes.get("detailed_prompt", [])) == held
     assert "projection" not in coupling.measure(model, prompts, k=3, detail="none")
+    with pytest.raises(coupling.CouplingError, match="`detail` is 'some', but must be one of auto, all, none"):
+        coupling.measure(model, prompts, k=3, detail="some")
     assert coupling.measure(model, prompts, k=3, detail="all").detailed_prompt.values.tolist() == [0, 1, 2]

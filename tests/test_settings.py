@@ -20,6 +20,19 @@ def test_k_is_ascending_without_repetitions():
         normalize_k([3, 0])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 2.5}, "K is 2.5, but must be a whole number"),
+        ({"k": "10"}, "K is '10', but must be a whole number"),
+        ({"kind": "self", "block_pairs": (1, 2)}, "must be pairs of blocks"),
+    ],
+)
+def test_values_of_the_wrong_type_are_refused(options, message):
+    with pytest.raises(CouplingError, match=message):
+        Settings(**options)
+
+
 def test_settings_are_json():
     settings = Settings(k=(np.int64(3),), tokens=[np.int64(1), "last"], kind="self", block_pairs=[[0, 1]])
     assert json.loads(json.dumps(settings.as_dict()))["tokens"] == [1, "last"]

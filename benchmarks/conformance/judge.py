@@ -47,8 +47,8 @@ def judge_model(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     good = {n: r for n, r in named.items() if r["outcome"] in RIGHT}
     for chosen in (bad, good):
         if chosen:
-            name, best = next(iter(chosen.items()))
-            return best | {"block_list": ", ".join(chosen), "by_default": row["reason"]}
+            worst = max(chosen.values(), key=lambda row: row.get("error", float("inf")))
+            return worst | {"block_list": ", ".join(chosen), "by_default": row["reason"]}
     return row | {"named": {name: r["reason"] for name, r in named.items()}}
 
 

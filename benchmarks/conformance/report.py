@@ -21,11 +21,14 @@ autograd over the full sequence. That reference uses nothing of the library.
 - **right, mixed**: every block agrees; some blocks are replayed on one token, others on the whole prompt.
 - **refused**: the library does not measure the model, and says why in one sentence.
 - **not tried**: the suite cannot build or run the model (for example, it needs sound, or a package that is absent).
-- **wrong**: a Jacobian differs from the reference by more than {tolerance:.0e} of its Frobenius norm, in float32.
+- **wrong**: a Jacobian differs from the reference by more than {tolerance:.0e} of its Frobenius norm, in float32. A
+  model in which float32 autograd itself is as far from float64 (a quarter or more of the library's error) is not called
+  wrong; its remark says so.
 - **crash**: the library raises an unexpected exception.
 
 "Blocks" gives the number of block calls, and how many of them take the fast path where only some do. A name after
-"with" is the `block_list` (`--block-list`) that had to be given.
+"with" is the `block_list` (`--block-list`) that had to be given; of several lists, the one with the largest error is
+shown.
 """
 
 

@@ -21,7 +21,7 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["identical"]:
         console.print("The two runs contain the same numbers.")
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("K", "p", escape(names[0]), escape(names[1]), "difference", "± s.e.", "excess", "excess"):
+    for column in ("K", "p", escape(names[0]), escape(names[1]), "difference", "± s.e.", "excess 1", "excess 2"):
         table.add_column(column, justify="right")
     for row in comparison["scores"]:
         if row["variant"] == "absolute":
@@ -39,6 +39,6 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
     if not comparison["same_prompts"]:
-        console.print("[yellow]The prompts differ, so the scores do not compare prompt by prompt.[/]")
+        console.print("[yellow]The prompts differ, so the scores cannot be compared prompt by prompt.[/]")
     for key, (first, second) in comparison["provenance"].items():
         console.print(f"{key}: {escape(str(first))} | {escape(str(second))}", highlight=False)

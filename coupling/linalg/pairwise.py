@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from coupling import metrics
-from coupling.choices import NORMS, VARIANTS, Engine
+from coupling.choices import DEFAULT_TOL, NORMS, VARIANTS, Engine
 from coupling.linalg.jacobian import BlockJacobian, DenseJacobian
 from coupling.linalg.svd import SingularTriplets, choose_engine, top_singular_triplets
 from coupling.numerics import exact_numerics
@@ -46,7 +46,7 @@ def factor(
     *,
     n_compared: int,
     engine: Engine = "auto",
-    tol: float = 1e-4,
+    tol: float = DEFAULT_TOL,
     seed: int = 0,
 ) -> FactoredJacobian:
     """Top singular triplets of one Jacobian, which will be compared with ``n_compared`` others.

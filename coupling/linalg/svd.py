@@ -1,6 +1,6 @@
 r"""Top singular triplets of a linear operator, with an error bound for each.
 
-Two ways behind one function. *Dense*: form the matrix, then LAPACK in float64. *Matrix-free*: randomized block
+One function offers two methods. *Dense*: form the matrix, then LAPACK in float64. *Matrix-free*: randomized block
 Krylov iteration (Halko, Martinsson, Tropp 2011; Musco and Musco 2015): a random start of ``k + oversampling``
 columns, then power iterations whose iterates are all kept, with Rayleigh-Ritz on their span, until the residuals
 meet the tolerance.
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
-from coupling.choices import Engine
+from coupling.choices import DEFAULT_TOL, Engine
 from coupling.errors import CouplingError
 from coupling.linalg.jacobian import DenseJacobian
 from coupling.numerics import exact_numerics
@@ -122,7 +122,7 @@ def top_singular_triplets(
     k: int,
     *,
     engine: Engine = "auto",
-    tol: float = 1e-4,
+    tol: float = DEFAULT_TOL,
     oversampling: int = OVERSAMPLING,
     max_power_iterations: int = MAX_POWER_ITERATIONS,
     seed: int = 0,
@@ -135,7 +135,8 @@ def top_singular_triplets(
         engine: "dense", "matrix-free", or "auto" to choose by counting operations.
         tol: residual of each triplet relative to its singular value at which iteration stops (matrix-free).
         oversampling: columns beyond k in a random block (matrix-free).
-        max_power_iterations: where iteration stops in any case; ``converged`` then tells.
+        max_power_iterations: the largest number of power iterations; ``converged`` tells whether the tolerance was
+            met.
         seed: seed of the random start; the same seed gives the same numbers.
 
     Raises:
@@ -239,9 +240,7 @@ def _matrix_free(
         basis, image = torch.cat([basis, fresh], 1), torch.cat([image, push(fresh)], 1)
     # J^T u - s v is known from the last iteration; J v - s u takes one more product.
     other = torch.linalg.vector_norm(push(right[:, :k]) - left[:, :k] * values[:k], dim=0)
-    return _triplets(
-        operator, left[:, :k], values[:k], right[:, :k], (other, norms), tol, iteration, "matrix-free"
-    )  # fmt: skip
+    return _triplets(operator, left[:, :k], values[:k], right[:, :k], (other, norms), tol, iteration, "matrix-free")
 
 
 def _ritz(
@@ -287,9 +286,14 @@ def _triplets(
     largest = right.gather(0, right.abs().argmax(0, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0).to(right)
     return SingularTriplets(
-        (left * sign).cpu(), values.cpu(), (right * sign).cpu(), (bound + rounding).cpu(), iterations, engine,
+        (left * sign).cpu(),
+        values.cpu(),
+        (right * sign).cpu(),
+        (bound + rounding).cpu(),
+        iterations,
+        engine,
         bool((bound <= torch.maximum(tol * values, rounding)).all()),
-    )  # fmt: skip
+    )
 
 
 def _refuse_not_finite(matrix: Tensor) -> None:

@@ -156,7 +156,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
     if path is None and getattr(config, "is_encoder_decoder", False):
         raise CouplingError(
             f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one trajectory; "
-            "give a decoder-only or an encoder-only model"
+            "name the blocks of one, for example `block_list='encoder.block'`"
         )
     lists = {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]

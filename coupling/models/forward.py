@@ -149,8 +149,8 @@ def _check_chain(
         if stream.shape[1:] != outputs[0].shape[1:] or output.shape[1:] != outputs[0].shape[1:]:
             before, after = (tuple(tensor.shape[1:]) for tensor in (streams[0], output))
             raise CouplingError(
-                f"the residual stream changes its size from {before} (tokens, width) to {after} at block {index}, as in "
-                "hierarchical models, so the blocks have no residual stream in common"
+                f"the residual stream changes its size from {before} (tokens, width) to {after} at block {index}, as "
+                "in hierarchical models, so the blocks have no residual stream in common"
             )
     for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
         if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):

@@ -53,8 +53,9 @@ def draw(tex: str) -> str:
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "formula", "mathtext.fontset": "stix"}):
         figure = Figure(figsize=(0.01, 0.01))
         figure.text(0, 0, f"${tex.replace(INLINE, DISPLAY)}$", fontsize=UNIT, color=INK)
-        figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True,
-                       metadata={"Date": None})  # fmt: skip
+        figure.savefig(
+            buffer, format="svg", bbox_inches="tight", pad_inches=0.03, transparent=True, metadata={"Date": None}
+        )
     svg = buffer.getvalue()[buffer.getvalue().index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<(metadata|\?xml).*?(</\1>|\?>)", "", svg, flags=re.DOTALL)
     unique = f"f{zlib.crc32(tex.encode()):08x}-"  # a page with several formulas has no two equal ids

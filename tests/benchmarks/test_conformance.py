@@ -151,7 +151,7 @@ def test_small_configurations_are_small():
 
 def test_every_override_names_a_model_type_or_class():
     known = {pair.model_type for pair in all_pairs()} | set(PAIRS)
-    parts = {"_text", "_decoder"}
+    parts = {"_text", "_decoder", "_encoder"}
     assert all(name in known or any(part in name for part in parts) for name in OVERRIDES)
 
 

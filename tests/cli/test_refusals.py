@@ -181,6 +181,7 @@ def test_an_encoder_decoder(cli, tmp_path):
 )
 def test_input_that_cannot_be_measured(cli, arguments, parts):
     refused(cli("analyze", "--out", "run", "--limit", 1, *arguments), *parts)
+    assert not Path("run").exists()  # a command that fails before measuring leaves nothing behind
 
 
 @pytest.mark.parametrize("auto_class", ["AutoModel", "AutoModelForCausalLM"])
