@@ -57,7 +57,7 @@ class Variant:
     swapped: bool = False
 
     def variable(self, quantity: str = "mismatch") -> str:
-        """The name of this variant of ``mismatch`` or ``chance`` in a Dataset; swapping does not change the chance level."""
+        """The variant's name of ``mismatch`` or ``chance`` in a Dataset; swapping leaves the chance level as it is."""
         swapped = "_swapped" if self.swapped and quantity != "chance" else ""
         return quantity + swapped + ("_signed" if self.signed else "")
 
