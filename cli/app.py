@@ -83,10 +83,12 @@ def main() -> None:
 
 
 def _options_of_command() -> set[str]:
-    """The options of the command that was called."""
+    """The options of the command that was called; for one that reads runs also those of the command that makes them."""
     commands = getattr(typer.main.get_command(app), "commands", {})
-    command = next((commands[word] for word in sys.argv[1:] if word in commands), None)
-    return {option for parameter in getattr(command, "params", ()) for option in parameter.opts}
+    name = next((word for word in sys.argv[1:] if word in commands), None)
+    names = {name} if name in ("analyze", "rl", None) else {name, "analyze"}
+    parameters = [parameter for one in names if one is not None for parameter in commands[one].params]
+    return {option for parameter in parameters for option in parameter.opts}
 
 
 def _fail(message: str, code: int) -> None:

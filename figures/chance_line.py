@@ -5,6 +5,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from coupling.figures.style import CHANCE_GRAY
+
 
 def has_chance(table: pd.DataFrame) -> bool:
     """Whether a table contains chance levels."""
@@ -20,4 +22,4 @@ def draw_chance(axes: Axes, rows: pd.DataFrame, color: str) -> None:
 
 def explain_chance(axes: Axes) -> None:
     """An entry in the legend for all dashed lines."""
-    axes.plot([], [], "--", linewidth=1, color="#444444", label="chance")
+    axes.plot([], [], "--", linewidth=1, color=CHANCE_GRAY, label="chance")

@@ -25,7 +25,7 @@ from coupling.figures.style import PALETTE, WIDTH, new_figure, shades, styled
 from coupling.metrics import excess
 
 LEAST_SCALE = 0.05
-"""The excess over chance that has the full width if no pair reaches it, so that noise stays thin."""
+"""The excess over chance that has the full width if no pair reaches it, so that noise is drawn with thin chords."""
 MANY_BLOCKS = 40
 """Beyond this number, blocks are drawn smaller and not all of them are numbered."""
 
@@ -129,7 +129,7 @@ def _explain_widths(figure: Figure, full_width: float, k: int, norm: int, varian
     samples = [full_width * part for part in (1 / 3, 2 / 3, 1)]
     figure.legend(
         [Line2D([], [], color=PALETTE[0], **_chord_look(value, full_width)) for value in samples],
-        [f"{100 * value:.1f} %" for value in samples],
+        [f"{100 * value:.1f}%" for value in samples],
         title=f"excess over chance (K = {k}, p = {norm}{variant_suffix(variant)})",
         loc="outside lower center",
         ncols=3,
@@ -157,7 +157,7 @@ def _draw(axes: Axes, blocks: list[int], table: np.ndarray, full_width: float) -
 def _draw_chords(axes: Axes, points: np.ndarray, table: np.ndarray, full_width: float) -> None:
     pairs = [(table[i, j], i, j) for i in range(len(points)) for j in range(i) if table[i, j] > 0]
     for value, i, j in sorted(pairs):  # the strongest on top
-        bend = 0.36 * (points[i] + points[j])  # towards the middle, so that chords leave the rim
+        bend = 0.36 * (points[i] + points[j])  # toward the middle, so that chords leave the rim
         path = Path([points[i], bend, points[j]], [Path.MOVETO, Path.CURVE3, Path.CURVE3])
         axes.add_patch(
             PathPatch(path, facecolor="none", edgecolor=PALETTE[0], capstyle="round", **_chord_look(value, full_width))

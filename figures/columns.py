@@ -1,6 +1,6 @@
 """The tables that pictures are drawn from: which columns they have, and how they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from coupling.errors import CouplingError, first_line
 
 NAMES = ("model", "group", "run")
 """Columns that contain names; all others contain numbers."""
+MOST_LISTED = 10
+"""Columns that an error message lists; further ones are counted."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Columns:
         if missing:
             raise CouplingError(
                 f"the table of the picture {picture} lacks the column {', '.join(missing)}: it needs "
-                f"{', '.join(self.required)}, and has {', '.join(map(str, table.columns)) or 'none'}"
+                f"{', '.join(self.required)}, and has {_listed(table.columns)}"
             )
         if table.empty:
             raise CouplingError(f"the table of the picture {picture} contains no rows")
@@ -48,6 +50,13 @@ class Columns:
             if name in checked:
                 checked[name] = checked[name].fillna("").astype(str)
         return checked
+
+
+def _listed(names: Iterable[object]) -> str:
+    """The first ``MOST_LISTED`` names, and how many more there are."""
+    texts = [str(name) for name in names]
+    n_more = len(texts) - MOST_LISTED
+    return ", ".join(texts[:MOST_LISTED]) + (f" and {n_more} more" if n_more > 0 else "") or "none"
 
 
 def _as_numbers(column: Any) -> pd.Series:
@@ -86,7 +95,7 @@ TABLES = {"dynamics": DYNAMICS, "scatter": SCATTER, "rl": RL}
 
 
 def read_tables(paths: Sequence[str | Path], picture: str) -> pd.DataFrame:
-    """Read one or several CSV files as one table; for ``rl``, runs of the same name are told apart by their folders.
+    """Read one or several CSV files as one table; for ``rl``, runs of the same name are distinguished by their folders.
 
     Args:
         paths: the files.
@@ -137,14 +146,20 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     if picture == "rl" and (path / "table.csv").is_file():
         path = path / "table.csv"
     if path.is_dir():
-        raise CouplingError(f"{path} is a folder; the picture {picture} is drawn from a .csv table")
+        raise CouplingError(f"{path} is a folder; {_source(picture)}")
     try:
         table = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
     except FileNotFoundError:
-        raise CouplingError(f"there is no file {path}; the picture {picture} is drawn from a .csv table") from None
+        raise CouplingError(f"there is no file {path}; {_source(picture)}") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise CouplingError(f"{path} cannot be read as a table: {first_line(error)}") from None
     try:
         return TABLES[picture].check(table.rename(columns=lambda name: str(name).strip()), picture)
     except CouplingError as error:
         raise CouplingError(f"{path}: {error}") from None
+
+
+def _source(picture: str) -> str:
+    """What a picture of a table is drawn from, for messages."""
+    folder = " or the folder of a `coupling rl` run" if picture == "rl" else ""
+    return f"the picture {picture} is drawn from a .csv table{folder}"

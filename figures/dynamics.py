@@ -20,7 +20,7 @@ def dynamics(table: pd.DataFrame, *, score_label: str = "coupling 1 − m") -> F
 
     Args:
         table: columns of ``coupling.figures.columns.DYNAMICS``; several rows of one model and step are prompts, drawn
-            as their mean with a band of the middle 80 %.
+            as their mean with a band of the middle 80%.
         score_label: the name of the vertical axis.
 
     Returns:

@@ -1,7 +1,7 @@
 """Grid: the co-diagonalization matrices abs(U_b^T J_a V_b), pair by pair."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ from coupling.errors import CouplingError, renamed
 from coupling.figures.selection import (
     Range,
     Runs,
+    Tokens,
     as_runs,
     choose_block,
     choose_range,
@@ -24,6 +25,7 @@ from coupling.figures.selection import (
     pair_names,
     run_names,
     shared_k,
+    token_position,
     token_texts,
 )
 from coupling.figures.style import MAGNITUDE, PIXELS_PER_INCH, WIDTH, enlarge_text, figure_of_squares, styled
@@ -35,7 +37,7 @@ class Tiles:
 
     Attributes:
         values: one K x K matrix per pair.
-        labels: of the Jacobians, in order.
+        labels: the names of the Jacobians, in order.
         what: "block" or "token".
         caption: the prompt, and the token or block, that the matrices belong to.
     """
@@ -70,7 +72,7 @@ def grid(
     prompt: int | None = None,
     blocks: Range | None = None,
     block: int | str | None = None,
-    tokens: int | Range | None = None,
+    tokens: Tokens | None = None,
     highest: float | None = None,
     token: int | None = None,
 ) -> Figure:
@@ -87,6 +89,7 @@ def grid(
         block: for the other kinds: a block, or a pair such as "2:5"; default: the middle one.
         tokens: for kind depth: the one token whose Jacobians are drawn, among those measured; default: the last
             measured. For the other kinds: (first, one past the last), or one token; default: the middle eight.
+            Negative numbers count from the prompt's end, and "last" is its last token.
         highest: the value that gets the darkest color. Default: the largest of all, unless a few Jacobians dwarf the
             rest; then 1.5 times the largest entry of most, and the color bar shows that values above it are cut.
         token: the former name of ``tokens`` for kind depth.
@@ -97,7 +100,7 @@ def grid(
     Raises:
         CouplingError: if a run kept no projections, or has no such k, prompt, block or token.
     """
-    tokens = cast(int | Range | None, renamed("token", token, "tokens", tokens))
+    tokens = cast(Tokens | None, renamed("token", token, "tokens", tokens))
     chosen = as_runs(runs)
     k = shared_k(chosen, k)
     if highest is not None and not (0 < highest < np.inf):
@@ -138,7 +141,7 @@ def _tiles(
     prompt: int | None,
     blocks: Range | None,
     block: int | str | None,
-    tokens: int | Range | None,
+    tokens: Tokens | None,
 ) -> Tiles:
     """The tiles of one run, of the kind that it is."""
     index = detailed_index(run, "projection", "grid", prompt)
@@ -147,7 +150,7 @@ def _tiles(
     if is_depth(run):
         if block is not None:
             raise CouplingError("`block` is for runs that compare tokens; a run of kind depth takes `blocks`")
-        if tokens is not None and not isinstance(tokens, int | np.integer):
+        if tokens is not None and not isinstance(tokens, int | str | np.integer):
             raise CouplingError("a run of kind depth is drawn at one token: `tokens` must be a number, not a range")
         return _tiles_of_blocks(run, projection, number, blocks, tokens)
     if blocks is not None:
@@ -156,16 +159,17 @@ def _tiles(
 
 
 def _tiles_of_blocks(
-    run: xr.Dataset, projection: xr.DataArray, number: int, blocks: Range | None, token: int | None
+    run: xr.Dataset, projection: xr.DataArray, number: int, blocks: Range | None, token: int | Literal["last"] | None
 ) -> Tiles:
     caption = f", prompt {number}"
+    position = None if token is None else token_position(token, int(run.n_tokens.isel(prompt=number)))
     if "token" in projection.dims:
-        token = _measured_token(projection, token)
-        projection, caption = projection.isel(token=token), f"{caption}, token {token}"
-    elif token is not None and token != int(run.measured_token.isel(prompt=number)):
+        position = _measured_token(projection, position, token)
+        projection, caption = projection.isel(token=position), f"{caption}, token {position}"
+    elif position is not None and position != int(run.measured_token.isel(prompt=number)):
         raise CouplingError(
             f"the run did not measure token {token} of prompt {number}, but token "
-            f"{int(run.measured_token.isel(prompt=number))}; run analyze with `tokens={token}`"
+            f"{int(run.measured_token.isel(prompt=number))}; run analyze with `tokens={position}`"
         )
     numbers = choose_range(blocks, run.block.values.tolist(), "blocks")
     projection = projection.sel(block=numbers, other_block=numbers)
@@ -173,27 +177,27 @@ def _tiles_of_blocks(
     return Tiles(values, [str(block) for block in numbers], "block", caption)
 
 
-def _measured_token(projection: xr.DataArray, token: int | None) -> int:
-    """The given token of a depth run that measured several, or the last measured."""
+def _measured_token(projection: xr.DataArray, position: int | None, token: int | str | None) -> int:
+    """The position of the given token of a depth run that measured several, or of the last measured."""
     is_measured = np.isfinite(projection.isel(block=0, other_block=0, rank=0, other_rank=0).values)
     measured = np.flatnonzero(is_measured).tolist()
-    if token is None:
+    if position is None:
         return int(measured[-1])
-    if token not in measured:
+    if position not in measured:
         raise CouplingError(
             f"the run did not measure token {token} of this prompt, but tokens {numbers_as_text(measured)}"
         )
-    return token
+    return position
 
 
 def _tiles_of_tokens(
-    run: xr.Dataset, projection: xr.DataArray, number: int, block: int | str | None, tokens: int | Range | None
+    run: xr.Dataset, projection: xr.DataArray, number: int, block: int | str | None, tokens: Tokens | None
 ) -> Tiles:
     block_index = choose_block(run, block)
     projection = projection.isel(block=block_index).transpose("token", "other_token", "rank", "other_rank")
     is_measured = np.isfinite(projection.isel(rank=0, other_rank=0).values).any(axis=1)
-    numbers = choose_range(tokens, np.flatnonzero(is_measured).tolist(), "tokens")
     texts = token_texts(run, number)
+    numbers = choose_range(tokens, np.flatnonzero(is_measured).tolist(), "tokens", length=len(texts))
     return Tiles(
         projection.isel(token=numbers, other_token=numbers).values,
         [texts[token] for token in numbers],

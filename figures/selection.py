@@ -1,6 +1,7 @@
 """What the pictures read from runs: names, defaults, means, and clear errors about what a run does not contain."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -13,6 +14,8 @@ from coupling.figures.style import printable
 Runs = xr.Dataset | Sequence[xr.Dataset]
 Range = tuple[int, int]
 """(first, one past the last), as Python slices count."""
+Tokens = int | Literal["last"] | Range
+"""One token or a range of tokens; negative numbers count from the prompt's end, and "last" is -1."""
 
 
 # Runs
@@ -158,7 +161,26 @@ def choose_block(run: xr.Dataset, block: int | str | None) -> int:
     return names.index(alike[0])
 
 
-def choose_range(wanted: int | Range | None, available: Sequence[int], what: str, count: int = 8) -> list[int]:
+def token_position(token: int | str, n_tokens: int) -> int:
+    """A token's position in its prompt; negative numbers count from the end, and "last" is -1.
+
+    Raises:
+        CouplingError: if the token is another text.
+
+    Example:
+        >>> token_position("last", 7), token_position(-2, 7), token_position(3, 7)
+        (6, 5, 3)
+    """
+    if isinstance(token, str):
+        if token != "last":
+            raise CouplingError(f"`tokens` is {token!r}, but must be a number, 'last', or (first, one past the last)")
+        return n_tokens - 1
+    return int(token) + n_tokens if token < 0 else int(token)
+
+
+def choose_range(
+    wanted: Tokens | None, available: Sequence[int], what: str, count: int = 8, *, length: int | None = None
+) -> list[int]:
     """The available numbers in a range; by default the middle ones.
 
     Args:
@@ -166,6 +188,7 @@ def choose_range(wanted: int | Range | None, available: Sequence[int], what: str
         available: ascending.
         what: "blocks" or "tokens", for the message.
         count: how many by default.
+        length: for tokens, that of the prompt (see ``token_position``).
 
     Raises:
         CouplingError: if none is available.
@@ -173,7 +196,14 @@ def choose_range(wanted: int | Range | None, available: Sequence[int], what: str
     if wanted is None:
         first = max(0, (len(available) - count) // 2)
         return list(available[first : first + count])
-    first, end = (wanted, wanted + 1) if isinstance(wanted, int | np.integer) else wanted
+
+    def position(number: int | str) -> int:
+        return int(number) if length is None else token_position(number, length)
+
+    if isinstance(wanted, int | str | np.integer):
+        first, end = position(wanted), position(wanted) + 1
+    else:
+        first, end = map(position, wanted)
     chosen = [number for number in available if first <= number < end]
     if not chosen:
         raise CouplingError(f"`{what}` is {wanted}, but the run's {what} are {numbers_as_text(available)}")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import linregress
 
+from coupling.errors import CouplingError
 from coupling.figures.selection import (
     Range,
     Runs,
@@ -66,9 +67,11 @@ def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: R
         The picture.
 
     Raises:
-        CouplingError: if a run has no such prompt or blocks.
+        CouplingError: if ``ranks`` is below 1, or a run has no such prompt or blocks.
     """
     chosen = as_runs(runs)
+    if ranks < 1:
+        raise CouplingError(f"`ranks` is {ranks}, but must be at least 1")
     with styled():
         figure = new_figure(0.5 * WIDTH * len(chosen) + 0.2)
         parts = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]

@@ -28,8 +28,14 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's colors, which people with any common form of color blindness can tell apart."""
 PIXELS_PER_INCH = 200
 GRAY = "#6b6b6b"
+CHANCE_COLOR = PALETTE[1]
+"""The chance level where it is marked on a color bar."""
+CHANCE_TEXT = "#a34700"
+"""The label of that mark: a darker shade, so that small letters are legible."""
+CHANCE_GRAY = "#444444"
+"""The chance level in a legend, where it stands for dashed lines of several colors."""
 MAGNITUDE = mpl.colormaps["YlGnBu"]
-"""For magnitudes: light is little and dark is much, on screen and on paper."""
+"""For magnitudes: light for small values, dark for large ones, on screen and on paper."""
 NOT_COMPARED = "#dddddd"
 """The background of a matrix, which shows where a Jacobian would be compared with itself."""
 DEPTH = mpl.colormaps["viridis"]
@@ -209,7 +215,7 @@ def mark_on_colorbar(bar: Colorbar, value: float, label: str) -> None:
     """A line across the color bar at a value, with its label on the left."""
     low, high = bar.mappable.get_clim()
     height = min(max(value, low), high)
-    bar.ax.axhline(height, color="#D55E00", linewidth=2.5)
+    bar.ax.axhline(height, color=CHANCE_COLOR, linewidth=2.5)
     text = bar.ax.annotate(
         label,
         (0, height),
@@ -219,7 +225,7 @@ def mark_on_colorbar(bar: Colorbar, value: float, label: str) -> None:
         ha="right",
         va="center",
         fontsize=8,
-        color="#a34700",
+        color=CHANCE_TEXT,
         annotation_clip=False,
     )
     text.set_in_layout(False)

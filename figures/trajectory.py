@@ -13,8 +13,8 @@ from scipy.linalg import eigh
 
 from coupling.errors import CouplingError
 from coupling.figures.selection import (
-    Range,
     Runs,
+    Tokens,
     as_runs,
     choose_range,
     detailed_index,
@@ -78,13 +78,14 @@ def principal_components(
     return (coordinates * signs).reshape(*paths.shape[:-1], count), shares
 
 
-def paths_of(run: xr.Dataset, prompt: int | None = None, tokens: int | Range | None = None) -> Paths:
+def paths_of(run: xr.Dataset, prompt: int | None = None, tokens: Tokens | None = None) -> Paths:
     """The paths of a prompt's tokens.
 
     Args:
         run: a run with its ``residual_stream``.
         prompt: which prompt; default: the first that kept its residual stream.
-        tokens: one token, or (first, one past the last); default: all.
+        tokens: one token, or (first, one past the last); default: all. Negative numbers count from the prompt's end,
+            and "last" is its last token.
 
     Raises:
         CouplingError: if the run kept no residual stream of the prompt, or the prompt has no such tokens.
@@ -92,13 +93,13 @@ def paths_of(run: xr.Dataset, prompt: int | None = None, tokens: int | Range | N
     index = detailed_index(run, "residual_stream", "trajectory", prompt)
     number = detailed_prompt_number(run, index)
     available = list(range(int(run.n_tokens.isel(prompt=number))))
-    chosen = choose_range(tokens, available, "tokens", len(available))
+    chosen = choose_range(tokens, available, "tokens", len(available), length=len(available))
     stream = run.residual_stream.isel(detailed_prompt=index, token=chosen).transpose("token", "layer", "feature")
     texts = token_texts(run, number)
     return Paths(stream.values, number, chosen, [texts[token] for token in chosen])
 
 
-def trajectory(runs: Runs, *, prompt: int | None = None, tokens: int | Range | None = None) -> Figure:
+def trajectory(runs: Runs, *, prompt: int | None = None, tokens: Tokens | None = None) -> Figure:
     """One line per token, from what enters the first block (open mark) to what leaves the last (filled mark).
 
     The principal components are those of all the points drawn, each with its share of their variance. If the first
@@ -107,7 +108,8 @@ def trajectory(runs: Runs, *, prompt: int | None = None, tokens: int | Range | N
     Args:
         runs: one run or several, with their ``residual_stream``.
         prompt: which prompt; default: the first that kept its residual stream.
-        tokens: one token, or (first, one past the last); default: all.
+        tokens: one token, or (first, one past the last); default: all. Negative numbers count from the prompt's end,
+            and "last" is its last token.
 
     Returns:
         The picture.
@@ -148,8 +150,8 @@ def _draw(axes: Axes, points: np.ndarray, shares: np.ndarray) -> None:
         axes.plot(*path[1:-1].T, ".", color=color, markersize=2.5)
         axes.plot(*path[0], "o", markerfacecolor="white", markeredgecolor=color, markersize=4.5)
         axes.plot(*path[-1], "o", color=color, markersize=5.5)
-    axes.set_xlabel(f"principal component 1 ({100 * shares[0]:.0f} %)")
-    axes.set_ylabel(f"principal component 2 ({100 * shares[1]:.0f} %)")
+    axes.set_xlabel(f"principal component 1 ({100 * shares[0]:.0f}%)")
+    axes.set_ylabel(f"principal component 2 ({100 * shares[1]:.0f}%)")
     axes.margins(0.12)
 
 

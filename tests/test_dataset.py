@@ -1,4 +1,4 @@
-"""The labelled Dataset: dimensions, padding, means over pairs."""
+"""The labeled Dataset: dimensions, padding, means over pairs."""
 
 import numpy as np
 import pytest

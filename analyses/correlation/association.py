@@ -93,7 +93,7 @@ def association(x: Vector, y: Vector, *, seed: int = 0, resamples: int = RESAMPL
         resamples: number of permutations, and of bootstrap samples.
 
     Returns:
-        A dictionary of floats, None where a number is not defined; intervals are [low, high] at 95 %.
+        A dictionary of floats, None where a number is not defined; intervals are [low, high] at 95%.
 
     Example:
         >>> found = association(np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 4.0, 6.0, 9.0]))
@@ -191,7 +191,7 @@ def joint_regression(predictors: pd.DataFrame, y: Vector) -> dict[str, Any]:
             raise CouplingError(f"{name} is the same for all {n} models")
     z = ((predictors - predictors.mean()) / predictors.std(ddof=1)).to_numpy()
     if np.linalg.matrix_rank(z, tol=1e-8 * math.sqrt(n)) < k:
-        raise CouplingError("the predictors are linearly dependent, so their shares cannot be told apart")
+        raise CouplingError("the predictors are linearly dependent, so their effects cannot be separated")
     design = sm.add_constant(z)
     fit = sm.OLS((y - y.mean()) / y.std(ddof=1), design).fit()
     limits = fit.conf_int(1 - LEVEL)

@@ -111,7 +111,7 @@ def measure_checkpoints(
             largest ``mismatch_to_initial``.
         initial: the model that the run began from, a folder or a hub id, whose row is step 0; None compares with the
             first checkpoint instead.
-        seed: of every random draw of the measurement.
+        seed: the seed of every random draw of the measurement.
         truncate: cut prompts to the model's context.
         out: folder for ``table.csv``, written after each checkpoint, and ``run.json``.
         overwrite: replace an earlier measurement in the folder.

@@ -80,7 +80,7 @@ class ProbeConfig:
         if self.count < 1:
             raise CouplingError(f"probe.count is {self.count}, but must be at least 1")
         if not self.k or any(k < 1 for k in self.k):
-            raise CouplingError(f"probe.k is {list(self.k)}, but must contain numbers of at least 1")
+            raise CouplingError(f"probe.k is {list(self.k)}, but must contain numbers that are at least 1")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class RunConfig:
         probe: when coupling is measured, and on which prompts.
         trainer: settings of TRL's GRPOConfig (for p3o of P3OConfig), passed through.
         lora: train adapters with these settings of peft's LoraConfig, passed through; None trains all weights.
-        seed: of sampling, shuffling and the task's prompts.
+        seed: the seed of sampling, shuffling and the task's prompts.
         save: save the final model beside the table.
         name: the table's column ``run``; default: the objective.
     """

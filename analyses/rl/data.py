@@ -20,7 +20,7 @@ def read_rows(config: DataConfig, seed: int = 0) -> Any:
 
     Args:
         config: the data's part of the configuration.
-        seed: of a task's examples.
+        seed: the seed of a task's examples.
 
     Raises:
         CouplingError: if the ``datasets`` package, the data or a column is missing, or a prompt is empty.

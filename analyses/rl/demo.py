@@ -17,7 +17,7 @@ def demo_config(
     Args:
         objective: one of ``coupling.choices.OBJECTIVES``; default: ``OBJECTIVE``.
         task: a built-in task.
-        seed: of the first run.
+        seed: the seed of the first run.
         probe: default: eight prompts of the task, ten times through the run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Models that diverged in training: the error, and how divergence is told from other failures."""
+"""Models that diverged in training: the error, and how divergence is distinguished from other failures."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def find_divergence(trainer: Any, error: Exception) -> str | None:
         error: the error that it raised.
 
     Returns:
-        What about the model is not finite; None if nothing is found.
+        The part of the model that is not finite; None if nothing is found.
     """
     try:
         bad = _bad_parameters(trainer.model)

@@ -120,7 +120,7 @@ class RunTable:
         return [*COLUMNS, *sorted(others)]
 
     def write(self) -> None:
-        """Write the file, whole or not at all.
+        """Write the file atomically: either completely or not at all.
 
         Raises:
             CouplingError: if it cannot be written.

@@ -35,7 +35,7 @@ def gather_from_all(value: Any) -> list[Any]:
 class AgreedRewards:
     """Mix-in for TRL's trainers: an error in the rewards of one process ends all processes, with the same message.
 
-    A process that stopped alone would leave the others waiting for it, or let them fail with messages that hide the
+    A process that stopped by itself would leave the others waiting for it, or let them fail with messages that hide the
     cause.
 
     Raises:

@@ -38,7 +38,7 @@ class Task:
         longest: the largest number of characters that a prompt and its answer have together.
         warm_steps: optimization steps of the supervised start.
         warm_noise: the share of wrong answers in the supervised start. A task that is learned within a few steps then
-            begins RL with a reward well below one, as a model does that has read right and wrong answers.
+            begins RL with a reward well below one, like a model that has seen both right and wrong answers.
     """
 
     name: str

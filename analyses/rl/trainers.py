@@ -63,7 +63,10 @@ def set_up(config: RunConfig, rollout_func: RolloutFunc | None = None) -> Traine
 
 
 def generation_window(setup: TrainerSetup, folder: Path) -> int:
-    """Steps from one generation of rollouts to the next, or the smallest number after which both begin together.
+    """The number of optimization steps after which a generation and an optimization step next begin together.
+
+    Usually these are the steps from one generation of rollouts to the next; they are more if a generation can begin
+    inside a step.
 
     Raises:
         CouplingError: if TRL refuses the settings.

@@ -36,7 +36,7 @@ def warm_start(name: str, *, seed: int = 0, steps: int | None = None, cache: str
 
     Args:
         name: a key of ``coupling.analyses.rl.tasks.TASKS``.
-        seed: of the weights and the examples.
+        seed: the seed of the weights and the examples.
         steps: optimization steps; default: the task's own.
         cache: folder that keeps such models; default: ``block-coupling`` in the user's cache folder.
 
@@ -98,7 +98,7 @@ def sampled_reward(
         model: a causal language model.
         tokenizer: its tokenizer.
         chosen: the task.
-        seed: of the examples, which no training uses, and of the sampling.
+        seed: the seed of the examples, which no training uses, and of the sampling.
         count: the number of examples.
     """
     rows = chosen.examples(count, seed=20_000 + seed)

@@ -115,7 +115,7 @@ class CouplingCallback(TrainerCallback):
         except CouplingError as error:
             if not self.history:
                 raise
-            # A model that diverges is for the training loop to report; it must not end here.
+            # A model that diverges is reported by the training loop; the callback must not stop training.
             warnings.warn(f"step {state.global_step}: coupling is not measured: {error}", stacklevel=2)
             return
         if self._resumed:

@@ -1,4 +1,4 @@
-"""The settings of ``P3OTrainer``: TRL's ``GRPOConfig`` without the settings that mean nothing in P3O."""
+"""The settings of ``P3OTrainer``: TRL's ``GRPOConfig`` without the settings that have no meaning in P3O."""
 
 from dataclasses import dataclass, fields
 
@@ -6,7 +6,7 @@ from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage] (TRL exp
 
 _NO_CLIP_RANGE = "P3O has no clip range: the effective sample size of each batch caps the ratios"
 _OTHER_LOSS = "P3O is the loss; for another one use GRPOTrainer"
-_NO_CORRECTION = "the effective sample size already answers for the mismatch with the policy that sampled"
+_NO_CORRECTION = "the effective sample size already accounts for the mismatch with the policy that sampled"
 _NO_ENTROPY = "P3O has no entropy term"
 
 MEANINGLESS = {

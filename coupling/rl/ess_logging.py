@@ -49,7 +49,7 @@ class RatioStatistics:
 
 
 class RatioToBehavior:
-    """Mix-in for TRL's GRPO trainers: takes ratios to the policy that sampled, if the rollouts bring its scores.
+    """Mix-in for TRL's GRPO trainers: ratios are to the sampling policy, if the rollouts contain its log-probabilities.
 
     Without it, TRL's loss treats the rollouts of a ``rollout_func`` as the policy's own, however old they are.
     """

@@ -245,7 +245,7 @@ def p3o_mixture_loss(
         ess: (behavior, proximal) of the whole optimization batch; default: those of this batch.
 
     Returns:
-        The loss and the metrics of ``p3o_loss``, ``ess`` being the smaller one, and besides ``ess_behavior``,
+        The loss and the metrics of ``p3o_loss``, ``ess`` being the smaller one, and also ``ess_behavior``,
         ``ess_proximal``, and ``kl_mixture``, the mean of ``kl`` in nats per token.
 
     Raises:

@@ -40,7 +40,7 @@ MULTIMODAL_INPUTS = (
     "mm_token_type_ids",
     "image_position_ids",
 )
-"""The entries of TRL's batches that a model which takes images needs, besides the tokens."""
+"""The entries of TRL's batches that a model that takes images needs, besides the tokens."""
 
 
 class StepStatistics(NamedTuple):
@@ -120,7 +120,7 @@ class P3OTrainer(GRPOTrainer):
         return super().train(*args, **kwargs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """The loss of one micro-batch on one rank, so weighted that the step's gradient is that of the batch's mean."""
+        """The loss of one micro-batch on one rank, weighted so that the step's gradient is that of the batch's mean."""
         mode = "train" if self.model.training else "eval"  # type: ignore[union-attr]
         n_micro_batches = self.current_gradient_accumulation_steps if mode == "train" else 1
         if n_micro_batches > 1 and self._micro_batches_left == 0:  # an optimization step begins

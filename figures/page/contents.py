@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from coupling.choices import VARIANTS, Picture
+from coupling.choices import NORMS, VARIANTS, Picture
 from coupling.dataset import is_depth
 from coupling.figures.selection import kind, numbers_as_text, pair_names
 from coupling.figures.style import printable
@@ -14,6 +14,7 @@ from coupling.summary import summarize
 
 MEAN = -1
 """The number that stands for the mean over prompts instead of one prompt."""
+NORM_NAMES = {1: "trace", 2: "Frobenius"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Section:
 SECTIONS: dict[Picture, Section] = {
     "heatmap": Section(
         "Heatmap",
-        "The coupling of every ordered pair. A cell that is darker than the chance level says that the row's Jacobian "
-        "is nearly diagonal in the column's singular frames.",
+        "The coupling of every ordered pair: the darker a cell, the more nearly diagonal the row's Jacobian is in the "
+        "column's singular frames. The line above the matrix compares its mean with chance; hovering over a cell shows "
+        "its coupling and the mean chance level.",
     ),
     "circle": Section(
         "Circle",
@@ -99,7 +101,7 @@ def _score_row(row: dict[str, Any]) -> dict[str, Any]:
         "score": _number(row["score"]),
         "sd": _number(row["sd_over_prompts"]),
         "chance": _number(row["chance"]),
-        "excess": "–" if row["excess"] is None else f"{100 * row['excess']:z.1f} %",
+        "excess": "–" if row["excess"] is None else f"{100 * row['excess']:z.1f}%",
     }
 
 
@@ -112,7 +114,7 @@ def controls_of(runs: Sequence[xr.Dataset], extent: Extent) -> list[dict[str, An
     ks = reversed(runs[0].k.values.tolist())
     controls: list[dict[str, Any]] = [
         {"name": "k", "label": "K", "options": [(k, k) for k in ks]},
-        {"name": "p", "label": "p", "options": [(2, "2 (Frobenius)"), (1, "1 (trace)")]},
+        {"name": "p", "label": "p", "options": [(p, f"{p} ({NORM_NAMES[p]})") for p in reversed(NORMS)]},
         {"name": "variant", "label": "variant", "options": [(variant.label, variant.label) for variant in VARIANTS]},
         {"name": "prompt", "label": "prompt", "options": [(MEAN, "mean over prompts"), *_prompts(runs, extent)]},
     ]

@@ -58,7 +58,7 @@ def _rows(run: xr.Dataset, prompts: list[int]) -> list[Row]:
             points, shares = principal_components(paths.stream)
         except CouplingError:  # too few points for two components
             continue
-        note = f"prompt {prompt}; {100 * shares[0]:.0f} % and {100 * shares[1]:.0f} % of variance"
+        note = f"prompt {prompt}; {100 * shares[0]:.0f}% and {100 * shares[1]:.0f}% of variance"
         rows += [
             {
                 "t": prompt,

@@ -73,5 +73,5 @@ def test_a_disk_that_runs_full(tmp_path):
     assert result.returncode == 1, result.stderr
     assert "error: cannot write" in result.stderr
     assert "Traceback" not in result.stderr
-    with pytest.raises(coupling.CouplingError, match="unfinished"):
+    with pytest.raises(coupling.CouplingError, match="there is no folder"):
         coupling.open_run(tmp_path / "r")

@@ -80,7 +80,7 @@ def test_a_checkpoint_without_a_tokenizer(cli, checkpoint):
 
 
 def test_a_pickled_checkpoint_that_is_truncated(cli, checkpoint):
-    state = load_file(checkpoint / "model.safetensors")
+    state = {name: tensor.clone() for name, tensor in load_file(checkpoint / "model.safetensors").items()}
     (checkpoint / "model.safetensors").unlink()
     torch.save(state, checkpoint / "pytorch_model.bin")
     asked = ("analyze", checkpoint, "--limit", 1, "--k", 2)
@@ -92,7 +92,7 @@ def test_a_pickled_checkpoint_that_is_truncated(cli, checkpoint):
 
 
 def test_weights_that_are_missing_nan_or_of_another_shape(cli, checkpoint):
-    state = load_file(checkpoint / "model.safetensors")
+    state = {name: tensor.clone() for name, tensor in load_file(checkpoint / "model.safetensors").items()}
     key = next(key for key in state if "layers.3.mlp.up_proj" in key)
 
     def save(changed):
@@ -119,7 +119,7 @@ def test_weights_beside_the_blocks_that_are_missing(cli, tmp_path):
         shutil.copy(Path(BUNDLED) / name, tmp_path / "gpt2")
     assert cli("analyze", "gpt2", "--limit", 1, "--k", 2, "--out", "run", "--quiet")[0] == 0
     weights = tmp_path / "gpt2" / "model.safetensors"
-    state = load_file(weights)
+    state = {name: tensor.clone() for name, tensor in load_file(weights).items()}
     save_file({k: v for k, v in state.items() if "wpe" not in k}, weights, metadata={"format": "pt"})
     refused(cli("analyze", "gpt2", "--out", "other"), "lack 1 parameters", "wpe.weight")
 

@@ -56,6 +56,17 @@ def test_a_folder_is_read_only_if_it_is_a_run_of_rl(tmp_path):
         read_table(tmp_path, "dynamics")
     with pytest.raises(CouplingError, match=r"there is no file .*missing\.csv"):
         read_table(tmp_path / "missing.csv", "rl")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(CouplingError, match=r"drawn from a \.csv table or the folder of a `coupling rl` run$"):
+        read_table(tmp_path / "run", "rl")
+
+
+def test_a_message_lists_ten_columns_at_most():
+    table = pd.DataFrame({f"c{index}": [1] for index in range(12)})
+    with pytest.raises(CouplingError, match=r"and has c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2 more$"):
+        SCATTER.check(table, "scatter")
+    with pytest.raises(CouplingError, match=r"and has c0, c1$"):
+        SCATTER.check(table[["c0", "c1"]], "scatter")
 
 
 def test_several_tables_of_rl_are_one_picture(tmp_path):

@@ -48,7 +48,13 @@ def test_a_number_is_one_of_the_tokens_that_a_depth_run_measured(all_tokens_run)
 
     tiles = all_tokens_run.projection.isel(detailed_prompt=1).sel(block=3, other_block=3)
     last = int(all_tokens_run.n_tokens[1]) - 1
-    for arguments, token in (({"tokens": 2}, 2), ({"tokens": 0}, 0), ({}, last)):
+    for arguments, token in (
+        ({"tokens": 2}, 2),
+        ({"tokens": 0}, 0),
+        ({"tokens": -2}, last - 1),
+        ({"tokens": "last"}, last),
+        ({}, last),
+    ):
         figure = draw(**arguments)
         expected = np.abs(tiles.isel(token=token).transpose("rank", "other_rank").values)
         assert np.allclose(drawn(figure), expected)
@@ -61,7 +67,12 @@ def test_a_number_is_one_of_the_tokens_that_a_depth_run_measured(all_tokens_run)
 
 def test_the_token_of_a_depth_run_that_measured_one(run):
     measured = int(run.measured_token.isel(prompt=0))
-    assert np.array_equal(drawn(figures.grid(run, tokens=measured)), drawn(figures.grid(run)), equal_nan=True)
+    for token in (measured, -1, "last"):  # the prompt's last token is the one that was measured
+        assert np.array_equal(drawn(figures.grid(run, tokens=token)), drawn(figures.grid(run)), equal_nan=True)
+    with pytest.raises(
+        CouplingError, match=f"did not measure token -2 of prompt 0, but token {measured}; .*`tokens={measured - 1}`"
+    ):
+        figures.grid(run, tokens=-2)
     with pytest.raises(CouplingError, match=f"did not measure token 0 of prompt 0, but token {measured}"):
         figures.grid(run, tokens=0)
 
@@ -70,6 +81,9 @@ def test_a_number_is_one_token_of_a_run_that_compares_tokens(token_run):
     one, same = (drawn(figures.grid(token_run, tokens=tokens)) for tokens in (2, (2, 3)))
     assert one.shape == (3, 3)
     assert np.array_equal(one, same)
+    last = int(token_run.n_tokens[0]) - 1
+    from_the_end = [drawn(figures.grid(token_run, tokens=tokens)) for tokens in (last, -1, "last", (-1, last + 1))]
+    assert all(np.array_equal(from_the_end[0], image) for image in from_the_end)
     with pytest.raises(CouplingError, match="`tokens` is 99, but the run's tokens are 0 to"):
         figures.grid(token_run, tokens=99)
     with pytest.raises(CouplingError, match=r"`tokens` is \(98, 99\), but"):

@@ -24,6 +24,12 @@ def test_spectrum_fits_the_reciprocals(run):
     )
 
 
+@pytest.mark.parametrize("ranks", [0, -1])
+def test_at_least_one_singular_value_is_drawn(run, ranks):
+    with pytest.raises(CouplingError, match=f"^`ranks` is {ranks}, but must be at least 1$"):
+        figures.spectrum(run, ranks=ranks)
+
+
 def test_a_range_of_blocks_is_drawn_and_fitted(run):
     left, right = figures.spectrum(run, ranks=1, blocks=(2, 6)).axes[:2]
     values = 1 / run.singular_values.mean("prompt").values[2:6, 0]

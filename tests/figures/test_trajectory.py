@@ -52,6 +52,17 @@ def test_a_number_is_one_token(run):
         figures.trajectory(run, tokens=99)
 
 
+@pytest.mark.parametrize("token", [-1, "last"])
+def test_tokens_count_from_the_end_as_well(run, token):
+    n_tokens = int(run.n_tokens[0])
+    assert paths_of(run, 0, token).tokens == [n_tokens - 1]
+    assert paths_of(run, 0, (-3, -1)).tokens == [n_tokens - 3, n_tokens - 2]
+    with pytest.raises(CouplingError, match="`tokens` is -99, but the run's tokens are 0 to"):
+        figures.trajectory(run, tokens=-99)
+    with pytest.raises(CouplingError, match="`tokens` is 'first', but must be a number, 'last', or"):
+        figures.trajectory(run, tokens="first")
+
+
 def test_by_default_all_tokens_of_the_prompt_are_drawn(run):
     paths = paths_of(run, 1)
     assert (paths.prompt, paths.tokens) == (1, list(range(int(run.n_tokens[1]))))

@@ -20,7 +20,7 @@ def make_config(folder, **options):
         ({"delta": 2.0}, "no clip range"),
         ({"loss_type": "grpo"}, "P3O is the loss"),
         ({"importance_sampling_level": "sequence"}, "those of tokens"),
-        ({"vllm_importance_sampling_clip_max": 1.5}, "already answers for the mismatch"),
+        ({"vllm_importance_sampling_clip_max": 1.5}, "already accounts for the mismatch"),
         ({"entropy_coef": 0.1}, "no entropy term"),
         ({"gradient_accumulation_steps": 2, "steps_per_generation": 1}, "make the latter a multiple"),
     ],

@@ -115,7 +115,7 @@ def run_case(case: Case, seed: int, out: Path, steps: int = STEPS) -> Path:
 
     Args:
         case: the case.
-        seed: of the supervised start, the data and the training.
+        seed: the seed of the supervised start, the data and the training.
         out: the folder of all experiments.
         steps: number of updates.
 

@@ -42,7 +42,7 @@ def expected_rows(cases: pd.DataFrame) -> Iterator[list[str]]:
             *(f"{row.held_out:.2f} ± {row.held_out_sd:.2f}" for row in both),
             " / ".join(f"{row.ess:.2f} ({row.ess_min:.2f})" for row in both),
             " / ".join(f"{abs(row.kl):.2f}" for row in both),  # rounding leaves a -0.00
-            " / ".join(f"{100 * row.excess:.1f}" for row in both) + " %",
+            " / ".join(f"{100 * row.excess:.1f}" for row in both) + "%",
             " / ".join(f"{row.mismatch_early:.2f}" for row in both),
             " / ".join(f"{row.mismatch_to_initial:.2f}" for row in both),
         ]
@@ -76,15 +76,15 @@ def test_the_numbers_in_the_text(cases, runs):
         f"Over the {(~bad).sum()} runs that ended above",
         f"in the {bad.sum()} that ended below",
         f"Spearman {sound.spearman:.2f}, p {sound.p:.2f}",
-        f"from {100 * low['min']:.1f} to {100 * low['max']:.1f} %",
+        f"from {100 * low['min']:.1f} to {100 * low['max']:.1f}%",
         f"it is {high['min']:.2f} to {high['max']:.2f} in those {bad.sum()}",
         f"and {others['min']:.2f} to {others['max']:.2f} in the others",
         f"{kl['p3o, 16 old']:.2f} nats against {kl['grpo, 16 old']:.2f} at 16 updates old",
         f"{kl['p3o, 4 bits']:.2f} against {kl['grpo, 4 bits']:.2f} at 4 bits",
         f"{kl['p3o']:.2f} against {grpo_reused.min():.2f} to {grpo_reused.max():.2f} with reused",
         f"at 16 updates old are {old.min():.2f} to {old.max():.2f})",
-        f"({100 * cases.held_out_start.iloc[0]:.0f} % of them right at first)",
-        f"Excess was {100 * cases.excess_start.iloc[0]:.1f} % at first",
+        f"({100 * cases.held_out_start.iloc[0]:.0f}% of them right at first)",
+        f"Excess was {100 * cases.excess_start.iloc[0]:.1f}% at first",
     ):
         assert stated in text, stated
 

@@ -6,13 +6,13 @@ import shutil
 import matplotlib.image
 import pandas as pd
 import pytest
-from playwright.sync_api import sync_playwright
 
 from coupling.figures import report
 from coupling.figures.style import printable
 from tests.figures.page.helpers import HOSTILE, hostile_run
 
 pytestmark = pytest.mark.browser
+sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright  # not needed where browsers are not
 
 
 @pytest.fixture(scope="module")

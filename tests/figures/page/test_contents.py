@@ -11,7 +11,7 @@ def test_the_table_has_the_absolute_variant_s_scores(run):
     assert [(row["k"], row["norm"]) for row in summary["scores"]] == [(3, 1), (3, 2), (5, 1), (5, 2)]
     assert summary["scores"][3]["score"] == f"{coupling.score(run, 5):.3f}"
     mismatch, chance = 1 - coupling.score(run, 5), 1 - coupling.chance_score(run, 5)
-    assert summary["scores"][3]["excess"] == f"{100 * (chance - mismatch) / chance:.1f} %"
+    assert summary["scores"][3]["excess"] == f"{100 * (chance - mismatch) / chance:.1f}%"
     assert ("model", run.attrs["model"]) in summary["provenance"]
 
 
@@ -25,6 +25,7 @@ def test_the_controls_offer_what_all_runs_have(run, token_run, pairs_run):
     controls = {control["name"]: control for control in controls_of([run, token_run], Extent(1, 100))}
     assert list(controls) == ["k", "p", "variant", "prompt", "block"]
     assert [value for value, _ in controls["k"]["options"]] == [5, 3]  # the largest is shown first
+    assert controls["p"]["options"] == [(2, "2 (Frobenius)"), (1, "1 (trace)")]
     assert [value for value, _ in controls["variant"]["options"]] == [variant.label for variant in VARIANTS]
     assert controls["prompt"]["options"] == [(-1, "mean over prompts"), (0, "0")]  # the texts differ
     assert controls["block"]["chosen"] == "3"

@@ -15,7 +15,7 @@ def test_rows_are_the_paths_of_tokens(run):
     assert len(second) == int(run.n_tokens[1])
     assert np.allclose(second[3]["x"], points[3, :, 0], rtol=1e-3)
     assert second[0]["layer"] == list(range(9))
-    assert f"{100 * shares[0]:.0f} %" in second[0]["note"]
+    assert f"{100 * shares[0]:.0f}%" in second[0]["note"]
 
 
 def test_prompts_without_residual_streams_are_left_out(run):
