@@ -25,7 +25,7 @@ test-all: .venv/installed lint
 
 ## The default tests against the lowest versions that pyproject.toml allows.
 test-lowest: .venv/installed
-	$(UV) pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-emit-index-url --all-extras \
+	$(UV) pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-emit-index-url --extra all \
 		--group test --output-file $(LOWEST).txt pyproject.toml
 	$(UV) venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(UV) pip install --python $(LOWEST) --quiet --compile-bytecode --requirements $(LOWEST).txt
@@ -64,7 +64,7 @@ benchmark: .venv/installed
 ## Resolve the dependencies again; the lock holds for every platform and Python 3.11 or later.
 lock: .venv/uv
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--all-extras --group dev --output-file requirements.lock pyproject.toml
+		--extra all --group dev --output-file requirements.lock pyproject.toml
 
 .venv/uv:
 	$(PYTHON) -m venv .venv
