@@ -128,9 +128,16 @@ def trunk(model: nn.Module) -> nn.Module:
     A PEFT model is unwrapped as well, with its adapters in place: its own ``forward`` may run in half precision.
     """
     inner = without_peft(model)
-    if inner is not model and model.active_peft_config.is_prompt_learning:  # type: ignore[union-attr]
+    if is_prompt_learning(model):
         return model  # only the wrapper's forward prepends the learned tokens
     return inner.base_model if isinstance(inner, PreTrainedModel) else inner
+
+
+def is_prompt_learning(model: nn.Module) -> bool:
+    """Whether a PEFT model puts learned tokens in front of the prompt."""
+    return without_peft(model) is not model and bool(
+        model.active_peft_config.is_prompt_learning  # type: ignore[union-attr]
+    )
 
 
 def without_peft(model: nn.Module) -> nn.Module:

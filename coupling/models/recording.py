@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from coupling.errors import CouplingError, one_line, renamed
 from coupling.linalg.jacobian import BlockJacobian
 from coupling.models import attention
-from coupling.models.blocks import BlockCall, find_blocks
+from coupling.models.blocks import BlockCall, find_blocks, is_prompt_learning
 from coupling.models.forward import Pass, not_finite, run
 from coupling.models.locality import Locality, close, verify
 from coupling.numerics import exact_numerics
@@ -205,10 +205,10 @@ def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, 
         if bad is not None:
             raise CouplingError(not_finite(modules, bad, done.streams[bad].dtype))
         ids = inputs.get("input_ids")
-        n_virtual = done.streams[0].shape[0] - ids.shape[1] if isinstance(ids, Tensor) else 0
-        recording = Recording(
-            model, torch.stack(done.streams), done.calls, done.numbers, tape, locality, max(n_virtual, 0)
-        )
+        n_virtual = 0
+        if is_prompt_learning(model) and isinstance(ids, Tensor):
+            n_virtual = done.streams[0].shape[0] - ids.shape[1]
+        recording = Recording(model, torch.stack(done.streams), done.calls, done.numbers, tape, locality, n_virtual)
         if verify(recording):
             return recording
 
