@@ -110,6 +110,18 @@ def parse_range(text: str, what: str) -> tuple[int, int]:
     return start, stop
 
 
+def parse_selection(text: str, what: str) -> int | str | tuple[int, int]:
+    """One of a picture's tokens, such as ``5``, ``-1`` or ``last``, or a range such as ``4:12``."""
+    if text == "last":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        if ":" in text:
+            return parse_range(text, what)
+        raise typer.BadParameter(f"--{what} is {text!r}, but must be one such as 5, last, or a range 4:12") from None
+
+
 def new_folder(model: str | None) -> Path:
     """A folder under runs/ that does not exist yet, named after the model and the time."""
     name = Path(model).name if model else "bundled"

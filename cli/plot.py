@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from coupling.choices import TABLE_PICTURES, Picture
-from coupling.cli.options import Quiet, formerly, parse_range
+from coupling.cli.options import Quiet, formerly, parse_range, parse_selection
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
 
@@ -76,8 +76,8 @@ def plot(
     tokens: Annotated[
         str | None,
         typer.Option(
-            help="A token such as 5, or a range such as 1:20 (20 is left out). Default: the middle eight for grid, "
-            "all for trajectory.",
+            help="A token such as 5 or last, or a range such as 1:20 (20 is left out). Default: the middle eight for "
+            "grid, all for trajectory.",
             show_default=False,
             rich_help_panel=WHICH,
         ),
@@ -117,7 +117,7 @@ def plot(
         "prompt": prompt,
         "block": block,
         "blocks": None if blocks is None else parse_range(blocks, "blocks"),
-        "tokens": None if tokens is None else int(tokens) if tokens.isdigit() else parse_range(tokens, "tokens"),
+        "tokens": None if tokens is None else parse_selection(tokens, "tokens"),
         "ranks": ranks,
         "highest": highest,
         "score_label": score_label,

@@ -11,6 +11,7 @@ from coupling.cli.options import (
     new_folder,
     parse_pair,
     parse_range,
+    parse_selection,
     parse_tokens,
 )
 from coupling.errors import CouplingError
@@ -73,6 +74,12 @@ def test_tokens_pairs_and_ranges():
     assert parse_range("4:12", "blocks") == (4, 12)
     assert parse_range(":12", "blocks") == (0, 12)
     assert parse_range("4:", "blocks")[0] == 4
+    assert parse_selection("5", "tokens") == 5
+    assert parse_selection("-1", "tokens") == -1
+    assert parse_selection("last", "tokens") == "last"
+    assert parse_selection("1:20", "tokens") == (1, 20)
+    with pytest.raises(typer.BadParameter, match="must be one such as 5, last, or a range"):
+        parse_selection("first", "tokens")
     for parse, text in ((parse_tokens, "first"), (parse_pair, "2"), (lambda t: parse_range(t, "blocks"), "5:4")):
         with pytest.raises(typer.BadParameter):
             parse(text)
