@@ -69,8 +69,10 @@ def make_chat_model(folder):
 
 
 @pytest.fixture
-def shipped(tmp_path):
+def shipped(tmp_path, monkeypatch):
     """The YAML with smaller numbers, beside a model and a data set of the names in it."""
+    # The cache tells local data sets of one name apart by the time of their files alone.
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     content = yaml.safe_load(EXAMPLE.read_text())
     assert set(LOWERED) <= set(content["trainer"])
     content["trainer"] |= LOWERED
