@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
+from coupling.cli.interrupts import check
 from coupling.cli.options import (
     OUTPUT,
     Json,
@@ -17,8 +18,9 @@ from coupling.cli.options import (
     parse_pair,
     parse_token,
     parse_tokens,
+    remove_if_empty,
 )
-from coupling.cli.output import print_json
+from coupling.cli.output import console, print_json
 from coupling.cli.prompts import prompt_warnings, prompts_of
 
 MODEL, PROMPTS, MEASURE = "Model", "Prompts", "Measurement"
@@ -224,19 +226,18 @@ def analyze(
     from coupling.settings import Settings
 
     Settings(**settings)  # a wrong setting is reported before anything is loaded
-    from rich.console import Console
-
-    from coupling.cli.progress import PromptProgress, quiet_libraries
-
-    screen = Console(stderr=True, quiet=quiet)
-    quiet_libraries()
-    with screen.status("loading libraries"):
-        from coupling.pipeline import analyze as run_analysis
-        from coupling.summary import summarize
-
-    texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat)
-    place = out if out is not None else new_folder(model)
+    place = out
     try:
+        from coupling.cli.progress import PromptProgress, quiet_libraries
+
+        screen = console(stderr=True, quiet=quiet)
+        quiet_libraries()
+        with screen.status("loading libraries"):
+            from coupling.pipeline import analyze as run_analysis
+            from coupling.summary import summarize
+        check()
+        texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat)
+        place = out if out is not None else new_folder(model)
         with prompt_warnings(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(
                 model,
@@ -263,13 +264,16 @@ def analyze(
     except KeyboardInterrupt:
         print(f"interrupted{_resume_hint(place)}", file=sys.stderr)
         raise
+    finally:
+        if out is None and place is not None:
+            remove_if_empty(place)
     summary = summarize(run) | {"run": str(place)}
     if json:
         print_json(summary)
     elif not quiet:
         from coupling.cli.render.run import print_run
 
-        print_run(summary, Console())
+        print_run(summary, console())
     if model is None:
         screen.print(
             "no MODEL was given: this is the bundled checkpoint, a small Llama trained on Python source",
@@ -278,9 +282,13 @@ def analyze(
     screen.print(f"saved in {place}{detail_note(run)}", highlight=False, soft_wrap=True)
 
 
-def _resume_hint(folder: Path) -> str:
+def _resume_hint(folder: Path | None) -> str:
     """How an interrupted run is continued; empty where no prompt was measured."""
-    kept = len(list(folder.glob("parts/*.nc")))
+    if folder is None or not folder.exists():
+        return ""
+    from coupling.run_folder import count_measured
+
+    kept = count_measured(folder)
     if not kept:
         return ""
     return f"; {kept} prompts are saved, continue with the same command and --out {folder} --resume"

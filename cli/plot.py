@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from coupling.choices import TABLE_PICTURES, Picture
 from coupling.cli.options import Quiet, formerly, parse_range, parse_selection
+from coupling.cli.output import console
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
 
@@ -134,7 +134,7 @@ def plot(
         if name not in known:
             raise typer.BadParameter(f"--{name.replace('_', '-')} does not apply to the picture {picture}")
     figures.save(draw(_read(runs, picture), **given), output)
-    Console(stderr=True, quiet=quiet).print(f"saved {output}", highlight=False, soft_wrap=True, markup=False)
+    console(stderr=True, quiet=quiet).print(f"saved {output}", soft_wrap=True)
 
 
 def _read(runs: list[Path], picture: Picture) -> Any:

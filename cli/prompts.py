@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from coupling.untrusted import clean
+
 if TYPE_CHECKING:
     from coupling.models.prompts import Prompts
 
@@ -39,7 +41,7 @@ def prompt_warnings() -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *arguments: Any) -> None:
         if issubclass(category, PromptWarning):
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {clean(message)}", file=sys.stderr)
         else:
             usual(message, category, *arguments)
 

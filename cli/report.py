@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from coupling.cli.options import Quiet, formerly
+from coupling.cli.output import console
 from coupling.errors import CouplingError
 
 SCATTER_COLUMNS = {"model", "score", "benchmark"}
@@ -57,7 +57,7 @@ def report(
         raise typer.BadParameter("--scores and --scatter exclude each other")
     if benchmark is not None and scores is None:
         raise typer.BadParameter("--benchmark applies to --scores")
-    screen = Console(stderr=True, quiet=quiet)
+    screen = console(stderr=True, quiet=quiet)
     with screen.status("drawing"):
         from coupling.figures.page.report import report as render
         from coupling.files import write_atomically
@@ -71,7 +71,7 @@ def report(
             benchmark_label=benchmark_label or name,
         ).encode()
         write_atomically(output, page)
-    screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", highlight=False, soft_wrap=True, markup=False)
+    screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)
 
 
 def _is_scatter_table(path: Path) -> bool:

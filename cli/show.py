@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from coupling.cli.options import Json, Run
-from coupling.cli.output import print_json
+from coupling.cli.output import console, print_json
 
 
 def show(
@@ -16,8 +16,6 @@ def show(
     ] = False,
 ) -> None:
     """Print a saved run again."""
-    from rich.console import Console
-
     from coupling.cli.render.run import print_run
     from coupling.run_folder import open_run
     from coupling.summary import summarize
@@ -26,4 +24,4 @@ def show(
     if json:
         print_json(summary)
     else:
-        print_run(summary, Console(), all_variants=all_variants)
+        print_run(summary, console(), all_variants=all_variants)

@@ -2,17 +2,18 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
-from coupling.dataset import join_prompts
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
 from coupling.files import environment
+from coupling.joining import join_prompts
 from coupling.measurement import measure_recording
 from coupling.models.blocks import find_blocks
 from coupling.models.chat import render
@@ -21,9 +22,10 @@ from coupling.models.parts import Part
 from coupling.models.prompts import Prompts, read_prompts
 from coupling.models.recording import record_blocks
 from coupling.models.tokenization import tokenize
-from coupling.provenance import provenance
-from coupling.run_folder import RunFolder, check_run_folder, open_run
+from coupling.provenance import inputs_hash, provenance, tokenizer_hash
+from coupling.run_folder import RunFolder, open_run, writing
 from coupling.settings import Settings, Tokens, normalize_k
+from coupling.untrusted import expanded
 
 Progress = Callable[[int, int, int, int], None]
 """Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt)."""
@@ -77,9 +79,11 @@ def analyze(
         engine: how singular vectors are found: "auto", "dense" or "matrix-free".
         tol: relative residual at which the matrix-free engine stops.
         seed: seed of every random draw.
-        out: folder to save the run in; each prompt is saved as soon as it is measured.
+        out: folder to save the run in; each prompt is saved as soon as it is measured. One process at a time writes to
+            a folder.
         overwrite: replace a run that ``out`` already contains.
-        resume: continue an unfinished run that ``out`` contains, given the same arguments.
+        resume: continue the run that ``out`` contains, given the same arguments: measure what is missing of it, and
+            prompts that follow those that it has.
         revision: a branch, tag or commit of a hub repository.
         dtype: precision of the model's passes; "auto" widens half precision to float32.
         device: "auto" for an accelerator if there is one, or a torch device.
@@ -119,64 +123,41 @@ def analyze(
     source = prompts if isinstance(prompts, Prompts) else read_prompts(prompts, chat=chat)
     if source.conversations is not None and not chat:
         raise CouplingError(f"the prompts of {source.source} are lists of messages; `chat=True` renders them")
-    place = Path(out).expanduser() if out is not None else None
-    if place is not None:
-        check_run_folder(place, overwrite=overwrite, resume=resume)  # before a large model is loaded for nothing
-    started = time.perf_counter()
-    checkpoint = load(
-        model,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        block_list=block_list,
-        part=part,
-        base=base,
-        allow_pickle=allow_pickle,
-        random_weights=settings.seed if random_weights else None,
-    )
-    texts = render(checkpoint.tokenizer, checkpoint.name, source.as_chats()) if chat else source.texts
-    inputs = tokenize(checkpoint, texts, truncate=truncate, special_tokens=special_tokens and not chat)
-    attributes = provenance(checkpoint.model, settings) | {
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "weights": "random" if random_weights else "trained",
-        "weights_format": checkpoint.weights_format,
-        "prompts": source.source,
-        "prompts_hash": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
-        "chat": int(chat),  # NetCDF has no truth values
-        "special_tokens": int(special_tokens and not chat),
-    }
-    if checkpoint.adapter:
-        attributes |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
-    if part is not None:
-        attributes["part"] = part
-    identity = settings.as_dict() | attributes | {"truncate": truncate, "block_list": block_list, "detail": detail}
-    folder = RunFolder(place, identity, overwrite=overwrite, resume=resume) if place is not None else None
-    if folder is not None and folder.complete:
-        folder.discard_parts()
-        return open_run(folder.folder)
-    load_seconds = time.perf_counter() - started
-    _, modules = find_blocks(checkpoint.model, checkpoint.block_list)
-    session = _Session(checkpoint, modules, settings, DetailBudget(detail), folder, progress)
-    try:
-        parts = [session.measure(index, inputs, texts) for index in range(len(inputs))]
-    except CouplingError:
-        if folder is not None:
-            folder.abandon()  # nothing is left of a command that fails before it has measured anything
-        raise
-    run = join_prompts(parts)
-    run.attrs |= attributes
-    if folder is not None:
-        summary = {
-            "settings": settings.as_dict(),
-            "provenance": run.attrs,
-            "prompts": {"source": source.source, "count": len(texts)},
-            "timings": session.timings(load_seconds),
-            "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
+    place = expanded(out) if out is not None else None
+    options = {"truncate": truncate, "block_list": block_list, "detail": detail}
+    # The folder is checked and locked before a large model is loaded for nothing.
+    with writing(place, overwrite=overwrite, resume=resume) if place is not None else nullcontext():
+        started = time.perf_counter()
+        checkpoint = load(
+            model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            block_list=block_list,
+            part=part,
+            base=base,
+            allow_pickle=allow_pickle,
+            random_weights=settings.seed if random_weights else None,
+        )
+        origin = provenance(checkpoint.model, settings) | {
+            "model": checkpoint.name,
+            "revision": checkpoint.revision,
+            "weights": "random" if random_weights else "trained",
+            "weights_format": checkpoint.weights_format,
+            "tokenizer_hash": tokenizer_hash(checkpoint.tokenizer),
+            "chat": int(chat),  # NetCDF has no truth values
+            "special_tokens": int(special_tokens and not chat),
         }
-        folder.finish(run, summary)
-    return run
+        if checkpoint.adapter:
+            origin |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
+        if part is not None:
+            origin["part"] = part
+        texts = render(checkpoint.tokenizer, checkpoint.name, source.as_chats()) if chat else source.texts
+        inputs = tokenize(checkpoint, texts, truncate=truncate, special_tokens=special_tokens and not chat)
+        session = _Session(checkpoint, settings, texts, inputs, progress)
+        session.load_seconds = time.perf_counter() - started
+        return session.run(origin, source.source, place, options, overwrite=overwrite, resume=resume)
 
 
 def storable(text: str) -> str:
@@ -190,41 +171,95 @@ class _Session:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        modules: list[Any],
         settings: Settings,
-        budget: DetailBudget,
-        folder: RunFolder | None,
+        texts: list[str],
+        inputs: list[dict[str, Any]],
         progress: Progress | None,
     ) -> None:
-        self.checkpoint, self.modules, self.settings, self.budget = checkpoint, modules, settings, budget
-        self.folder, self.progress = folder, progress
+        self.checkpoint, self.settings, self.texts, self.inputs = checkpoint, settings, texts, inputs
+        self.progress = progress
+        _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
+        self.load_seconds = 0.0
         self.seconds: list[float | None] = []
 
-    def measure(self, index: int, inputs: list[dict[str, Any]], texts: list[str]) -> xr.Dataset:
-        """One prompt's Dataset; saved as a part of the run where it has a folder."""
-        part = self.folder.part(index) if self.folder is not None else None
-        if part is not None:
-            self.seconds.append(None)
-            self.budget.count(part)
-            if self.progress is not None:
-                self.progress(index, len(inputs), 1, 1)
-            return part
-        before = time.perf_counter()
+    def run(
+        self,
+        origin: dict[str, Any],
+        source: str,
+        place: Path | None,
+        options: dict[str, Any],
+        *,
+        overwrite: bool,
+        resume: bool,
+    ) -> xr.Dataset:
+        """The run, saved in a folder where one is given.
+
+        Args:
+            origin: the attributes that say what was measured and how; they identify the run.
+            source: where the prompts are from.
+            place: the folder.
+            options: what else identifies the run.
+            overwrite: see ``analyze``.
+            resume: see ``analyze``.
+        """
+        budget = DetailBudget(options["detail"])
+        # Prompts are identified one by one, so that others may follow them later.
+        hashes = [inputs_hash(text, inputs) for text, inputs in zip(self.texts, self.inputs, strict=True)]
+        attributes = origin | {
+            "prompts": source,
+            "prompts_hash": hashlib.sha256("\0".join(self.texts).encode()).hexdigest(),
+            "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        }
+        if place is None:
+            return self._joined(None, budget, attributes)
+        versions = {f"{name} version": version for name, version in environment("torch", "transformers").items()}
+        identity = self.settings.as_dict() | origin | options | versions
+        folder = RunFolder(place, identity, hashes, overwrite=overwrite, resume=resume)
+        if folder.finished:
+            return open_run(place)
+        try:
+            run = self._joined(folder, budget, attributes)
+            folder.finish(run, self._summary(run, source))
+        finally:
+            folder.leave()
+        return run
+
+    def _joined(self, folder: RunFolder | None, budget: DetailBudget, attributes: dict[str, Any]) -> xr.Dataset:
+        run = join_prompts(self._prompts(folder, budget))
+        run.attrs |= attributes
+        return run
+
+    def _prompts(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
+        """Each prompt's Dataset: measured now and saved, or saved earlier."""
+        for index in range(len(self.inputs)):
+            part = folder.part(index) if folder is not None else None
+            if part is not None:
+                self.seconds.append(None)
+                budget.count(part)
+                if self.progress is not None:
+                    self.progress(index, len(self.inputs), 1, 1)
+            else:
+                before = time.perf_counter()
+                part = self._measured(index, budget)
+                self.seconds.append(time.perf_counter() - before)
+                if folder is not None:
+                    folder.keep(index, part)
+            yield part
+
+    def _measured(self, index: int, budget: DetailBudget) -> xr.Dataset:
+        inputs = self.inputs[index]
 
         def on_jacobian(done: int, total: int) -> None:
             if self.progress is not None:
-                self.progress(index, len(inputs), done, total)
+                self.progress(index, len(self.inputs), done, total)
 
         try:
-            recording = record_blocks(self.checkpoint.model, self.modules, inputs[index])
-            part = measure_recording(recording, self.settings, on_jacobian, self.budget)
+            recording = record_blocks(self.checkpoint.model, self.modules, inputs)
+            part = measure_recording(recording, self.settings, on_jacobian, budget)
         except CouplingError as error:
             raise CouplingError(f"prompt {index}: {error}") from None
-        part["prompt_text"] = ((), storable(texts[index]))
-        part["token_text"] = (("token",), self._token_texts(inputs[index]))
-        self.seconds.append(time.perf_counter() - before)
-        if self.folder is not None:
-            self.folder.keep(index, part)
+        part["prompt_text"] = ((), storable(self.texts[index]))
+        part["token_text"] = (("token",), self._token_texts(inputs))
         return part
 
     def _token_texts(self, prompt: dict[str, Any]) -> list[str]:
@@ -234,10 +269,17 @@ class _Session:
         pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
         return [storable(tokenizer.convert_tokens_to_string([piece])) for piece in pieces]
 
-    def timings(self, load_seconds: float) -> dict[str, Any]:
-        """Seconds of loading and measuring; None for prompts that were measured earlier."""
+    def _summary(self, run: xr.Dataset, source: str) -> dict[str, Any]:
+        """What ``run.json`` says; the seconds are None for prompts that were measured earlier."""
+        measured = [second for second in self.seconds if second is not None]
         return {
-            "load_seconds": round(load_seconds, 3),
-            "measure_seconds": round(sum(s for s in self.seconds if s is not None), 3),
-            "prompt_seconds": [None if s is None else round(s, 3) for s in self.seconds],
+            "settings": self.settings.as_dict(),
+            "provenance": run.attrs,
+            "prompts": {"source": source, "count": len(self.texts)},
+            "timings": {
+                "load_seconds": round(self.load_seconds, 3),
+                "measure_seconds": round(sum(measured), 3),
+                "prompt_seconds": [None if second is None else round(second, 3) for second in self.seconds],
+            },
+            "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
         }

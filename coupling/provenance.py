@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
         "revision": "",
         "commit_hash": getattr(config, "_commit_hash", None) or "",
         "weights_hash": weights_hash(model) if hash_weights else "",
+        "config_hash": config_hash(config),
         "architecture": type(model).__name__,
         "parameters": parameter_count(model),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
@@ -33,6 +35,46 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
         "tol": settings.tol,
         "package_version": __version__,
     }
+
+
+NOT_THE_MODEL = ("_name_or_path", "_commit_hash", "transformers_version")
+"""Entries of a configuration that say where it came from; they change no number."""
+
+
+def config_hash(config: Any) -> str:
+    """SHA-256 over a model's configuration; empty for a model that has none."""
+    if not hasattr(config, "to_dict"):
+        return ""
+    content = {key: value for key, value in config.to_dict().items() if key not in NOT_THE_MODEL}
+    return _hash(content)
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """SHA-256 over a tokenizer as it was loaded: its class, its special tokens, its vocabulary and all its rules."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        rules: Any = backend.to_str()
+    else:  # of one that is written in Python, the vocabulary
+        rules = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ""
+    return _hash([type(tokenizer).__name__, getattr(tokenizer, "special_tokens_map", {}), rules])
+
+
+def inputs_hash(text: str, inputs: dict[str, Any]) -> str:
+    """SHA-256 over a prompt's text and everything that the model is given for it, token ids above all."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for name, tensor in sorted(inputs.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know, the same in every process."""
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -11,6 +11,7 @@ from coupling.dataset import is_depth
 from coupling.figures.selection import kind, numbers_as_text, pair_names
 from coupling.figures.style import printable
 from coupling.summary import summarize
+from coupling.untrusted import clean
 
 MEAN = -1
 """The number that stands for the mean over prompts instead of one prompt."""
@@ -90,7 +91,9 @@ def summary_of(run: xr.Dataset, name: str) -> dict[str, Any]:
         "blocks": summary["blocks"],
         "prompts": summary["prompts"],
         "scores": [_score_row(row) for row in summary["scores"] if row["variant"] == VARIANTS[0].label],
-        "provenance": [(key, value) for key, value in summary["provenance"].items() if value != ""],
+        "provenance": [
+            (clean(key, 100), clean(value, 1000)) for key, value in summary["provenance"].items() if value != ""
+        ],
     }
 
 
