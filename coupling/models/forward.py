@@ -79,8 +79,9 @@ def run(
     finally:
         for handle in handles:
             handle.remove()
+    given = next((len(value) for value in keywords.values() if isinstance(value, Tensor) and value.ndim), 1)
     try:
-        _check_chain(modules, calls, streams, outputs)
+        _check_chain(modules, calls, streams, outputs, given)
     except BlocksError as error:
         raise BlocksError(f"{error}{other_lists(model, modules)}") from None
     numbers = [modules.index(call.block) for call in calls]
@@ -135,9 +136,9 @@ def _reason(model: nn.Module, modules: list[nn.Module], error: Exception) -> str
 
 
 def _check_chain(
-    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor]
+    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor], given: int
 ) -> None:
-    """Check that the calls form one residual stream: each is given the output of the one before."""
+    """Check that the calls form one residual stream of the given batch: each is given the output of the one before."""
     if not calls or len(outputs) != len(calls):
         raise BlocksError(
             f"{len(modules)} modules of class {type(modules[0]).__name__} were called {len(calls)} times in one "
@@ -148,6 +149,11 @@ def _check_chain(
             raise CouplingError(
                 f"the blocks are called with tensors of shape {tuple(streams[0].shape)}, tokens before the batch; only "
                 "models that put the batch first can be measured"
+            )
+        if given == 1:
+            raise CouplingError(
+                f"the blocks are called with {streams[0].shape[0]} sequences for one input, as in models that split an "
+                "image into windows; only models that pass it whole can be measured"
             )
         raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
     for index, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
