@@ -53,7 +53,7 @@ conformance: .venv/installed
 crash-test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.crash_test
 
-## The pictures of the documentation, from the bundled checkpoint.
+## The pictures of the documentation and the first table of the README, from SmolLM2-135M.
 pictures: .venv/installed
 	$(BIN)/python docs/make_pictures.py
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from coupling.choices import TABLE_PICTURES, Picture
-from coupling.cli.options import Quiet, formerly, parse_range, parse_selection
+from coupling.cli.options import Quiet, SkipFirst, formerly, parse_range, parse_selection
 from coupling.cli.output import console
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
@@ -82,6 +82,7 @@ def plot(
             rich_help_panel=WHICH,
         ),
     ] = None,
+    skip_first: SkipFirst = None,
     ranks: Annotated[
         int | None,
         typer.Option(min=1, help="Singular values in spectrum. Default: 5.", show_default=False, rich_help_panel=WHICH),
@@ -118,6 +119,7 @@ def plot(
         "block": block,
         "blocks": None if blocks is None else parse_range(blocks, "blocks"),
         "tokens": None if tokens is None else parse_selection(tokens, "tokens"),
+        "skip_first": skip_first,
         "ranks": ranks,
         "highest": highest,
         "score_label": score_label,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from coupling.cli.options import Json, Run
+from coupling.cli.options import Json, Run, SkipFirst
 from coupling.cli.output import console, print_json
 
 
@@ -14,13 +14,14 @@ def show(
     all_variants: Annotated[
         bool, typer.Option("--variants", help="Print the signed and swapped variants as well.")
     ] = False,
+    skip_first: SkipFirst = None,
 ) -> None:
     """Print a saved run again."""
     from coupling.cli.render.run import print_run
     from coupling.run_folder import open_run
     from coupling.summary import summarize
 
-    summary = summarize(open_run(run))
+    summary = summarize(open_run(run), skip_first=skip_first)
     if json:
         print_json(summary)
     else:

@@ -1,7 +1,7 @@
 """Commands that are killed at any moment and resumed, and commands that are given damaged files.
 
-Every command runs in a child of this process, which has imported the libraries already: a kill hits the command, not the
-seconds of its imports. The child runs the command line itself, from its arguments to its exit code.
+Every command runs in a child of this process, which has imported the libraries already: a kill hits the command, not
+the seconds of its imports. The child runs the command line itself, from its arguments to its exit code.
 """
 
 import os
@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +26,6 @@ class Figures:
     kills: int = 0
     resumes: int = 0
     inputs: int = 0
-    notes: list[str] = field(default_factory=list)
 
 
 def start(arguments: Sequence[object], place: Path, log: Path) -> int:

@@ -1,10 +1,12 @@
 """A kill at every file operation of a run's folder: a start, an overwrite, a resume and an extension.
 
-Each scenario is run in a child process again and again. The n-th time, the child kills itself at its n-th operation: in
-the middle of it where it is a write, before it otherwise. Then the folder has to be one that a resumed or an overwriting
-start accepts and completes to the bytes of a run without kills, and no prompt that was saved may be measured again.
+Each scenario is run in a child process again and again. The n-th time, the child kills itself at its n-th operation:
+in the middle of it where it is a write, before it otherwise. Then the folder has to be one that a resumed or an
+overwriting start accepts and completes to the bytes of a run without kills, and no prompt that was saved may be
+measured again.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -195,10 +197,8 @@ def check(folder: Path, expected: bytes, kept: set[int]) -> None:
     Raises:
         RuntimeError: if a promise is broken.
     """
-    try:
+    with contextlib.suppress(CouplingError):
         open_run(folder)  # a run that can be read is complete: this one, or the one before it
-    except CouplingError:
-        pass
     measured: set[int] = set()
     try:
         resume(folder, measured.add)
