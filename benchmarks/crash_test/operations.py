@@ -160,7 +160,7 @@ def kill_at(number: int, folder: Path) -> None:
             die()
         return real_write(descriptor, content)
 
-    def fsync(descriptor: int) -> None:
+    def fsync(descriptor: Any) -> None:
         if is_last():
             die()
         real_fsync(descriptor)
