@@ -46,7 +46,7 @@ Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 def is_depth(run: xr.Dataset) -> bool:
     """Whether a run compares blocks (kind "depth"), not tokens."""
-    return run.attrs.get("kind", "depth") == "depth"
+    return "other_token" not in run.variables
 
 
 def off_diagonal(run: xr.Dataset, variable: str) -> xr.DataArray:

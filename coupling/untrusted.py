@@ -1,7 +1,7 @@
 """What comes from outside: text made safe to print, and files read within bounds.
 
 Nothing that was read is printed before ``clean`` has made its control characters visible, and nothing is read without
-a bound on its size and its nesting.
+a bound on its size and its nesting. This file is long because all readers share these bounds and their messages.
 """
 
 import json

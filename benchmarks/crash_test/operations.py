@@ -160,12 +160,12 @@ def kill_at(number: int, folder: Path) -> None:
             die()
         return real_write(descriptor, content)
 
-    def fsync(descriptor: Any) -> None:
+    def sync(fd: Any) -> None:
         if is_last():
             die()
-        real_fsync(descriptor)
+        real_fsync(fd)
 
-    os.write, os.fsync = half_write, fsync
+    os.write, os.fsync = half_write, sync
     sys.addaudithook(hook)
 
 

@@ -89,9 +89,13 @@ def test_a_new_folder_is_new(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = new_folder("org/model")
     assert first.name.startswith("model-")
-    first.mkdir(parents=True)
+    assert first.is_dir()
     second = new_folder("org/model")
     assert second != first
-    monkeypatch.setattr("coupling.cli.options.Path.exists", lambda _: True)
+
+    def taken(*_, **__):
+        raise FileExistsError
+
+    monkeypatch.setattr("coupling.cli.options.Path.mkdir", taken)
     with pytest.raises(CouplingError, match="no free folder name"):
         new_folder(None)

@@ -62,7 +62,7 @@ def test_other_encodings(run, encoding, plus_minus):
 def test_what_libraries_write_is_cleaned_and_never_fails():
     stream = io.StringIO()
     guarded = Stderr(stream)
-    assert guarded.write("a\x1b[31m\n\tb\r") == 9
+    assert guarded.write("a\x1b[31m\n\tb\r") == 10
     guarded.trusted.write("\x1b[1A")
     guarded.writelines(["c", "\u202e"])
     guarded.flush()
