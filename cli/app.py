@@ -10,6 +10,7 @@ import typer
 from coupling.cli import analyze, correlate, diff, plot, report, rl, show
 from coupling.cli.options import as_options
 from coupling.errors import EXTRAS, CouplingError, missing_extra
+from coupling.threads import bound_spinning
 
 OTHERS_WAIT = 10
 """Seconds after which a process other than the first reports its own failure, if the first has not ended it."""
@@ -50,6 +51,7 @@ def root(
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 the user's input or environment, 2 wrong usage, 130 interrupted."""
+    bound_spinning()
     try:
         code = app(standalone_mode=False)
     except CouplingError as error:
