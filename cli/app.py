@@ -12,6 +12,7 @@ from coupling.cli.interrupts import caught
 from coupling.cli.options import as_options
 from coupling.cli.streams import discard_stdout, flush_stdout, prepared_streams
 from coupling.errors import EXTRAS, CouplingError, missing_extra, one_line
+from coupling.threads import bound_spinning
 from coupling.untrusted import MOST_SHOWN, clean
 
 OTHERS_WAIT = 10
@@ -53,6 +54,7 @@ def root(
 
 def main() -> None:
     """Run the command line: exit 0 done, 1 the user's input or environment, 2 wrong usage, 130 or 143 interrupted."""
+    bound_spinning()
     with prepared_streams(), caught() as asked:
         code = _run()
         code = asked() or code

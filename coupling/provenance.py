@@ -5,15 +5,15 @@ import hashlib
 import json
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 
 from coupling.models.blocks import without_peft
 from coupling.models.forward import device_of
 from coupling.settings import Settings
 from coupling.version import __version__
+from coupling.weights_hash import weights_hash
 
 
 def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = True) -> dict[str, Any]:
@@ -95,23 +95,3 @@ def parameter_count(model: nn.Module) -> int:
     with contextlib.suppress(Exception), torch.device("meta"):
         return max(own, sum(parameter.numel() for parameter in whole(config).parameters()))
     return own
-
-
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over the parameters and buffers of a checkpoint: names, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_state(model).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        raw: np.ndarray = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest.update(raw.data)
-    return digest.hexdigest()
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model; of weights that accelerate keeps on the CPU or on disk, what it would load."""
-    state = model.state_dict()
-    if not any(tensor.device.type == "meta" for tensor in state.values()):
-        return state
-    from accelerate.utils.modeling import get_state_dict_offloaded_model
-
-    return get_state_dict_offloaded_model(model)
