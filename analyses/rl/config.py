@@ -4,9 +4,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from coupling.analyses.rl.checks import check_fields
 from coupling.choices import OBJECTIVES
-from coupling.errors import CouplingError, require
+from coupling.errors import CouplingError
 
 ANSWER_REWARDS = ("exact", "number")
 """The built-in rewards; they compare a completion with the column of answers."""
@@ -170,9 +172,6 @@ def read_config(path: str | Path) -> RunConfig:
     Raises:
         CouplingError: if the file is missing or is not YAML, or if its content is wrong (see ``from_mapping``).
     """
-    require("yaml", purpose="the configuration of an RL run")
-    import yaml
-
     path = Path(path).expanduser()
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
