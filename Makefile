@@ -49,7 +49,7 @@ docs: .venv/installed
 conformance: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.conformance --out docs/compatibility.md
 
-## The pictures of the documentation, from the bundled checkpoint.
+## The pictures of the documentation and the first table of the README, from SmolLM2-135M.
 pictures: .venv/installed
 	$(BIN)/python docs/make_pictures.py
 

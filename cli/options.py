@@ -21,6 +21,17 @@ NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run that the folder already contains.", rich_help_panel=OUTPUT)
 ]
+SkipFirst = Annotated[
+    int | None,
+    typer.Option(
+        "--skip-first",
+        min=0,
+        metavar="N",
+        help="Leave the first N tokens of each prompt out of measures and pictures of tokens. Default: 1 where the "
+        "first token's norm dwarfs the others' (an attention sink), otherwise 0.",
+        show_default=False,
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="A run: a folder that `coupling analyze --out` wrote.", show_default=False)]
 
 MENTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")

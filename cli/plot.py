@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from coupling.choices import TABLE_PICTURES, Picture
-from coupling.cli.options import Quiet, formerly, parse_range, parse_selection, parse_steps
+from coupling.cli.options import Quiet, SkipFirst, formerly, parse_range, parse_selection, parse_steps
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
 OF_TRAINING = ("dynamics", "checkpoints")
@@ -84,6 +84,7 @@ def plot(
             rich_help_panel=WHICH,
         ),
     ] = None,
+    skip_first: SkipFirst = None,
     ranks: Annotated[
         int | None,
         typer.Option(min=1, help="Singular values in spectrum. Default: 5.", show_default=False, rich_help_panel=WHICH),
@@ -138,6 +139,7 @@ def plot(
         "block": block,
         "blocks": None if blocks is None else parse_range(blocks, "blocks"),
         "tokens": None if tokens is None else parse_selection(tokens, "tokens"),
+        "skip_first": skip_first,
         "ranks": ranks,
         "steps": None if steps is None else parse_steps(steps),
         "highest": highest,

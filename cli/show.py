@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from coupling.cli.options import Json, Run
+from coupling.cli.options import Json, Run, SkipFirst
 from coupling.cli.output import print_json
 
 
@@ -14,6 +14,7 @@ def show(
     all_variants: Annotated[
         bool, typer.Option("--variants", help="Print the signed and swapped variants as well.")
     ] = False,
+    skip_first: SkipFirst = None,
 ) -> None:
     """Print a saved run again."""
     from rich.console import Console
@@ -22,7 +23,7 @@ def show(
     from coupling.run_folder import open_run
     from coupling.summary import summarize
 
-    summary = summarize(open_run(run))
+    summary = summarize(open_run(run), skip_first=skip_first)
     if json:
         print_json(summary)
     else:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coupling.pipeline import analyze
     from coupling.run_folder import open_run
     from coupling.settings import Settings
+    from coupling.sinks import first_token_dominance
     from coupling.summary import chance_score, compare_runs, score, summarize
     from coupling.version import __version__
 
@@ -47,6 +48,7 @@ _HOMES = {
     "excess": "metrics",
     "expodistance": "metrics",
     "find_blocks": "models.blocks",
+    "first_token_dominance": "sinks",
     "line_shape_score": "metrics",
     "measure": "measurement",
     "mismatch": "metrics",
@@ -78,6 +80,7 @@ __all__ = [
     "expodistance",
     "figures",
     "find_blocks",
+    "first_token_dominance",
     "line_shape_score",
     "measure",
     "mismatch",

@@ -27,6 +27,8 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
     _print_header(summary, console)
     console.print(_score_table(summary["scores"], all_variants=all_variants))
     _print_pairs(summary, console)
+    if summary["tokens_left_out"]:
+        console.print(f"measures of tokens: {summary['tokens_left_out']}", highlight=False, soft_wrap=True)
     for name, label in TOKEN_MEASURES.items():
         spread = summary["tokens"][name]
         console.print(

@@ -8,8 +8,9 @@ import xarray as xr
 
 from coupling.choices import NORMS, VARIANTS, Picture
 from coupling.dataset import is_depth
-from coupling.figures.selection import kind, numbers_as_text, pair_names
+from coupling.figures.selection import kind, numbers_as_text, pair_names, run_names
 from coupling.figures.style import printable
+from coupling.sinks import note
 from coupling.summary import summarize
 
 MEAN = -1
@@ -144,7 +145,7 @@ def _shared_blocks(runs: Sequence[xr.Dataset]) -> list[str]:
 
 def notes_on(runs: Sequence[xr.Dataset], extent: Extent, left_out_ks: Sequence[int]) -> list[str]:
     """What was left out of the page, and where its runs differ."""
-    notes = []
+    notes = [f"{name}: {text}." for name, text in zip(run_names(runs), map(note, runs), strict=True) if text]
     if left_out_ks:
         notes.append(f"K = {', '.join(map(str, left_out_ks))} is left out: not all runs have it.")
     counts = {run.sizes["prompt"] for run in runs}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from tests.helpers import refused
 def _start(folder: Path, *extra: str) -> subprocess.Popen:
     """The real command in a process of its own, on many prompts."""
     command = [sys.executable, "-m", "coupling.cli", "analyze", "--k", "5", "--out", str(folder), *extra]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    # A test run in a shell's background ignores Ctrl-C, and children inherit that; the command's user does not.
+    listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ, preexec_fn=listen, **pipes)
 
 
 def _wait_for_parts(folder: Path, process: subprocess.Popen, count: int) -> None:
