@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.cli import analyze, correlate, diff, plot, report, rl, show
+from coupling.cli import analyze, correlate, diff, plot, report, rl, show, status, sweep
 from coupling.cli.interrupts import caught
 from coupling.cli.options import as_options
 from coupling.cli.streams import discard_stdout, flush_stdout, prepared_streams
@@ -33,6 +33,8 @@ app.command(name="correlate")(correlate.correlate)
 app.command(name="plot")(plot.plot)
 app.command(name="report")(report.report)
 app.command(name="rl")(rl.rl)
+app.command(name="sweep")(sweep.sweep)
+app.command(name="status")(status.status)
 
 
 def _print_version(asked: bool) -> None:

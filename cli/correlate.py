@@ -17,7 +17,11 @@ INPUT, STATISTICS = "Input", "Statistics"
 def correlate(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Runs: folders that `coupling analyze --out` wrote.", show_default=False),
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: folders that `coupling analyze --out` wrote; or studies of `coupling sweep`.",
+            show_default=False,
+        ),
     ] = None,
     scores: Annotated[
         str | None,

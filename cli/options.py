@@ -135,6 +135,14 @@ def parse_selection(text: str, what: str) -> int | str | tuple[int, int]:
         raise typer.BadParameter(f"--{what} is {text!r}, but must be one such as 5, last, or a range 4:12") from None
 
 
+def parse_steps(text: str) -> list[int]:
+    """Training steps separated by commas, such as ``0,64,1000``."""
+    try:
+        return [int(step) for step in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--steps is {text!r}, but must be training steps such as 0,64,1000") from None
+
+
 def new_folder(model: str | None) -> Path:
     """A new, empty folder under runs/, named after the model and the time.
 

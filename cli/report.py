@@ -19,7 +19,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Folders that `coupling analyze --out` wrote; several are shown side by side.",
+            help="Folders that `coupling analyze --out` wrote, or studies of `coupling sweep`, which stand for their "
+            "runs; several are shown side by side.",
             show_default=False,
         ),
     ],
@@ -59,13 +60,14 @@ def report(
         raise typer.BadParameter("--benchmark applies to --scores")
     screen = console(stderr=True, quiet=quiet)
     with screen.status("drawing"):
+        from coupling.analyses.sweep.runs import runs_of
         from coupling.figures.page.report import report as render
         from coupling.files import write_atomically
         from coupling.run_folder import open_run
 
         table, measure, name = _points(runs, scores, benchmark, scatter)
         page = render(
-            [open_run(run) for run in runs],
+            [open_run(run) for run in runs_of(runs)],
             scores=table,
             score_label=score_label or measure,
             benchmark_label=benchmark_label or name,

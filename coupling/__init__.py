@@ -1,14 +1,15 @@
 """block-coupling: measure how a transformer's blocks share their top singular vectors.
 
 Names are imported when they are first used, so that ``import coupling`` and the command line's help are instant. The
-parts ``coupling.figures``, ``coupling.analyses`` and ``coupling.rl`` can be used after ``import coupling`` as well.
+parts ``coupling.figures``, ``coupling.analyses``, ``coupling.rl`` and ``coupling.training`` can be used after
+``import coupling`` as well.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coupling import analyses, figures, rl
+    from coupling import analyses, figures, rl, training
     from coupling.dataset import per_prompt
     from coupling.errors import CouplingError
     from coupling.linalg.jacobian import BlockJacobian
@@ -60,7 +61,7 @@ _HOMES = {
     "top_singular_triplets": "linalg.svd",
 }
 """The module that defines each public name."""
-_PARTS = ("analyses", "figures", "rl")
+_PARTS = ("analyses", "figures", "rl", "training")
 
 __all__ = [
     "BlockJacobian",
@@ -91,6 +92,7 @@ __all__ = [
     "score",
     "summarize",
     "top_singular_triplets",
+    "training",
 ]
 
 

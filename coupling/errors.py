@@ -15,9 +15,9 @@ EXTRAS = {
     "statsmodels": "statistics",
     "datasets": "datasets",
     "trl": "rl",
-    "yaml": "rl",
     "peft": "lora",
     "gguf": "gguf",
+    "ray": "ray",
     "mistral_common": "mistral",
 }
 """Modules that the base install does not bring, and the extra that brings each."""
@@ -50,9 +50,7 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
         module: a module of ``EXTRAS``.
         purpose: what needs the module; the subject of the sentence.
     """
-    package = {"vl_convert": "vl-convert-python", "yaml": "pyyaml", "mistral_common": "mistral-common"}.get(
-        module, module
-    )
+    package = {"vl_convert": "vl-convert-python", "mistral_common": "mistral-common"}.get(module, module)
     return CouplingError(
         f"{purpose} needs the {package} package, which is not installed: pip install 'block-coupling[{EXTRAS[module]}]'"
     )

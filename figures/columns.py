@@ -78,7 +78,14 @@ DYNAMICS = Columns(
     {"model": "name of the model; one line per model", "step": "training step, from 0", "score": "coupling"},
     {
         "chance": "the score of random frames",
-        "prompt": "number of the prompt; one row per prompt gives the band",
+        "excess": "the share of the chance level's mismatch that is gone",
+        "line_shape_score": "line-shape score, at least 1",
+        "expodistance": "expodistance, at least 0",
+        "residual_growth": "norm of the residual stream after the last block, relative to that before the first",
+        "k": "number of top singular vectors; the picture shows one",
+        "norm": "p, 1 or 2; the picture shows one",
+        "seed": "number of the seed; several seeds give the mean and a band from the lowest to the highest",
+        "prompt": "number of the prompt; several prompts of one seed give the band",
     },
 )
 SCATTER = Columns(
@@ -173,5 +180,6 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
 
 def _source(picture: str) -> str:
     """What a picture of a table is drawn from, for messages."""
-    folder = " or the folder of a `coupling rl` run" if picture == "rl" else ""
+    folders = {"rl": " or the folder of a `coupling rl` run", "dynamics": " or folders of runs"}
+    folder = folders.get(picture, "")
     return f"the picture {picture} is drawn from a .csv table{folder}"

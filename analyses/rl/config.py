@@ -7,7 +7,7 @@ from typing import Any
 
 from coupling.analyses.rl.checks import check_fields
 from coupling.choices import OBJECTIVES
-from coupling.errors import CouplingError, require
+from coupling.errors import CouplingError
 from coupling.untrusted import MOST_YAML, clean, expanded, parse_yaml, quoted, read_text
 
 ANSWER_REWARDS = ("exact", "number")
@@ -179,7 +179,6 @@ def read_config(path: str | Path) -> RunConfig:
     Raises:
         CouplingError: if the file is missing, too large or not YAML, or if its content is wrong (see ``from_mapping``).
     """
-    require("yaml", purpose="the configuration of an RL run")
     path = expanded(path)
     try:
         content = parse_yaml(read_text(path, MOST_YAML), path)

@@ -50,6 +50,8 @@ LOGGED = {
 """Keys of the trainer's log, and the column for each."""
 KEPT = ("p3o/", "coupling/", "rewards/", "clip_ratio/")
 """How the other logged keys begin that are columns under their own names."""
+TIMES = ("coupling/seconds", "coupling/overhead")
+"""Keys that are no columns: they differ between runs that are otherwise the same."""
 FORMER_NAMES = {"p3o/kl_behaviour": "p3o/kl_behavior", "p3o/approx_kl": "p3o/kl_from_behavior"}
 """Keys of the log and columns as earlier versions spelled them, and their present names."""
 FINITE = {"loss": "the loss", "grad_norm": "the gradient's norm", "reward": "the mean reward"}
@@ -154,7 +156,7 @@ def columns_of(logs: Mapping[str, Any], k: int) -> Row:
             continue
         key = FORMER_NAMES.get(logged, logged)
         column = of_k.get(key) or LOGGED.get(key)
-        if column is None and key.startswith(KEPT):
+        if column is None and key.startswith(KEPT) and key not in TIMES:
             column = key
         if column is not None:
             row[column] = value
