@@ -115,7 +115,8 @@ def damaged_files(place: Path, count: int, seed: int = 0) -> Figures:
         content = path.read_bytes()
         path.write_bytes(damage(content, draws))
         if name.startswith("run/"):
-            command: list[object] = draws.choice((["show", "run", "--json"], [*COMMAND, "run", "--resume"]))
+            choices: list[list[object]] = [["show", "run", "--json"], [*COMMAND, "run", "--resume"]]
+            command = draws.choice(choices)
         else:
             command = [*COMMAND, "part", "--resume"]
         code = wait(start(command, place, log))

@@ -160,10 +160,10 @@ def kill_at(number: int, folder: Path) -> None:
             die()
         return real_write(descriptor, content)
 
-    def fsync(descriptor: int) -> None:
+    def fsync(fd: Any) -> None:
         if is_last():
             die()
-        real_fsync(descriptor)
+        real_fsync(fd)
 
     os.write, os.fsync = half_write, fsync
     sys.addaudithook(hook)
