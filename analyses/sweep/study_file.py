@@ -50,7 +50,8 @@ def _collect_lines(
             line = key.start_mark.line + 1
             if place in lines:
                 raise CouplingError(
-                    f"{clean(file, 300)}, line {line}: the key {clean(key.value, 80)} is given twice, also in {lines[place]}"
+                    f"{clean(file, 300)}, line {line}: the key {clean(key.value, 80)} is given twice, "
+                    f"also in {lines[place]}"
                 )
             lines[place] = line
             _collect_lines(value, place, lines, file)

@@ -48,6 +48,8 @@ def _become(arguments: list[str], place: Path, log: Path) -> NoReturn:
 
         app.main()
         code = 0
+    except KeyboardInterrupt:  # before the command line reacts to signals itself
+        code = 128 + signal.SIGINT
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 0
     finally:
