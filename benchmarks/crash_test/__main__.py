@@ -49,7 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
                 from benchmarks.crash_test import rl
 
                 (place / "rl").mkdir()
-                rl.prepare(place / "rl")
                 figures = rl.kill_and_resume(place / "rl", chosen.rl, chosen.seed)
                 kills, resumes = kills + figures.kills, resumes + figures.resumes
                 print(f"coupling rl: {figures.kills} kills, {figures.resumes} resumes", flush=True)

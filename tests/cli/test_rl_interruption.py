@@ -1,7 +1,6 @@
 """``coupling rl`` killed, terminated, started twice, or ended by a reward: nothing is lost, and the exit code tells."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 
 from coupling.analyses.rl.warm_start import warm_start
 from coupling.locking import locked
-from tests import crash_rl
 from tests.helpers import refused
 
 YAML = """
@@ -129,16 +127,6 @@ def test_modules_outside_the_folder_of_the_yaml_are_imported_only_when_trusted(c
     assert cli(*arguments, "--trust-rewards", "--quiet") == (0, "", "")
     assert Path("ran").exists()
     refused(cli("rl", "--from-checkpoints", "x", "--trust-rewards"), "--trust-rewards applies to a run", code=2)
-
-
-@pytest.mark.slow
-def test_kills_at_operations_on_files_and_at_any_time_lose_nothing(tmp_path):
-    command = [sys.executable, "-m", "tests.crash_rl", "--kills", "12"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=Path(crash_rl.__file__).parents[1], env=os.environ
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "lost: 0" in done.stdout
 
 
 def test_the_table_of_a_resumed_run_has_no_gap(cli, run_yaml, tmp_path):
