@@ -104,6 +104,7 @@ class Crashes:
         self.expected = results(folder / "whole")
 
     def run(self, out: Path, **options: Any) -> Callable[[], Any]:
+        """The run, as a function without arguments."""
         return lambda: post_train(self.config, out, seeds=SEEDS, **options)
 
     def kill(self, out: Path, place: float, **options: Any) -> None:
