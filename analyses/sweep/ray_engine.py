@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from coupling.analyses.sweep.tasks import Task
 from coupling.analyses.sweep.work import run_task
 from coupling.errors import CouplingError, one_line, require
 
+CONNECT_SECONDS = 10.0
+"""How long the port of a cluster may take to answer."""
+HINT = "; start it with ray start --head, or leave out `address`"
 STARTS = 3
 """How often Ray is started on this machine: it gives itself 30 seconds, which a busy machine may not keep."""
 
@@ -118,6 +123,8 @@ class RayEngine:
 def _connect(ray: Any, address: str | None) -> None:
     """Join a cluster, or start Ray on this machine."""
     here = address is None
+    if address is not None:
+        _check_port(address)
     options: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False} if here else {}
     for attempt in range(1, STARTS + 1):
         try:
@@ -127,9 +134,24 @@ def _connect(ray: Any, address: str | None) -> None:
             ray.shutdown()
             if here and attempt < STARTS:
                 continue
-            where = "on this machine" if here else f"at {address}"
-            hint = "" if here else "; start it with ray start --head, or leave out `address`"
+            where, hint = ("on this machine", "") if here else (f"at {address}", HINT)
             raise CouplingError(f"there is no Ray {where}: {one_line(error, 200)}{hint}") from None
+
+
+def _check_port(address: str) -> None:
+    """Check that something listens at an address with a port; Ray itself tries for minutes.
+
+    Raises:
+        CouplingError: if nothing does.
+    """
+    match = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", address)
+    if match is None:  # such as "auto"
+        return
+    try:
+        with socket.create_connection((match[1], int(match[2])), timeout=CONNECT_SECONDS):
+            return
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise CouplingError(f"there is no Ray at {address}: {one_line(error, 200)}{HINT}") from None
 
 
 def _reason(error: Exception) -> str:
