@@ -19,6 +19,9 @@ EXTRAS = {
     "peft": "lora",
     "gguf": "gguf",
     "mistral_common": "mistral",
+    "PIL": "vision",
+    "timm": "vision",
+    "torchvision": "vision",
 }
 """Modules that the base install does not bring, and the extra that brings each."""
 
@@ -46,9 +49,12 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
         module: a module of ``EXTRAS``.
         purpose: what needs the module; the subject of the sentence.
     """
-    package = {"vl_convert": "vl-convert-python", "yaml": "pyyaml", "mistral_common": "mistral-common"}.get(
-        module, module
-    )
+    package = {
+        "vl_convert": "vl-convert-python",
+        "yaml": "pyyaml",
+        "mistral_common": "mistral-common",
+        "PIL": "pillow",
+    }.get(module, module)
     return CouplingError(
         f"{purpose} needs the {package} package, which is not installed: pip install 'block-coupling[{EXTRAS[module]}]'"
     )

@@ -1,7 +1,7 @@
-"""From a checkpoint's name and prompts to a measured and saved run: the function behind ``coupling analyze``."""
+"""From a checkpoint's name and its inputs to a measured and saved run: the function behind ``coupling analyze``."""
 
-import hashlib
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,14 @@ from coupling.errors import CouplingError, renamed
 from coupling.files import environment
 from coupling.measurement import measure_recording
 from coupling.models.blocks import find_blocks
-from coupling.models.chat import render
+from coupling.models.chat import PromptWarning
+from coupling.models.images import Images
+from coupling.models.inputs import Input, parse_patches
 from coupling.models.loading import Checkpoint, load
 from coupling.models.parts import Part
-from coupling.models.prompts import Prompts, read_prompts
+from coupling.models.prompts import Prompts
 from coupling.models.recording import record_blocks
-from coupling.models.tokenization import tokenize
+from coupling.models.sources import fitting_source, given_source, inputs_of
 from coupling.provenance import provenance
 from coupling.run_folder import RunFolder, check_run_folder, open_run
 from coupling.settings import Settings, Tokens, normalize_k
@@ -34,8 +36,10 @@ def analyze(
     prompts: Prompts | str | Sequence[Any] | None = None,
     k: int | Sequence[int] = DEFAULT_K,
     *,
+    images: Images | Any = None,
     kind: Kind = "depth",
     tokens: Tokens | None = None,
+    patch: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
     fixed_token: int | Literal["last"] | None = None,
     block_pairs: Sequence[tuple[int, int]] = (),
     engine: Engine = "auto",
@@ -57,21 +61,26 @@ def analyze(
     chat: bool = False,
     random_weights: bool = False,
     detail: Detail = "auto",
+    limit: int | None = None,
     progress: Progress | None = None,
     token: Tokens | None = None,
     blocks: str | None = None,
 ) -> xr.Dataset:
-    """Load a checkpoint, measure it on prompts, and save the run if ``out`` is given.
+    """Load a checkpoint, measure it on prompts or images, and save the run if ``out`` is given.
 
     Args:
-        model: a local folder, a GGUF file, a folder with a PEFT adapter (it is merged into its base), or a hub id; None
-            for the bundled checkpoint.
+        model: a local folder, a GGUF file, a folder with a PEFT adapter (it is merged into its base), a hub id, or
+            ``timm:`` and the name of one of timm's vision transformers; None for the bundled checkpoint.
         prompts: texts, a file's name (see ``read_prompts``), or None for the bundled set; with ``chat`` also lists of
             messages.
         k: numbers of top singular vectors.
+        images: for a model of images: a file, a folder, a glob, an array, or a data set (see ``read_images``), or None
+            for the bundled set. Each is prepared by the model's own processor.
         kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
         tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
-            for kind "depth", all for the other kinds.
+            for kind "depth" (of an image the class token, or the center patch where there is none), all for the other
+            kinds.
+        patch: for images, in place of ``tokens``: a patch by its row and column, or several.
         fixed_token: the token that a context kind keeps fixed.
         block_pairs: pairs of blocks for kind "self"; default: each block with itself.
         engine: how singular vectors are found: "auto", "dense" or "matrix-free".
@@ -87,7 +96,8 @@ def analyze(
         block_list: name of the list of residual blocks, such as "model.layers", where it cannot be found.
         part: the half of an encoder-decoder model that is measured: "encoder" or "decoder". The encoder reads the
             prompt in both cases; the decoder reads the start token and then the prompt without its last token, as in
-            training to repeat it, and tokens are counted on what it reads.
+            training to repeat it, and tokens are counted on what it reads. Or "vision": the vision tower of a
+            multimodal model, which is measured on images.
         base: the model that an adapter was trained on, where its configuration does not name the right one.
         allow_pickle: read weights that are pickled (.bin); a pickle can run any code.
         truncate: cut prompts to the model's context.
@@ -97,6 +107,7 @@ def analyze(
             special tokens are then those of the template.
         random_weights: measure the untrained model: the checkpoint's configuration, with weights drawn from the seed.
         detail: which prompts keep what the pictures ``grid`` and ``trajectory`` draw; see ``measure``.
+        limit: use only the first prompts or images.
         progress: see ``Progress``.
         token: the former name of ``tokens``.
         blocks: the former name of ``block_list``.
@@ -116,9 +127,10 @@ def analyze(
     tokens = renamed("token", token, "tokens", tokens)
     block_list = renamed("blocks", blocks, "block_list", block_list)
     settings = Settings(normalize_k(k), kind, tokens, fixed_token, tuple(block_pairs), engine, tol, seed)
-    source = prompts if isinstance(prompts, Prompts) else read_prompts(prompts, chat=chat)
-    if source.conversations is not None and not chat:
-        raise CouplingError(f"the prompts of {source.source} are lists of messages; `chat=True` renders them")
+    patches = parse_patches(patch)
+    if patches and tokens is not None:
+        raise CouplingError("`patch` and `tokens` both say what is measured; give one of them")
+    source = given_source(prompts, images, chat=chat, limit=limit)
     place = Path(out).expanduser() if out is not None else None
     if place is not None:
         check_run_folder(place, overwrite=overwrite, resume=resume)  # before a large model is loaded for nothing
@@ -135,23 +147,33 @@ def analyze(
         allow_pickle=allow_pickle,
         random_weights=settings.seed if random_weights else None,
     )
-    texts = render(checkpoint.tokenizer, checkpoint.name, source.as_chats()) if chat else source.texts
-    inputs = tokenize(checkpoint, texts, truncate=truncate, special_tokens=special_tokens and not chat)
+    source = fitting_source(checkpoint, source, limit)
+    inputs, digest = inputs_of(
+        checkpoint,
+        source,
+        patches,
+        chat=chat,
+        truncate=truncate,
+        special_tokens=special_tokens,
+        keep_pictures=detail != "none",
+    )
     attributes = provenance(checkpoint.model, settings) | {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
         "weights": "random" if random_weights else "trained",
         "weights_format": checkpoint.weights_format,
         "prompts": source.source,
-        "prompts_hash": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+        "prompts_hash": digest,
         "chat": int(chat),  # NetCDF has no truth values
-        "special_tokens": int(special_tokens and not chat),
+        "special_tokens": int(special_tokens and not chat and not isinstance(source, Images)),
     }
     if checkpoint.adapter:
         attributes |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
     if part is not None:
         attributes["part"] = part
     identity = settings.as_dict() | attributes | {"truncate": truncate, "block_list": block_list, "detail": detail}
+    if patches:
+        identity["patch"] = patches
     folder = RunFolder(place, identity, overwrite=overwrite, resume=resume) if place is not None else None
     if folder is not None and folder.complete:
         folder.discard_parts()
@@ -160,7 +182,10 @@ def analyze(
     _, modules = find_blocks(checkpoint.model, checkpoint.block_list)
     session = _Session(checkpoint, modules, settings, DetailBudget(detail), folder, progress)
     try:
-        parts = [session.measure(index, inputs, texts) for index in range(len(inputs))]
+        measured = [session.measure(index, inputs) for index in range(len(inputs))]
+        parts = [part for part in measured if part is not None]
+        if not parts:
+            raise CouplingError(f"no image could be measured: {session.left_out[0]}")
     except CouplingError:
         if folder is not None:
             folder.abandon()  # nothing is left of a command that fails before it has measured anything
@@ -171,7 +196,7 @@ def analyze(
         summary = {
             "settings": settings.as_dict(),
             "provenance": run.attrs,
-            "prompts": {"source": source.source, "count": len(texts)},
+            "prompts": {"source": source.source, "count": len(inputs)},
             "timings": session.timings(load_seconds),
             "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
         }
@@ -179,13 +204,8 @@ def analyze(
     return run
 
 
-def storable(text: str) -> str:
-    """A text as NetCDF can store it: a NUL character is shown by its symbol."""
-    return text.replace("\0", "\u2400")
-
-
 class _Session:
-    """Measures the prompts of one command, except those that an earlier start of the command has measured."""
+    """Measures the inputs of one command, except those that an earlier start of the command has measured."""
 
     def __init__(
         self,
@@ -199,9 +219,10 @@ class _Session:
         self.checkpoint, self.modules, self.settings, self.budget = checkpoint, modules, settings, budget
         self.folder, self.progress = folder, progress
         self.seconds: list[float | None] = []
+        self.left_out: list[str] = []
 
-    def measure(self, index: int, inputs: list[dict[str, Any]], texts: list[str]) -> xr.Dataset:
-        """One prompt's Dataset; saved as a part of the run where it has a folder."""
+    def measure(self, index: int, inputs: Sequence[Input]) -> xr.Dataset | None:
+        """One input's Dataset, saved as a part of the run where it has a folder; None for an image that is left out."""
         part = self.folder.part(index) if self.folder is not None else None
         if part is not None:
             self.seconds.append(None)
@@ -216,23 +237,25 @@ class _Session:
                 self.progress(index, len(inputs), done, total)
 
         try:
-            recording = record_blocks(self.checkpoint.model, self.modules, inputs[index])
-            part = measure_recording(recording, self.settings, on_jacobian, self.budget)
+            arguments = inputs[index].arguments()
         except CouplingError as error:
-            raise CouplingError(f"prompt {index}: {error}") from None
-        part["prompt_text"] = ((), storable(texts[index]))
-        part["token_text"] = (("token",), self._token_texts(inputs[index]))
+            if len(inputs) == 1:
+                raise CouplingError(f"{inputs[index].name}: {error}") from None
+            self.left_out.append(f"{inputs[index].name}: {error}")
+            warnings.warn(f"{self.left_out[-1]}; it is left out", PromptWarning, stacklevel=3)
+            return None
+        try:
+            recording = record_blocks(self.checkpoint.model, self.modules, arguments)
+            settings = inputs[index].settings(self.settings, arguments, recording.n_tokens)
+            part = measure_recording(recording, settings, on_jacobian, self.budget)
+            inputs[index].describe(part, arguments, self.settings)
+        except CouplingError as error:
+            which = f"image {index} ({inputs[index].name})" if self.checkpoint.processor else f"prompt {index}"
+            raise CouplingError(f"{which}: {error}") from None
         self.seconds.append(time.perf_counter() - before)
         if self.folder is not None:
             self.folder.keep(index, part)
         return part
-
-    def _token_texts(self, prompt: dict[str, Any]) -> list[str]:
-        tokenizer: Any = self.checkpoint.tokenizer
-        in_decoder = "decoder" in (self.checkpoint.block_list or "").split(".")
-        ids = prompt["decoder_input_ids" if in_decoder and "decoder_input_ids" in prompt else "input_ids"]
-        pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
-        return [storable(tokenizer.convert_tokens_to_string([piece])) for piece in pieces]
 
     def timings(self, load_seconds: float) -> dict[str, Any]:
         """Seconds of loading and measuring; None for prompts that were measured earlier."""

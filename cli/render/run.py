@@ -52,10 +52,12 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
 
 def _print_header(summary: dict[str, Any], console: Console) -> None:
     origin = summary["provenance"]
+    what = "images" if "measured_place" in origin else "prompts"
+    place = f"{origin['measured_place']}, " if "measured_place" in origin else ""
     console.print(
         f"[bold]{escape(str(origin['model']))}[/] {origin['architecture']}, {summary['blocks']} blocks, "
-        f"{summary['prompts']} prompts ({escape(str(origin.get('prompts', 'given')))}), "
-        f"{origin.get('kind', 'depth')}, {origin['dtype']} on {origin['device']}, {origin['linearization']}, "
+        f"{summary['prompts']} {what} ({escape(str(origin.get('prompts', 'given')))}), "
+        f"{origin.get('kind', 'depth')}, {place}{origin['dtype']} on {origin['device']}, {origin['linearization']}, "
         f"{origin['engine']} SVD",
         highlight=False,
         soft_wrap=True,
