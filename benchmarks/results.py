@@ -29,6 +29,7 @@ def print_results(results: list[dict[str, Any]], console: Console) -> None:
     row("  its chunk size", "naive_chunk", str)
     row("  rows of each Jacobian timed", "naive_rows", str)
     row("this engine", "engine_seconds", lambda v: f"{v:.2f} s")
+    row("coupling.measure, as called by default", "default_call_seconds", lambda v: f"{v:.2f} s")
     row("times faster", "ratio", lambda v: f"{v:.0f}")
     row("naive, peak memory", "naive_peak_bytes", lambda v: f"{v / 2**20:.0f} MB")
     row("engine, peak memory", "engine_peak_bytes", lambda v: f"{v / 2**20:.0f} MB")
@@ -40,5 +41,6 @@ def print_results(results: list[dict[str, Any]], console: Console) -> None:
     for stage in results[0]["stages"]:
         table.add_row(stage, *(f"{r['stages'][stage]:.2f} s" for r in results))
     row("GEMM peak of this machine", "gemm_peak", lambda v: f"{v / 1e9:.0f} GFLOP/s")
+    row("Jacobians, operations at that peak", "jacobian_bound_seconds", lambda v: f"{v:.2f} s")
     table.add_row("Jacobians, share of that peak", *(f"{r['jacobian_rate'] / r['gemm_peak']:.0%}" for r in results))
     console.print(table)

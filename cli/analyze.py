@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
+from coupling.cli.interrupts import check
 from coupling.cli.options import (
     OUTPUT,
     Json,
@@ -18,9 +19,11 @@ from coupling.cli.options import (
     parse_patch,
     parse_token,
     parse_tokens,
+    remove_if_empty,
 )
-from coupling.cli.output import print_json
+from coupling.cli.output import console, print_json
 from coupling.cli.prompts import check_sources, images_of, prompt_warnings, prompts_of
+from coupling.cli.saved import detail_note, resume_hint
 
 MODEL, PROMPTS, MEASURE = "Model", "Prompts and images", "Measurement"
 
@@ -245,22 +248,22 @@ def analyze(
     from coupling.settings import Settings
 
     Settings(**settings)  # a wrong setting is reported before anything is loaded
-    from rich.console import Console
-
-    from coupling.cli.progress import PromptProgress, quiet_libraries
-
-    screen = Console(stderr=True, quiet=quiet)
-    quiet_libraries()
-    with screen.status("loading libraries"):
-        from coupling.pipeline import analyze as run_analysis
-        from coupling.summary import summarize
-
-    place = out if out is not None else new_folder(model)
+    place = out
     try:
+        from coupling.cli.progress import PromptProgress, quiet_libraries
+
+        screen = console(stderr=True, quiet=quiet)
+        quiet_libraries()
+        with screen.status("loading libraries"):
+            from coupling.pipeline import analyze as run_analysis
+            from coupling.summary import summarize
+        check()
+        texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
+        place = out if out is not None else new_folder(model)
         with prompt_warnings(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(
                 model,
-                prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images),
+                texts,
                 images=images_of(images, column, dataset_config, split, limit),
                 patch=patches or None,
                 limit=limit,
@@ -284,36 +287,21 @@ def analyze(
                 **settings,
             )
     except KeyboardInterrupt:
-        print(f"interrupted{_resume_hint(place)}", file=sys.stderr)
+        print(f"interrupted{resume_hint(place)}", file=sys.stderr)
         raise
+    finally:
+        if out is None and place is not None:
+            remove_if_empty(place)
     summary = summarize(run) | {"run": str(place)}
     if json:
         print_json(summary)
     elif not quiet:
         from coupling.cli.render.run import print_run
 
-        print_run(summary, Console())
+        print_run(summary, console())
     if model is None:
         screen.print(
             "no MODEL was given: this is the bundled checkpoint, a small Llama trained on Python source",
             soft_wrap=True,
         )
     screen.print(f"saved in {place}{detail_note(run)}", highlight=False, soft_wrap=True)
-
-
-def _resume_hint(folder: Path) -> str:
-    """How an interrupted run is continued; empty where no prompt was measured."""
-    kept = len(list(folder.glob("parts/*.nc")))
-    if not kept:
-        return ""
-    return f"; {kept} prompts are saved, continue with the same command and --out {folder} --resume"
-
-
-def detail_note(run: Any) -> str:
-    """The size of the pictures' data, and which prompts have it."""
-    from coupling.dataset import DETAIL_VARIABLES
-
-    size = sum(run[name].nbytes for name in DETAIL_VARIABLES if name in run)
-    with_detail, prompts = run.sizes.get("detailed_prompt", 0), run.sizes["prompt"]
-    which = "" if with_detail in (0, prompts) else f"the first {with_detail} of {prompts} prompts, "
-    return f" ({which}{size / 1e6:.1f} MB of it for the pictures grid and trajectory)" if with_detail else ""

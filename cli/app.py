@@ -7,9 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.cli import analyze, correlate, diff, plot, report, rl, show
+from coupling.cli import analyze, correlate, diff, plot, report, rl, show, status, sweep
+from coupling.cli.interrupts import caught
 from coupling.cli.options import as_options
-from coupling.errors import EXTRAS, CouplingError, missing_extra
+from coupling.cli.streams import discard_stdout, flush_stdout, prepared_streams
+from coupling.errors import EXTRAS, CouplingError, missing_extra, one_line
+from coupling.threads import bound_spinning
+from coupling.untrusted import MOST_SHOWN, clean
 
 OTHERS_WAIT = 10
 """Seconds after which a process other than the first reports its own failure, if the first has not ended it."""
@@ -29,6 +33,8 @@ app.command(name="correlate")(correlate.correlate)
 app.command(name="plot")(plot.plot)
 app.command(name="report")(report.report)
 app.command(name="rl")(rl.rl)
+app.command(name="sweep")(sweep.sweep)
+app.command(name="status")(status.status)
 
 
 def _print_version(asked: bool) -> None:
@@ -49,37 +55,52 @@ def root(
 
 
 def main() -> None:
-    """Run the command line: exit 0 done, 1 the user's input or environment, 2 wrong usage, 130 interrupted."""
+    """Run the command line: exit 0 done, 1 the user's input or environment, 2 wrong usage, 130 or 143 interrupted."""
+    bound_spinning()
+    with prepared_streams(), caught() as asked:
+        code = _run()
+        code = asked() or code
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command, and print its error on one line; the exit code."""
     try:
         code = app(standalone_mode=False)
+        flush_stdout()
     except CouplingError as error:
-        _fail(as_options(str(error), _options_of_command()), 1)
+        return _fail(as_options(str(error), _options_of_command()), 1)
     except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
         usage: Any = error
         if not usage.format_message():  # nothing was given, so the help was shown
-            sys.exit(usage.exit_code)
+            return int(usage.exit_code)
         hint = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) is not None else ""
-        _fail(usage.format_message().rstrip(".") + hint, usage.exit_code)
+        return _fail(usage.format_message().rstrip(".") + hint, usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        return 130
     except BrokenPipeError:  # nobody reads the output any more, as in `coupling show RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        discard_stdout()
+        return 1
     except MemoryError:
-        _fail("the machine's memory is not enough; try a shorter prompt or a smaller model", 1)
-    except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module not in EXTRAS or "COUPLING_DEBUG" in os.environ:
-            raise
-        _fail(str(missing_extra(module, "this command")), 1)
+        return _fail("the machine's memory is not enough; try a shorter prompt or a smaller model", 1)
     except Exception as error:
         if "COUPLING_DEBUG" in os.environ:
             raise
-        if type(error).__name__ == "OutOfMemoryError":
-            hint = "try `dtype='bfloat16'`, `device='cpu'` or a shorter prompt"
-            _fail(as_options(f"the device's memory is not enough; {hint}", _options_of_command()), 1)
-        _fail(f"unexpected {type(error).__name__}: {error} (COUPLING_DEBUG=1 shows where; please report it)", 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _fail(_message_of(error), 1)
+    return code if isinstance(code, int) else 0
+
+
+def _message_of(error: Exception) -> str:
+    """What is said of an error that no part of the library has put into words."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
+        return str(missing_extra((error.name or "").partition(".")[0], "this command"))
+    if type(error).__name__ == "OutOfMemoryError":
+        hint = "try `dtype='bfloat16'`, `device='cpu'` or a shorter prompt"
+        return as_options(f"the device's memory is not enough; {hint}", _options_of_command())
+    if isinstance(error, OSError) and error.strerror:  # of the machine: a full disk, no permission, too many files
+        place = error.filename if error.filename is not None else "the output"
+        return f"cannot read or write {place}: {error.strerror}"
+    return f"unexpected {type(error).__name__}: {one_line(error)} (COUPLING_DEBUG=1 shows where; please report it)"
 
 
 def _options_of_command() -> set[str]:
@@ -91,8 +112,9 @@ def _options_of_command() -> set[str]:
     return {option for parameter in parameters for option in parameter.opts}
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> int:
+    """Print an error, and give its exit code."""
     if int(os.environ.get("RANK") or 0):  # the first of several processes reports, and the launcher then ends this one
         time.sleep(OTHERS_WAIT)
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    print(f"error: {clean(' '.join(message[: MOST_SHOWN * 2].split()))}", file=sys.stderr)
+    return code

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from coupling.cli.options import OUTPUT, Json
-from coupling.cli.output import print_json
+from coupling.cli.output import console, print_json
+from coupling.untrusted import clean
 
 INPUT, STATISTICS = "Input", "Statistics"
 
@@ -16,7 +17,11 @@ INPUT, STATISTICS = "Input", "Statistics"
 def correlate(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Runs: folders that `coupling analyze --out` wrote.", show_default=False),
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: folders that `coupling analyze --out` wrote; or studies of `coupling sweep`.",
+            show_default=False,
+        ),
     ] = None,
     scores: Annotated[
         str | None,
@@ -100,9 +105,9 @@ def correlate(
     """Correlate coupling with benchmark scores, and compare it with size."""
     folders, aliases, benchmarks = runs or [], alias or [], benchmark or []
     check_usage(folders, scores, published, family, aliases, benchmarks, measure)
-    from rich.console import Console
+    from coupling.cli.render.text import plain
 
-    with Console(stderr=True).status("loading libraries") as status:
+    with console(stderr=True).status("loading libraries") as status:
         result = _compute(
             folders,
             scores,
@@ -112,7 +117,7 @@ def correlate(
             benchmarks=benchmarks,
             measure=measure,
             seed=seed,
-            progress=lambda name: status.update(f"correlating with {name}"),
+            progress=lambda name: status.update(plain(f"correlating with {name}")),
         )
     _save_scatter(result, save_table, figure)
     if json:
@@ -120,10 +125,10 @@ def correlate(
     else:
         from coupling.cli.render.correlation import print_correlation
 
-        print_correlation(result, Console())
+        print_correlation(result, console())
     for path in (save_table, figure):
         if path is not None:
-            print(f"saved in {path}", file=sys.stderr)
+            print(f"saved in {clean(path)}", file=sys.stderr)
 
 
 def check_usage(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coupling.cli.options import Json, Run
-from coupling.cli.output import print_json
+from coupling.cli.output import console, print_json
 
 
 def diff(
@@ -15,8 +15,6 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two saved runs: scores, pairs and provenance. Differences are OTHER minus RUN."""
-    from rich.console import Console
-
     from coupling.cli.render.comparison import print_comparison
     from coupling.run_folder import open_run
     from coupling.summary import compare_runs
@@ -25,4 +23,4 @@ def diff(
     if json:
         print_json(comparison)
     else:
-        print_comparison(comparison, (run.name or str(run), other.name or str(other)), Console())
+        print_comparison(comparison, (run.name or str(run), other.name or str(other)), console())

@@ -1,5 +1,6 @@
 """Options that several commands share, so that they read the same everywhere, and how their text is parsed."""
 
+import contextlib
 import re
 import sys
 from collections.abc import Collection
@@ -10,6 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from coupling.errors import CouplingError
+from coupling.untrusted import clean
 
 T = TypeVar("T")
 
@@ -21,11 +23,22 @@ NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a run that the folder already contains.", rich_help_panel=OUTPUT)
 ]
+SkipFirst = Annotated[
+    int | None,
+    typer.Option(
+        "--skip-first",
+        min=0,
+        metavar="N",
+        help="Leave the first N tokens of each prompt out of measures and pictures of tokens. Default: 1 where the "
+        "first token's norm dwarfs the others' (an attention sink), otherwise 0.",
+        show_default=False,
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="A run: a folder that `coupling analyze --out` wrote.", show_default=False)]
 
 MENTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 """How the library's messages name a Python argument: `` `name` `` or `` `name=value` ``."""
-OTHER_NAMES = {"block_pairs": "block-pair", "aliases": "alias"}
+OTHER_NAMES = {"block_pairs": "block-pair", "aliases": "alias", "benchmarks": "benchmark"}
 """Options whose name is not the argument's with hyphens."""
 
 
@@ -131,12 +144,39 @@ def parse_selection(text: str, what: str) -> int | str | tuple[int, int]:
         raise typer.BadParameter(f"--{what} is {text!r}, but must be one such as 5, last, or a range 4:12") from None
 
 
+def parse_steps(text: str) -> list[int]:
+    """Training steps separated by commas, such as ``0,64,1000``."""
+    try:
+        return [int(step) for step in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--steps is {text!r}, but must be training steps such as 0,64,1000") from None
+
+
 def new_folder(model: str | None) -> Path:
-    """A folder under runs/ that does not exist yet, named after the model and the time."""
-    name = Path(model).name if model else "bundled"
+    """A new, empty folder under runs/, named after the model and the time.
+
+    It is made here, so that no two commands that start in the same second get the same one.
+
+    Raises:
+        CouplingError: if it cannot be made.
+    """
+    name = clean(Path(model).name, 80) if model else "bundled"
     stem = f"{name or 'model'}-{datetime.now():%Y%m%d-%H%M%S}"
-    for number in range(1000):
+    for number in range(10_000):
         folder = Path("runs") / (stem if number == 0 else f"{stem}-{number}")
-        if not folder.exists():
-            return folder
+        try:
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise CouplingError(f"cannot make the folder {folder}: {error.strerror or error}; give `out`") from None
+        return folder
     raise CouplingError(f"there is no free folder name left under runs/ for {stem}")
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that ``new_folder`` made, and runs/, where nothing was written to them."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()

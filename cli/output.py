@@ -1,11 +1,54 @@
-"""What goes to stdout: the result alone."""
+"""What goes to stdout: the result alone; and the console through which everything is printed."""
 
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import IO, Any
+
+from rich.console import Console
+from rich.segment import Segment
+from rich.text import Text
+
+from coupling.untrusted import clean
+
+
+class PlainConsole(Console):
+    """A console on which every text is text: nothing in it is markup, and control characters are visible.
+
+    Only rich's own control codes, such as those of a progress bar, reach the terminal.
+    """
+
+    def __init__(self, *, stderr: bool = False, quiet: bool = False, **options: Any) -> None:
+        super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, **options)
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream that is written to; this console has cleaned what it writes to standard error."""
+        stream = super().file
+        return getattr(stream, "trusted", stream)
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text as rich lays it out, cleaned before its width is measured."""
+        return super().render_str(clean(text, None, keep="\n\t"), **options)
+
+    def _render_buffer(self, buffer: Any) -> str:
+        """The last step before the stream: also what came as rich's own objects is cleaned."""
+        safe = [
+            segment if segment.control else Segment(clean(segment.text, None, keep="\n\t"), segment.style)
+            for segment in buffer
+        ]
+        return super()._render_buffer(safe)
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> PlainConsole:
+    """The console of a command, for results or, with ``stderr``, for messages."""
+    return PlainConsole(stderr=stderr, quiet=quiet)
 
 
 @contextmanager

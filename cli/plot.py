@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from coupling.choices import TABLE_PICTURES, Picture
-from coupling.cli.options import Quiet, formerly, parse_range, parse_selection
+from coupling.cli.options import Quiet, SkipFirst, formerly, parse_range, parse_selection, parse_steps
+from coupling.cli.output import console
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
+OF_TRAINING = ("dynamics", "checkpoints")
+"""Pictures whose runs are placed by their training step."""
 
 
 def plot(
@@ -18,8 +20,8 @@ def plot(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Folders that `coupling analyze --out` wrote; for rl those of `coupling rl`; for dynamics, scatter "
-            "and rl .csv tables.",
+            help="Folders that `coupling analyze --out` wrote; for dynamics and checkpoints also those of `coupling "
+            "sweep`; for rl those of `coupling rl`; for dynamics, scatter and rl .csv tables.",
             show_default=False,
         ),
     ],
@@ -82,9 +84,27 @@ def plot(
             rich_help_panel=WHICH,
         ),
     ] = None,
+    skip_first: SkipFirst = None,
     ranks: Annotated[
         int | None,
         typer.Option(min=1, help="Singular values in spectrum. Default: 5.", show_default=False, rich_help_panel=WHICH),
+    ] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="The training steps in checkpoints, separated by commas. Default: at most six.",
+            show_default=False,
+            rich_help_panel=WHICH,
+        ),
+    ] = None,
+    step_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="For dynamics and checkpoints: a regular expression whose first group is the step in the name of a "
+            "revision or folder. Default: step1000, checkpoint-1000, global_step1000, iter_0001000, epoch_3.",
+            show_default=False,
+            rich_help_panel=WHICH,
+        ),
     ] = None,
     highest: Annotated[
         float | None,
@@ -102,8 +122,9 @@ def plot(
 ) -> None:
     """Draw saved runs, or the table of dynamics, scatter or rl.
 
-    Columns of the tables: dynamics - model, step, score (chance, prompt); scatter - model, score, benchmark (group);
-    rl - step, reward (ess, kl, score, chance, mismatch_to_initial, run, seed). Those in brackets may be missing.
+    Columns of the tables: dynamics - model, step, score (chance, excess, line_shape_score, expodistance,
+    residual_growth, k, norm, seed, prompt); scatter - model, score, benchmark (group); rl - step, reward (ess, kl,
+    score, chance, mismatch_to_initial, run, seed). Those in brackets may be missing.
     """
     picture = formerly("--kind", kind, "--picture", picture)
     tokens = formerly("--token", token, "--tokens", tokens)
@@ -118,7 +139,9 @@ def plot(
         "block": block,
         "blocks": None if blocks is None else parse_range(blocks, "blocks"),
         "tokens": None if tokens is None else parse_selection(tokens, "tokens"),
+        "skip_first": skip_first,
         "ranks": ranks,
+        "steps": None if steps is None else parse_steps(steps),
         "highest": highest,
         "score_label": score_label,
         "benchmark_label": benchmark_label,
@@ -133,12 +156,22 @@ def plot(
     for name in given:
         if name not in known:
             raise typer.BadParameter(f"--{name.replace('_', '-')} does not apply to the picture {picture}")
-    figures.save(draw(_read(runs, picture), **given), output)
-    Console(stderr=True, quiet=quiet).print(f"saved {output}", highlight=False, soft_wrap=True, markup=False)
+    if step_pattern is not None and picture not in OF_TRAINING:
+        raise typer.BadParameter(f"--step-pattern does not apply to the picture {picture}")
+    figures.save(draw(_read(runs, picture, step_pattern), **given), output)
+    console(stderr=True, quiet=quiet).print(f"saved {output}", soft_wrap=True)
 
 
-def _read(runs: list[Path], picture: Picture) -> Any:
+def _read(runs: list[Path], picture: Picture, step_pattern: str | None) -> Any:
     """The table or the runs that a picture is drawn from, without the large variables that it does not need."""
+    if picture == "dynamics" and any(run.expanduser().is_dir() for run in runs):
+        from coupling.analyses.dynamics import dynamics_table
+
+        return dynamics_table(runs, step_pattern=step_pattern)
+    if picture == "checkpoints":
+        from coupling.analyses.dynamics import checkpoint_runs
+
+        return checkpoint_runs(runs, step_pattern=step_pattern)
     if picture in TABLE_PICTURES:
         from coupling.figures.columns import read_tables
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from coupling.cli.interrupts import check
+from coupling.untrusted import clean
 
 
 class _Bar:
@@ -16,7 +18,7 @@ class _Bar:
 
     def __init__(self, console: Console, description: str) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
@@ -26,7 +28,7 @@ class _Bar:
             transient=True,
             disable=console.quiet or not console.is_terminal,
         )
-        self._task = self._progress.add_task(escape(description), total=None)
+        self._task = self._progress.add_task(clean(description, 200), total=None)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -36,7 +38,8 @@ class _Bar:
         self._progress.stop()
 
     def _move(self, description: str, completed: float, total: int) -> None:
-        self._progress.update(self._task, description=escape(description), completed=completed, total=total)
+        check()
+        self._progress.update(self._task, description=clean(description, 200), completed=completed, total=total)
 
 
 class PromptProgress(_Bar):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from coupling.untrusted import clean
+
 if TYPE_CHECKING:
     from coupling.models.images import Images
     from coupling.models.prompts import Prompts
@@ -68,7 +70,7 @@ def prompt_warnings() -> Iterator[None]:
 
     def show(message: Any, category: type[Warning], *arguments: Any) -> None:
         if issubclass(category, PromptWarning):
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {clean(message)}", file=sys.stderr)
         else:
             usual(message, category, *arguments)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from coupling.cli.options import Quiet, formerly
+from coupling.cli.output import console
 from coupling.errors import CouplingError
 
 SCATTER_COLUMNS = {"model", "score", "benchmark"}
@@ -19,7 +19,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Folders that `coupling analyze --out` wrote; several are shown side by side.",
+            help="Folders that `coupling analyze --out` wrote, or studies of `coupling sweep`, which stand for their "
+            "runs; several are shown side by side.",
             show_default=False,
         ),
     ],
@@ -57,21 +58,22 @@ def report(
         raise typer.BadParameter("--scores and --scatter exclude each other")
     if benchmark is not None and scores is None:
         raise typer.BadParameter("--benchmark applies to --scores")
-    screen = Console(stderr=True, quiet=quiet)
+    screen = console(stderr=True, quiet=quiet)
     with screen.status("drawing"):
+        from coupling.analyses.sweep.runs import runs_of
         from coupling.figures.page.report import report as render
         from coupling.files import write_atomically
         from coupling.run_folder import open_run
 
         table, measure, name = _points(runs, scores, benchmark, scatter)
         page = render(
-            [open_run(run) for run in runs],
+            [open_run(run) for run in runs_of(runs)],
             scores=table,
             score_label=score_label or measure,
             benchmark_label=benchmark_label or name,
         ).encode()
         write_atomically(output, page)
-    screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", highlight=False, soft_wrap=True, markup=False)
+    screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)
 
 
 def _is_scatter_table(path: Path) -> bool:

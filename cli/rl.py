@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from coupling.choices import Objective
 from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder
-from coupling.cli.output import print_json, result_alone
+from coupling.cli.output import PlainConsole, console, print_json, result_alone
 from coupling.errors import CouplingError
+from coupling.untrusted import clean, expanded
 
 if TYPE_CHECKING:
     from coupling.analyses.rl.checkpoints import MeasuredCheckpoints
@@ -25,7 +25,8 @@ def rl(
         Path | None,
         typer.Argument(
             metavar="[RUN.yaml]",
-            help="The configuration: model, objective, data, reward, probe, trainer, lora and seed.",
+            help="The configuration: model, objective, data, reward, probe, trainer, lora and seed. A reward of the "
+            "form module:function imports that module, which runs its code.",
             show_default=False,
         ),
     ] = None,
@@ -61,6 +62,15 @@ def rl(
             rich_help_panel=RUN,
         ),
     ] = None,
+    trust_rewards: Annotated[
+        bool,
+        typer.Option(
+            "--trust-rewards",
+            help="Import reward modules from anywhere: their code runs. Without it, only from the folder of RUN.yaml "
+            "and from installed packages.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     from_checkpoints: Annotated[
         Path | None,
         typer.Option(
@@ -132,7 +142,8 @@ def rl(
             for_checkpoints | {"truncate": truncate}, "to --from-checkpoints; for a run, RUN.yaml has the key probe"
         )
     else:
-        _refuse({"objective": objective, "seeds": seeds, "resume": resume}, "to a run, but not to --from-checkpoints")
+        options = {"objective": objective, "seeds": seeds, "trust_rewards": trust_rewards, "resume": resume}
+        _refuse(options, "to a run, but not to --from-checkpoints")
     if column is not None and prompts is None:
         raise typer.BadParameter("--column applies to --prompts")
     if resume and overwrite:
@@ -146,7 +157,7 @@ def rl(
         raise CouplingError("several processes need one folder to write to: give --out")
     if not is_main_process():
         quiet, json = True, False
-    screen = Console(stderr=True, quiet=quiet)
+    screen = console(stderr=True, quiet=quiet)
     quiet_libraries()
     skipped: list[dict[str, str]] = []
     if from_checkpoints is not None:
@@ -159,7 +170,10 @@ def rl(
     else:
         chosen, n_seeds = _configuration(screen, config, objective, seed, seeds)
         out = out or new_folder(f"rl-{chosen.run_name}")
-        rows = _run(screen, chosen, out, n_seeds, overwrite=overwrite, resume=resume)
+        beside = Path() if config is None else expanded(config).parent
+        rows = _run(
+            screen, chosen, out, n_seeds, overwrite=overwrite, resume=resume, beside=beside, trust=trust_rewards
+        )
     if not rows and is_main_process():
         raise CouplingError(f"the run made no steps; see {out}")
     _print_result(rows, skipped, out, json=json, quiet=quiet, rewards=from_checkpoints is None)
@@ -177,7 +191,7 @@ def _refuse(options: Mapping[str, Any], reason: str) -> None:
 
 
 def _configuration(
-    screen: Console, path: Path | None, objective: Objective | None, seed: int | None, seeds: int | None
+    screen: PlainConsole, path: Path | None, objective: Objective | None, seed: int | None, seeds: int | None
 ) -> "tuple[RunConfig, int]":
     """The configuration of the file, or of the demo without one, with the options' values; the number of seeds."""
     from dataclasses import replace
@@ -194,7 +208,15 @@ def _configuration(
 
 
 def _run(
-    screen: Console, config: "RunConfig", out: Path, n_seeds: int, *, overwrite: bool, resume: bool
+    screen: PlainConsole,
+    config: "RunConfig",
+    out: Path,
+    n_seeds: int,
+    *,
+    overwrite: bool,
+    resume: bool,
+    beside: Path,
+    trust: bool,
 ) -> list[dict[str, Any]]:
     """Post-train; when the user interrupts, say how to continue."""
     from coupling.cli.progress import StepProgress
@@ -211,6 +233,9 @@ def _run(
                 overwrite=overwrite,
                 resume=resume,
                 progress=progress.over_seeds(n_seeds, config.seed),
+                notify=lambda sentence: _say(screen, sentence),
+                rewards_folder=beside,
+                trust_rewards=trust,
             )
     except KeyboardInterrupt:
         _print_interrupted(out)
@@ -228,11 +253,11 @@ def _print_interrupted(out: Path) -> None:
         message += f"; the table of the steps before it is in {out}"
     if can_continue(out):
         message += f"; continue with the same command and --out {out} --resume"
-    print(message, file=sys.stderr)
+    print(clean(message), file=sys.stderr)
 
 
 def _measure(
-    screen: Console,
+    screen: PlainConsole,
     folder: Path,
     out: Path,
     *,
@@ -285,9 +310,9 @@ def _print_result(
     if json:
         print_json({"out": str(out), "table": str(out / "table.csv"), "skipped": skipped, **summarize_rows(rows)})
     elif not quiet:
-        print_rows(rows, Console(), rewards=rewards)
+        print_rows(rows, console(), rewards=rewards)
 
 
-def _say(screen: Console, message: str) -> None:
+def _say(screen: PlainConsole, message: str) -> None:
     """A message on stderr, exactly as it is."""
-    screen.print(message, highlight=False, soft_wrap=True, markup=False)
+    screen.print(message, soft_wrap=True)

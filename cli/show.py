@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from coupling.cli.options import Json, Run
-from coupling.cli.output import print_json
+from coupling.cli.options import Json, Run, SkipFirst
+from coupling.cli.output import console, print_json
 
 
 def show(
@@ -14,16 +14,15 @@ def show(
     all_variants: Annotated[
         bool, typer.Option("--variants", help="Print the signed and swapped variants as well.")
     ] = False,
+    skip_first: SkipFirst = None,
 ) -> None:
     """Print a saved run again."""
-    from rich.console import Console
-
     from coupling.cli.render.run import print_run
     from coupling.run_folder import open_run
     from coupling.summary import summarize
 
-    summary = summarize(open_run(run))
+    summary = summarize(open_run(run), skip_first=skip_first)
     if json:
         print_json(summary)
     else:
-        print_run(summary, Console(), all_variants=all_variants)
+        print_run(summary, console(), all_variants=all_variants)

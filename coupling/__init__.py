@@ -1,14 +1,15 @@
 """block-coupling: measure how a transformer's blocks share their top singular vectors.
 
 Names are imported when they are first used, so that ``import coupling`` and the command line's help are instant. The
-parts ``coupling.figures``, ``coupling.analyses`` and ``coupling.rl`` can be used after ``import coupling`` as well.
+parts ``coupling.figures``, ``coupling.analyses``, ``coupling.rl`` and ``coupling.training`` can be used after
+``import coupling`` as well.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coupling import analyses, figures, rl
+    from coupling import analyses, figures, rl, training
     from coupling.dataset import per_prompt
     from coupling.errors import CouplingError
     from coupling.linalg.jacobian import BlockJacobian
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from coupling.pipeline import analyze
     from coupling.run_folder import open_run
     from coupling.settings import Settings
+    from coupling.sinks import first_token_dominance
     from coupling.summary import chance_score, compare_runs, score, summarize
     from coupling.version import __version__
 
@@ -46,6 +48,7 @@ _HOMES = {
     "excess": "metrics",
     "expodistance": "metrics",
     "find_blocks": "models.blocks",
+    "first_token_dominance": "sinks",
     "line_shape_score": "metrics",
     "measure": "measurement",
     "mismatch": "metrics",
@@ -58,7 +61,7 @@ _HOMES = {
     "top_singular_triplets": "linalg.svd",
 }
 """The module that defines each public name."""
-_PARTS = ("analyses", "figures", "rl")
+_PARTS = ("analyses", "figures", "rl", "training")
 
 __all__ = [
     "BlockJacobian",
@@ -77,6 +80,7 @@ __all__ = [
     "expodistance",
     "figures",
     "find_blocks",
+    "first_token_dominance",
     "line_shape_score",
     "measure",
     "mismatch",
@@ -88,6 +92,7 @@ __all__ = [
     "score",
     "summarize",
     "top_singular_triplets",
+    "training",
 ]
 
 

@@ -27,7 +27,7 @@ DEFAULT_TOL = 1e-4
 NORMS = (1, 2)
 """The norms p of the mismatch: 1 is the trace norm, 2 the Frobenius norm."""
 
-RunPicture = Literal["grid", "heatmap", "circle", "trajectory", "spectrum", "linearity", "angles"]
+RunPicture = Literal["grid", "heatmap", "checkpoints", "circle", "trajectory", "spectrum", "linearity", "angles"]
 RUN_PICTURES: tuple[RunPicture, ...] = get_args(RunPicture)
 """Pictures of runs."""
 
@@ -40,6 +40,10 @@ Picture = Literal[RunPicture, TablePicture]
 Objective = Literal["p3o", "grpo", "dapo", "cispo"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 """Objectives of reinforcement learning."""
+
+SweepEngineName = Literal["local", "ray"]
+SWEEP_ENGINES: tuple[SweepEngineName, ...] = get_args(SweepEngineName)
+"""Where the tasks of a sweep run."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ from coupling.plan import Plan
 
 DETAIL_VARIABLES = ("projection", "residual_stream")
 """Large variables that only some pictures need; a run keeps them for its first prompts, in float32."""
-DETAIL_DIMS = ("other_rank", "feature")
+PROMPT_ATTRIBUTES = ("width", "engine", "linearization", "virtual_tokens", "measured_place")
+"""Attributes that each prompt's Dataset has; those of the origin are added to the joined run."""
+TOKEN_AXES = ("token", "other_token")
+"""Dimensions whose length is that of the prompt."""
 DESCRIPTIONS = {
     "mismatch": ("mismatch", "1"),
     "mismatch_signed": ("mismatch without the absolute value", "1"),
@@ -43,7 +46,7 @@ Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 def is_depth(run: xr.Dataset) -> bool:
     """Whether a run compares blocks (kind "depth"), not tokens."""
-    return run.attrs.get("kind", "depth") == "depth"
+    return "other_token" not in run.variables
 
 
 def off_diagonal(run: xr.Dataset, variable: str) -> xr.DataArray:
@@ -191,55 +194,3 @@ def _scatter(array: np.ndarray, axis: int, positions: list[int], size: int) -> n
     index[axis] = positions
     result[tuple(index)] = array
     return result
-
-
-# How prompts are joined into a run
-
-
-def join_prompts(datasets: Sequence[xr.Dataset], first: int = 0) -> xr.Dataset:
-    """Stack the Datasets of single prompts along ``prompt``.
-
-    Args:
-        datasets: one per prompt.
-        first: the number of the first prompt.
-
-    Returns:
-        One Dataset; shorter prompts are padded with NaN, and their texts with empty texts.
-    """
-    together = {
-        name: "+".join(sorted({part for d in datasets for part in str(d.attrs[name]).split("+")}))
-        for name in ("engine", "linearization")
-        if name in datasets[0].attrs
-    }
-    numbers = np.arange(first, first + len(datasets))
-    padded = _pad(datasets)
-    joined = _stack([dataset.drop_dims(DETAIL_DIMS, errors="ignore") for dataset in padded], "prompt", numbers)
-    joined.attrs |= together
-    with_detail = [index for index, dataset in enumerate(datasets) if "residual_stream" in dataset]
-    if with_detail:
-        kept = [padded[index][[*DETAIL_VARIABLES]].reset_coords(drop=True) for index in with_detail]
-        joined = joined.assign(_stack(kept, "detailed_prompt", numbers[with_detail]).data_vars)
-    return joined
-
-
-def _stack(datasets: Sequence[xr.Dataset], dim: str, numbers: np.ndarray) -> xr.Dataset:
-    stacked = xr.concat(
-        datasets,
-        dim=dim,
-        join="exact",
-        combine_attrs="drop_conflicts",
-        coords="minimal",
-        compat="equals",
-        data_vars="all",
-    )
-    return stacked.assign_coords({dim: numbers})
-
-
-def _pad(datasets: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    longest = max(dataset.sizes["token"] for dataset in datasets)
-    padded = []
-    for dataset in datasets:
-        axes = {axis: np.arange(longest) for axis in ("token", "other_token") if axis in dataset.dims}
-        fill: Any = {name: "" if dataset[name].dtype.kind in "OUT" else np.nan for name in dataset.variables}
-        padded.append(dataset.reindex(axes, fill_value=fill))
-    return padded

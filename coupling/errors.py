@@ -15,9 +15,9 @@ EXTRAS = {
     "statsmodels": "statistics",
     "datasets": "datasets",
     "trl": "rl",
-    "yaml": "rl",
     "peft": "lora",
     "gguf": "gguf",
+    "ray": "ray",
     "mistral_common": "mistral",
     "PIL": "vision",
     "timm": "vision",
@@ -36,10 +36,14 @@ class DivergedError(CouplingError):
     """A model diverged in training: a loss, a reward, a gradient or a weight is not finite."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM): what is kept is kept as after Ctrl-C, and the exit code is 143."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the error's type where the message is empty."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    lines = str(error)[:10_000].strip().splitlines()  # the message may contain all that was read
+    return lines[0][:1000] if lines else type(error).__name__
 
 
 def missing_extra(module: str, purpose: str) -> CouplingError:
@@ -51,7 +55,6 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
     """
     package = {
         "vl_convert": "vl-convert-python",
-        "yaml": "pyyaml",
         "mistral_common": "mistral-common",
         "PIL": "pillow",
     }.get(module, module)
@@ -97,4 +100,4 @@ def renamed(old: str, old_value: T | None, new: str, new_value: T | None) -> T |
 
 def one_line(error: BaseException, most: int = 300) -> str:
     """An error's whole message on one line, cut to ``most`` characters."""
-    return " ".join(str(error).split())[:most]
+    return " ".join(str(error)[: 100 * most].split())[:most]

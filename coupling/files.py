@@ -1,10 +1,12 @@
 """Files written atomically, JSON files, and the check of a folder that results are written to."""
 
+import contextlib
 import json
 import os
 import platform
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,17 @@ from typing import Any
 import numpy as np
 
 from coupling.errors import CouplingError
+from coupling.locking import LOCK
+from coupling.untrusted import clean, read_json
+
+TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}")
+"""The names of files that are being written: ``write_atomically`` asks ``tempfile`` for eight characters."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file atomically: it exists either completely or not at all.
+    """Write a file atomically: it exists either completely or not at all, also after a loss of power.
+
+    A process that is killed meanwhile may leave a temporary file, which ``remove_leftovers`` removes.
 
     Raises:
         CouplingError: if the disk is full or the folder not writable; nothing is left behind.
@@ -29,10 +38,57 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        _discard(temporary)
         raise CouplingError(f"cannot write {path}: {error.strerror or error}") from None
+    except BaseException:  # an interrupt
+        _discard(temporary)
+        raise
+
+
+def _discard(temporary: str | None) -> None:
+    if temporary is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder written to the disk; file systems that cannot do that do it on their own."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_leftover(name: str, files: Collection[str]) -> bool:
+    """Whether a name in a folder is one that a killed process leaves: its lock, or a file that it was writing.
+
+    Args:
+        name: the name.
+        files: the files that are written to the folder atomically.
+
+    Example:
+        >>> is_leftover(".run.nc-k2_9xw0a", ["run.nc"]), is_leftover(".thesis-k2_9xw0a", ["run.nc"])
+        (True, False)
+    """
+    match = TEMPORARY.fullmatch(name)
+    return name == LOCK or (match is not None and match[1] in files)
+
+
+def remove_leftovers(folder: Path, files: Collection[str]) -> None:
+    """Remove the files that a killed process was writing; only who has locked the folder may do so.
+
+    Args:
+        folder: the folder; nothing happens if there is none.
+        files: see ``is_leftover``.
+    """
+    if folder.exists():
+        for entry in list(folder.iterdir()):
+            if entry.name != LOCK and is_leftover(entry.name, files):
+                entry.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -63,17 +119,20 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         CouplingError: if it cannot be read, or contains something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CouplingError(f"{path} cannot be read: {error}") from None
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise CouplingError(f"{path} does not contain a JSON object")
+        raise CouplingError(f"{clean(path, 300)} does not contain a JSON object")
     return content
 
 
 def check_output_folder(
-    folder: Path, *, is_ours: Callable[[set[str]], bool], overwrite: bool, resume: bool = False, resumable: bool = True
+    folder: Path,
+    *,
+    is_ours: Callable[[set[str]], bool],
+    overwrite: bool,
+    resume: bool = False,
+    resumable: bool = True,
+    files: Collection[str] = (),
 ) -> set[str]:
     """Check that results may be written to a folder, before anything expensive is done.
 
@@ -83,9 +142,10 @@ def check_output_folder(
         overwrite: whether earlier results are replaced.
         resume: whether an unfinished run is continued.
         resumable: whether results of this kind can be continued; the message about earlier results depends on it.
+        files: the files that are written to the folder atomically; what a killed process left of them does not count.
 
     Returns:
-        The names in the folder; empty if there is none.
+        The names in the folder, without such leftovers; empty if there is no folder.
 
     Raises:
         CouplingError: if the folder contains something else, or results that are neither resumed nor overwritten, or
@@ -96,7 +156,8 @@ def check_output_folder(
     try:
         if folder.exists() and not folder.is_dir():
             raise CouplingError(f"{folder} is a file, but `out` must be a folder")
-        entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+        entries = {name for name in names if not is_leftover(name, files)}
         place = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     except OSError as error:
         raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None

@@ -7,9 +7,10 @@ import xarray as xr
 from torch import nn
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Engine, Kind
-from coupling.dataset import assemble, join_prompts
+from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
 from coupling.errors import CouplingError, renamed
+from coupling.joining import join_prompts
 from coupling.linalg.pairwise import FactoredJacobian, compare, factor
 from coupling.models.blocks import find_blocks
 from coupling.models.inputs import describe_grid, measured_place, with_patches
@@ -86,8 +87,9 @@ def measure(
     origin = provenance(model, settings, hash_weights=hash_weights)
     _, modules = find_blocks(model, block_list)
     budget = DetailBudget(detail)
-    parts = [_measure_input(model, modules, prompt, settings, progress, budget) for prompt in split_inputs(inputs)]
-    run = join_prompts(parts)
+    run = join_prompts(
+        _measure_input(model, modules, prompt, settings, progress, budget) for prompt in split_inputs(inputs)
+    )
     run.attrs |= origin
     return run
 

@@ -1,31 +1,33 @@
 """From a checkpoint's name and its inputs to a measured and saved run: the function behind ``coupling analyze``."""
 
+import hashlib
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
-from coupling.dataset import join_prompts
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
 from coupling.files import environment
+from coupling.joining import join_prompts
 from coupling.measurement import measure_recording
 from coupling.models.blocks import find_blocks
-from coupling.models.chat import PromptWarning
 from coupling.models.images import Images
 from coupling.models.inputs import Input, parse_patches
 from coupling.models.loading import Checkpoint, load
 from coupling.models.parts import Part
 from coupling.models.prompts import Prompts
 from coupling.models.recording import record_blocks
-from coupling.models.sources import fitting_source, given_source, inputs_of
-from coupling.provenance import provenance
-from coupling.run_folder import RunFolder, check_run_folder, open_run
+from coupling.models.sources import Inputs, fitting_source, given_source, inputs_of
+from coupling.models.timm_attention import is_timm
+from coupling.provenance import provenance, tokenizer_hash
+from coupling.run_folder import RunFolder, open_run, writing
 from coupling.settings import Settings, Tokens, normalize_k
+from coupling.untrusted import clean, expanded
 
 Progress = Callable[[int, int, int, int], None]
 """Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt)."""
@@ -86,9 +88,11 @@ def analyze(
         engine: how singular vectors are found: "auto", "dense" or "matrix-free".
         tol: relative residual at which the matrix-free engine stops.
         seed: seed of every random draw.
-        out: folder to save the run in; each prompt is saved as soon as it is measured.
+        out: folder to save the run in; each prompt is saved as soon as it is measured. One process at a time writes to
+            a folder.
         overwrite: replace a run that ``out`` already contains.
-        resume: continue an unfinished run that ``out`` contains, given the same arguments.
+        resume: continue the run that ``out`` contains, given the same arguments: measure what is missing of it, and
+            prompts that follow those that it has.
         revision: a branch, tag or commit of a hub repository.
         dtype: precision of the model's passes; "auto" widens half precision to float32.
         device: "auto" for an accelerator if there is one, or a torch device.
@@ -130,137 +134,157 @@ def analyze(
     patches = parse_patches(patch)
     if patches and tokens is not None:
         raise CouplingError("`patch` and `tokens` both say what is measured; give one of them")
-    source = given_source(prompts, images, chat=chat, limit=limit)
-    place = Path(out).expanduser() if out is not None else None
-    if place is not None:
-        check_run_folder(place, overwrite=overwrite, resume=resume)  # before a large model is loaded for nothing
-    started = time.perf_counter()
-    checkpoint = load(
-        model,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        block_list=block_list,
-        part=part,
-        base=base,
-        allow_pickle=allow_pickle,
-        random_weights=settings.seed if random_weights else None,
+    given = given_source(prompts, images, chat=chat, limit=limit)
+    place = expanded(out) if out is not None else None
+    options = {"truncate": truncate, "block_list": block_list, "detail": detail} | (
+        {"patch": patches} if patches else {}
     )
-    source = fitting_source(checkpoint, source, limit)
-    inputs, digest = inputs_of(
-        checkpoint,
-        source,
-        patches,
-        chat=chat,
-        truncate=truncate,
-        special_tokens=special_tokens,
-        keep_pictures=detail != "none",
-    )
-    attributes = provenance(checkpoint.model, settings) | {
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "weights": "random" if random_weights else "trained",
-        "weights_format": checkpoint.weights_format,
-        "prompts": source.source,
-        "prompts_hash": digest,
-        "chat": int(chat),  # NetCDF has no truth values
-        "special_tokens": int(special_tokens and not chat and not isinstance(source, Images)),
-    }
-    if checkpoint.adapter:
-        attributes |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
-    if part is not None:
-        attributes["part"] = part
-    identity = settings.as_dict() | attributes | {"truncate": truncate, "block_list": block_list, "detail": detail}
-    if patches:
-        identity["patch"] = patches
-    folder = RunFolder(place, identity, overwrite=overwrite, resume=resume) if place is not None else None
-    if folder is not None and folder.complete:
-        folder.discard_parts()
-        return open_run(folder.folder)
-    load_seconds = time.perf_counter() - started
-    _, modules = find_blocks(checkpoint.model, checkpoint.block_list)
-    session = _Session(checkpoint, modules, settings, DetailBudget(detail), folder, progress)
-    try:
-        measured = [session.measure(index, inputs) for index in range(len(inputs))]
-        parts = [part for part in measured if part is not None]
-        if not parts:
-            raise CouplingError(f"no image could be measured: {session.left_out[0]}")
-    except CouplingError:
-        if folder is not None:
-            folder.abandon()  # nothing is left of a command that fails before it has measured anything
-        raise
-    run = join_prompts(parts)
-    run.attrs |= attributes
-    if folder is not None:
-        summary = {
-            "settings": settings.as_dict(),
-            "provenance": run.attrs,
-            "prompts": {"source": source.source, "count": len(inputs)},
-            "timings": session.timings(load_seconds),
-            "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
+    # The folder is checked and locked before a large model is loaded for nothing.
+    with writing(place, overwrite=overwrite, resume=resume) if place is not None else nullcontext():
+        started = time.perf_counter()
+        checkpoint = load(
+            model,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            block_list=block_list,
+            part=part,
+            base=base,
+            allow_pickle=allow_pickle,
+            random_weights=settings.seed if random_weights else None,
+        )
+        source = fitting_source(checkpoint, given, limit)
+        origin = provenance(checkpoint.model, settings) | {
+            "model": checkpoint.name,
+            "revision": checkpoint.revision,
+            "weights": "random" if random_weights else "trained",
+            "weights_format": checkpoint.weights_format,
+            "chat": int(chat),  # NetCDF has no truth values
+            "special_tokens": int(special_tokens and not chat and not isinstance(source, Images)),
         }
-        folder.finish(run, summary)
-    return run
+        if checkpoint.processor is not None:
+            origin["processor_hash"] = checkpoint.processor.digest
+        else:
+            origin["tokenizer_hash"] = tokenizer_hash(checkpoint.tokenizer)
+        if checkpoint.adapter:
+            origin |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
+        if part is not None:
+            origin["part"] = part
+        inputs = inputs_of(
+            checkpoint,
+            source,
+            patches,
+            chat=chat,
+            truncate=truncate,
+            special_tokens=special_tokens,
+            keep_pictures=detail != "none",
+        )
+        session = _Session(checkpoint, settings, inputs, progress)
+        session.load_seconds = time.perf_counter() - started
+        return session.run(origin, source.source, place, options, overwrite=overwrite, resume=resume)
 
 
 class _Session:
     """Measures the inputs of one command, except those that an earlier start of the command has measured."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        modules: list[Any],
-        settings: Settings,
-        budget: DetailBudget,
-        folder: RunFolder | None,
-        progress: Progress | None,
-    ) -> None:
-        self.checkpoint, self.modules, self.settings, self.budget = checkpoint, modules, settings, budget
-        self.folder, self.progress = folder, progress
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, inputs: Inputs, progress: Progress | None) -> None:
+        self.checkpoint, self.settings, self.inputs, self.progress = checkpoint, settings, inputs, progress
+        _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
+        self.load_seconds = 0.0
         self.seconds: list[float | None] = []
-        self.left_out: list[str] = []
 
-    def measure(self, index: int, inputs: Sequence[Input]) -> xr.Dataset | None:
-        """One input's Dataset, saved as a part of the run where it has a folder; None for an image that is left out."""
-        part = self.folder.part(index) if self.folder is not None else None
-        if part is not None:
-            self.seconds.append(None)
-            self.budget.count(part)
-            if self.progress is not None:
-                self.progress(index, len(inputs), 1, 1)
-            return part
-        before = time.perf_counter()
+    def run(
+        self,
+        origin: dict[str, Any],
+        source: str,
+        place: Path | None,
+        options: dict[str, Any],
+        *,
+        overwrite: bool,
+        resume: bool,
+    ) -> xr.Dataset:
+        """The run, saved in a folder where one is given.
 
+        Args:
+            origin: the attributes that say what was measured and how; they identify the run.
+            source: where the prompts or images are from.
+            place: the folder.
+            options: what else identifies the run.
+            overwrite: see ``analyze``.
+            resume: see ``analyze``.
+        """
+        budget = DetailBudget(options["detail"])
+        hashes = self.inputs.hashes
+        attributes = origin | {
+            "prompts": source,
+            "prompts_hash": self.inputs.digest,
+            "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        }
+        if place is None:
+            return self._joined(None, budget, attributes)
+        packages = ["torch", "transformers", *(["timm"] if is_timm(self.checkpoint.model) else [])]
+        versions = {f"{name} version": version for name, version in environment(*packages).items()}
+        identity = self.settings.as_dict() | origin | options | versions
+        folder = RunFolder(place, identity, hashes, overwrite=overwrite, resume=resume)
+        if folder.finished:
+            return open_run(place)
+        try:
+            run = self._joined(folder, budget, attributes)
+            folder.finish(run, self._summary(run, source))
+        finally:
+            folder.leave()
+        return run
+
+    def _joined(self, folder: RunFolder | None, budget: DetailBudget, attributes: dict[str, Any]) -> xr.Dataset:
+        run = join_prompts(self._parts(folder, budget))
+        run.attrs |= attributes
+        return run
+
+    def _parts(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
+        """Each input's Dataset: measured now and saved, or saved earlier."""
+        for index, one in enumerate(self.inputs.items):
+            part = folder.part(index) if folder is not None else None
+            if part is not None:
+                self.seconds.append(None)
+                budget.count(part)
+                if self.progress is not None:
+                    self.progress(index, len(self.inputs.items), 1, 1)
+            else:
+                before = time.perf_counter()
+                part = self._measured(index, one, budget)
+                self.seconds.append(time.perf_counter() - before)
+                if folder is not None:
+                    folder.keep(index, part)
+            yield part
+
+    def _measured(self, index: int, one: Input, budget: DetailBudget) -> xr.Dataset:
         def on_jacobian(done: int, total: int) -> None:
             if self.progress is not None:
-                self.progress(index, len(inputs), done, total)
+                self.progress(index, len(self.inputs.items), done, total)
 
         try:
-            arguments = inputs[index].arguments()
-        except CouplingError as error:
-            if len(inputs) == 1:
-                raise CouplingError(f"{inputs[index].name}: {error}") from None
-            self.left_out.append(f"{inputs[index].name}: {error}")
-            warnings.warn(f"{self.left_out[-1]}; it is left out", PromptWarning, stacklevel=3)
-            return None
-        try:
+            arguments = one.arguments()
             recording = record_blocks(self.checkpoint.model, self.modules, arguments)
-            settings = inputs[index].settings(self.settings, arguments, recording.n_tokens)
-            part = measure_recording(recording, settings, on_jacobian, self.budget)
-            inputs[index].describe(part, arguments, self.settings)
+            settings = one.settings(self.settings, arguments, recording.n_tokens)
+            part = measure_recording(recording, settings, on_jacobian, budget)
+            one.describe(part, arguments, self.settings)
         except CouplingError as error:
-            which = f"image {index} ({inputs[index].name})" if self.checkpoint.processor else f"prompt {index}"
+            which = f"image {index} ({clean(one.name, 200)})" if self.checkpoint.processor else f"prompt {index}"
             raise CouplingError(f"{which}: {error}") from None
-        self.seconds.append(time.perf_counter() - before)
-        if self.folder is not None:
-            self.folder.keep(index, part)
         return part
 
-    def timings(self, load_seconds: float) -> dict[str, Any]:
-        """Seconds of loading and measuring; None for prompts that were measured earlier."""
+    def _summary(self, run: xr.Dataset, source: str) -> dict[str, Any]:
+        """What ``run.json`` says; the seconds are None for inputs that were measured earlier."""
+        measured = [second for second in self.seconds if second is not None]
         return {
-            "load_seconds": round(load_seconds, 3),
-            "measure_seconds": round(sum(s for s in self.seconds if s is not None), 3),
-            "prompt_seconds": [None if s is None else round(s, 3) for s in self.seconds],
+            "settings": self.settings.as_dict(),
+            "provenance": run.attrs,
+            "prompts": {"source": source, "count": len(self.inputs.items)},
+            "timings": {
+                "load_seconds": round(self.load_seconds, 3),
+                "measure_seconds": round(sum(measured), 3),
+                "prompt_seconds": [None if second is None else round(second, 3) for second in self.seconds],
+            },
+            "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
         }

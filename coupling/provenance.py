@@ -2,17 +2,19 @@
 
 import contextlib
 import hashlib
+import json
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 
 from coupling.models.blocks import without_peft
 from coupling.models.forward import device_of
+from coupling.models.timm_attention import is_timm
 from coupling.settings import Settings
 from coupling.version import __version__
+from coupling.weights_hash import weights_hash
 
 
 def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = True) -> dict[str, Any]:
@@ -23,6 +25,7 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
         "revision": "",
         "commit_hash": getattr(config, "_commit_hash", None) or "",
         "weights_hash": weights_hash(model) if hash_weights else "",
+        "config_hash": config_hash(config) or timm_hash(model),
         "architecture": type(model).__name__,
         "parameters": parameter_count(model),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
@@ -33,6 +36,63 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
         "tol": settings.tol,
         "package_version": __version__,
     }
+
+
+NOT_THE_MODEL = ("_name_or_path", "_commit_hash", "transformers_version")
+"""Entries of a configuration that say where it came from; they change no number."""
+CHANGING = {"training", "fused_attn"}
+"""Attributes of timm's modules that depend on how and where they are used."""
+
+
+def config_hash(config: Any) -> str:
+    """SHA-256 over a model's configuration; empty for a model that has none."""
+    if not hasattr(config, "to_dict"):
+        return ""
+    content = {key: value for key, value in config.to_dict().items() if key not in NOT_THE_MODEL}
+    return content_hash(content)
+
+
+def timm_hash(model: nn.Module) -> str:
+    """SHA-256 over the numbers and texts in the modules of a timm model; empty for any other.
+
+    timm's models have no configuration, and the number of heads, for one, is not seen in the weights.
+    """
+    if not is_timm(model):
+        return ""
+    content = {}
+    for name, module in model.named_modules():
+        values = {key: value for key, value in vars(module).items() if isinstance(value, (int, float, str, tuple))}
+        content[name] = [type(module).__name__, {key: values[key] for key in values.keys() - CHANGING}]
+    return content_hash(content)
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """SHA-256 over a tokenizer as it was loaded: its class, its special tokens, its vocabulary and all its rules."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        rules: Any = backend.to_str()
+    else:  # of one that is written in Python, the vocabulary
+        rules = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ""
+    return content_hash([type(tokenizer).__name__, getattr(tokenizer, "special_tokens_map", {}), rules])
+
+
+def inputs_hash(text: str, inputs: dict[str, Any]) -> str:
+    """SHA-256 over a prompt's text and everything that the model is given for it, token ids above all."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for name, tensor in sorted(inputs.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def content_hash(content: Any) -> str:
+    """SHA-256 over a value as JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know, the same in every process."""
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -53,23 +113,3 @@ def parameter_count(model: nn.Module) -> int:
     with contextlib.suppress(Exception), torch.device("meta"):
         return max(own, sum(parameter.numel() for parameter in whole(config).parameters()))
     return own
-
-
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over the parameters and buffers of a checkpoint: names, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_state(model).items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        raw: np.ndarray = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest.update(raw.data)
-    return digest.hexdigest()
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model; of weights that accelerate keeps on the CPU or on disk, what it would load."""
-    state = model.state_dict()
-    if not any(tensor.device.type == "meta" for tensor in state.values()):
-        return state
-    from accelerate.utils.modeling import get_state_dict_offloaded_model
-
-    return get_state_dict_offloaded_model(model)

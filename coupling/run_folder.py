@@ -1,44 +1,42 @@
-"""A run on disk: written atomically prompt by prompt, resumed, and read only when it is complete.
+"""A run on disk: prompts are saved as they are measured, a start is resumed, and only a complete run is read.
 
 A finished run is a folder with ``run.nc`` (the Dataset, NetCDF) and ``run.json`` (provenance and timings). While it
-is being measured, ``started.json`` records its identity, and ``parts/`` contains one NetCDF file per prompt.
+is being measured, ``started.json`` records its identity, and ``parts.bin`` contains the measured prompts.
+
+Wherever a process is killed, the folder stays one that a resumed start or an overwriting one accepts. ``started.json``
+is therefore the first file that is written and the last that is removed, and ``run.json``, which makes a run complete,
+is the last that is written and the first that is removed.
 """
 
 import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from coupling.errors import CouplingError, first_line
-from coupling.files import check_output_folder, load_json, to_json, write_atomically
+from coupling.errors import CouplingError
+from coupling.files import check_output_folder, load_json, remove_leftovers, to_json, write_atomically
+from coupling.joining import split_prompt
+from coupling.locking import locked
+from coupling.models.chat import PromptWarning
+from coupling.netcdf import read_dataset, to_bytes
+from coupling.parts_file import PartsFile, scan
+from coupling.untrusted import clean, expanded, quoted
 
-DATA, SUMMARY, STARTED, PARTS = "run.nc", "run.json", "started.json", "parts"
-
-
-def to_bytes(dataset: xr.Dataset) -> bytes:
-    """A Dataset as NetCDF; the same Dataset gives the same bytes."""
-    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars if dataset[name].dtype.kind == "f"}
-    return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
-
-
-def _read(path: Path, without: Collection[str] = ()) -> xr.Dataset:
-    try:
-        with xr.open_dataset(path, engine="h5netcdf", drop_variables=list(without)) as dataset:
-            loaded = dataset.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CouplingError(f"{path} is not a NetCDF file that can be read: {first_line(error)}") from None
-    for name in loaded.variables:  # xarray reads texts as objects; ours are all str
-        if loaded[name].dtype.kind == "O":
-            loaded[name] = loaded[name].astype(str)
-    loaded.attrs = {
-        key: value.item() if isinstance(value, np.generic) else value for key, value in loaded.attrs.items()
-    }
-    return loaded.drop_encoding()  # a second write then gives the same bytes
+DATA, SUMMARY, STARTED, PARTS = "run.nc", "run.json", "started.json", "parts.bin"
+FILES = (DATA, SUMMARY, STARTED)
+"""The files that are written atomically."""
+FORMER_PARTS = "parts"
+"""The folder in which versions before 0.2.0 kept the prompts of an unfinished run."""
+REPLACING = "replacing"
+"""The key of a ``started.json`` that stands for a run that is being removed."""
+INPUTS = "inputs_hashes"
+"""The key of a ``run.json`` that lists the hash of each prompt's inputs."""
 
 
 def is_run(entries: Collection[str]) -> bool:
@@ -52,104 +50,216 @@ def check_run_folder(folder: Path, *, overwrite: bool = False, resume: bool = Fa
     Raises:
         CouplingError: see ``check_output_folder``.
     """
-    return bool(check_output_folder(folder, is_ours=is_run, overwrite=overwrite, resume=resume))
+    return bool(check_output_folder(folder, is_ours=is_run, overwrite=overwrite, resume=resume, files=FILES))
 
 
-class RunFolder:
-    """A folder that a run is being written to.
+@contextlib.contextmanager
+def writing(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[None]:
+    """A context in which this process alone writes a run to a folder; a folder that stays empty is removed again.
 
     Args:
         folder: it is created if it does not exist.
-        identity: what must be equal for a run to be resumed (settings, weights, prompts); it can be written as JSON.
+        overwrite: a run that it contains will be replaced.
+        resume: a run that it contains will be continued.
+
+    Raises:
+        CouplingError: if the folder contains something else, is not writable, or another process writes to it.
+    """
+    check_run_folder(folder, overwrite=overwrite, resume=resume)  # nothing of others is given a lock
+    is_new = not folder.exists()
+    try:
+        with locked(folder):
+            check_run_folder(folder, overwrite=overwrite, resume=resume)  # another process may have just ended
+            remove_leftovers(folder, FILES)
+            yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # there is something in it, as there should be
+                folder.rmdir()
+
+
+class RunFolder:
+    """A folder that a run is being written to; only who has locked it (``writing``) may make one.
+
+    Args:
+        folder: it is created if it does not exist.
+        identity: what must be equal for a run to be resumed (settings, weights, configuration, tokenizer); it can be
+            written as JSON.
+        inputs: the hash of each prompt's inputs.
         overwrite: delete a run that it contains.
-        resume: continue an unfinished run that it contains.
+        resume: continue a run that it contains. A finished run is continued where there are more prompts now.
 
     Raises:
         CouplingError: if the folder contains something else or a run of another identity, or is not writable.
     """
 
     def __init__(
-        self, folder: Path, identity: dict[str, Any], *, overwrite: bool = False, resume: bool = False
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        inputs: Sequence[str] = (),
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
-        self.folder, self.identity = folder, identity
+        self.folder, self.inputs = folder, list(inputs)
+        self.identity: dict[str, Any] = json.loads(to_json(identity))
+        self.parts = PartsFile(folder / PARTS, hashlib.sha256(to_json(self.identity)).digest())
+        self.finished = False
+        """Whether the folder contains exactly the run that is to be measured."""
         ours = check_run_folder(folder, overwrite=overwrite, resume=resume)
-        if ours and overwrite:
-            self._remove()
-        started = self._json(STARTED) if resume and ours else None
-        if resume and ours:
-            known = started if started is not None else self._json(SUMMARY)
-            self._check_identity((known or {}).get("identity"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if started is None and not self.complete:
-                write_atomically(
-                    folder / STARTED, to_json({"identity": identity})
-                )  # first: it marks the folder as ours
-            (folder / PARTS).mkdir(exist_ok=True)
+            if ours and resume:
+                self._continue()
+            else:
+                self._begin(replaces=ours)
         except OSError as error:
-            raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
+            raise CouplingError(f"cannot write to the folder {clean(folder, 300)}: {error.strerror or error}") from None
 
     @property
     def complete(self) -> bool:
-        """Whether the folder contains a complete run."""
+        """Whether the folder contains a complete run, this one or one of fewer prompts."""
         return (self.folder / SUMMARY).exists() and (self.folder / DATA).exists()
 
     def part(self, prompt: int) -> xr.Dataset | None:
         """A prompt's Dataset, if it has been measured already."""
-        path = self._part(prompt)
-        return _read(path) if path.exists() else None
+        return self.parts.get(prompt)
 
     def keep(self, prompt: int, dataset: xr.Dataset) -> None:
-        """Write one prompt's Dataset."""
-        write_atomically(self._part(prompt), to_bytes(dataset))
+        """Save one prompt's Dataset.
+
+        Raises:
+            CouplingError: if that is not possible; the prompts that were saved before are kept.
+        """
+        try:
+            self.parts.append(prompt, self.inputs[prompt], dataset)
+        except CouplingError as error:
+            kept = len(self.parts.records)
+            hint = f"; {kept} measured prompts are saved, continue with `resume=True`" if kept else ""
+            raise CouplingError(f"{error}{hint}") from None
 
     def finish(self, run: xr.Dataset, summary: dict[str, Any]) -> None:
-        """Write the complete run, with ``run.json`` last; then remove the parts."""
-        write_atomically(self.folder / DATA, to_bytes(run))
-        write_atomically(self.folder / SUMMARY, to_json({"identity": self.identity} | summary))
+        """Write the complete run, with ``run.json`` last; then remove the parts.
+
+        Raises:
+            CouplingError: if that is not possible; the measured prompts are kept.
+        """
+        content = to_json({"identity": self.identity, INPUTS: self.inputs} | summary)
+        self.parts.close()
+        try:
+            (self.folder / SUMMARY).unlink(missing_ok=True)  # it says that run.nc has fewer prompts
+            write_atomically(self.folder / DATA, to_bytes(run))
+            write_atomically(self.folder / SUMMARY, content)
+        except CouplingError as error:
+            raise CouplingError(f"{error}; all prompts are measured and saved, continue with `resume=True`") from None
         self.discard_parts()
 
-    def abandon(self) -> None:
-        """Remove the folder of a run of which no prompt was measured."""
-        if any((self.folder / PARTS).glob("*")) or self.complete:
-            return
-        self.discard_parts()
-        with contextlib.suppress(OSError):  # something else is in it
-            self.folder.rmdir()
+    def leave(self) -> None:
+        """End without a complete run; where no prompt was measured nothing is left of it."""
+        self.parts.close()
+        if not self.parts.records and not self.complete:
+            with contextlib.suppress(OSError):
+                self.discard_parts()
 
     def discard_parts(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove what only an unfinished run needs; the file that marks the folder as ours comes last."""
+        (self.folder / PARTS).unlink(missing_ok=True)
+        if (self.folder / FORMER_PARTS).is_dir():
+            shutil.rmtree(self.folder / FORMER_PARTS, ignore_errors=True)
         (self.folder / STARTED).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
-    def _part(self, prompt: int) -> Path:
-        return self.folder / PARTS / f"prompt-{prompt:06d}.nc"
+    def _begin(self, *, replaces: bool) -> None:
+        """Start a run; what is there of another is removed."""
+        if replaces:
+            write_atomically(self.folder / STARTED, to_json({REPLACING: True}))
+        for name in (SUMMARY, DATA, PARTS):
+            (self.folder / name).unlink(missing_ok=True)
+        if replaces and (self.folder / FORMER_PARTS).exists():
+            shutil.rmtree(self.folder / FORMER_PARTS)
+        self._mark()
 
-    def _json(self, name: str) -> dict[str, Any] | None:
-        path = self.folder / name
-        return load_json(path) if path.exists() else None
+    def _mark(self) -> None:
+        write_atomically(self.folder / STARTED, to_json({"identity": self.identity}))
 
-    def _check_identity(self, known: dict[str, Any] | None) -> None:
-        wanted = json.loads(to_json(self.identity))
+    def _continue(self) -> None:
+        """Continue a run: one that is unfinished, or a finished one of fewer prompts."""
+        summary = load_json(self.folder / SUMMARY) if self.complete else None
+        started = load_json(self.folder / STARTED) if (self.folder / STARTED).exists() else {}
+        if REPLACING in started:
+            if summary is None or summary.get("identity") != self.identity:
+                self._begin(replaces=True)  # the process that was told to overwrite it did not live to do so
+                return
+            (self.folder / STARTED).unlink()
+        if (self.folder / FORMER_PARTS).is_dir() and summary is None:
+            version = (started.get("identity") or {}).get("package_version", "an earlier version")
+            raise CouplingError(
+                f"{clean(self.folder, 300)} contains an unfinished run of version {clean(version, 40)}, which "
+                "only that version can continue; give another `out`, or `overwrite=True`"
+            )
+        self._check_identity((summary or started).get("identity"))
+        if self.parts.read():
+            warnings.warn(
+                f"{clean(self.parts.path, 300)} is damaged or was cut short; prompts that cannot be read from it are "
+                "measured again",
+                PromptWarning,
+                stacklevel=2,
+            )
+        self._check_inputs({number: record.inputs for number, record in self.parts.records.items()})
+        if summary is not None:
+            self._continue_finished(summary)
+
+    def _continue_finished(self, summary: dict[str, Any]) -> None:
+        known = summary.get(INPUTS)
+        known = known if isinstance(known, list) else []
+        self._check_inputs(dict(enumerate(known)))
+        self.finished = known == self.inputs
+        if self.finished:
+            self.discard_parts()
+            return
+        self._mark()
+        missing = [number for number in range(len(known)) if number not in self.parts.records]
+        run = open_run(self.folder) if missing else xr.Dataset()
+        for number in missing:
+            self.keep(number, split_prompt(run, number))
+
+    def _check_identity(self, known: Any) -> None:
+        known = known if isinstance(known, dict) else {}
         differing = sorted(
-            key for key in wanted.keys() | (known or {}).keys() if wanted.get(key) != (known or {}).get(key)
+            key for key in self.identity.keys() | known.keys() if self.identity.get(key) != known.get(key)
         )
         if differing:
             key = differing[0]
             raise CouplingError(
-                f"{self.folder} contains a run that differs in {', '.join(differing)} "
-                f"({key}: {(known or {}).get(key)!r} there, {wanted.get(key)!r} now), so it cannot be resumed; "
-                "give the same arguments, another `out`, or `overwrite=True`"
+                f"{clean(self.folder, 300)} contains a run that differs in {clean(', '.join(differing), 300)} "
+                f"({clean(key, 40)}: {quoted(known.get(key))} there, {quoted(self.identity.get(key))} now), so it "
+                "cannot be resumed; give the same arguments, another `out`, or `overwrite=True`"
             )
 
-    def _remove(self) -> None:
-        try:
-            for name in (SUMMARY, DATA, STARTED):  # first the file that marks a complete run
-                (self.folder / name).unlink(missing_ok=True)
-            if (self.folder / PARTS).exists():
-                shutil.rmtree(self.folder / PARTS)
-        except OSError as error:
-            raise CouplingError(f"cannot overwrite {self.folder}: {error.strerror or error}") from None
+    def _check_inputs(self, known: dict[int, Any]) -> None:
+        """Check that every prompt that was measured is a prompt of this run."""
+        for number, inputs in sorted(known.items()):
+            if number >= len(self.inputs):
+                problem = f"has measured prompt {number}, and only {len(self.inputs)} prompts are given now"
+            elif inputs != self.inputs[number]:
+                problem = f"has measured another text or other token ids as prompt {number}"
+                if "processor_hash" in self.identity:
+                    problem = f"has measured another image as image {number}"
+            else:
+                continue
+            raise CouplingError(
+                f"the run in {clean(self.folder, 300)} {problem}, so it cannot be resumed; give the same prompts (more "
+                "may follow them), another `out`, or `overwrite=True`"
+            )
+
+
+def count_measured(folder: Path) -> int:
+    """The number of prompts that are saved in the folder of an unfinished run."""
+    with contextlib.suppress(OSError, CouplingError):
+        if (folder / PARTS).exists():
+            return len({record.prompt for record in scan(folder / PARTS)[0]})
+        return len(list((folder / FORMER_PARTS).glob("prompt-*.nc")))
+    return 0
 
 
 def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset:
@@ -162,23 +272,24 @@ def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset
     Raises:
         CouplingError: if it is not a run, or an unfinished one.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
+    name = clean(folder, 300)
     try:
         entries = {entry.name for entry in folder.iterdir()}
     except FileNotFoundError:
-        raise CouplingError(f"there is no folder {folder}; a run is a folder that coupling analyze wrote") from None
+        raise CouplingError(f"there is no folder {name}; a run is a folder that coupling analyze wrote") from None
     except NotADirectoryError:
-        raise CouplingError(f"{folder} is a file; a run is a folder that coupling analyze wrote") from None
+        raise CouplingError(f"{name} is a file; a run is a folder that coupling analyze wrote") from None
     except OSError as error:
-        raise CouplingError(f"cannot read the folder {folder}: {error.strerror or error}") from None
+        raise CouplingError(f"cannot read the folder {name}: {error.strerror or error}") from None
     if not {SUMMARY, DATA} <= entries:
         if STARTED in entries:
-            done = len(list((folder / PARTS).glob("prompt-*.nc")))
             raise CouplingError(
-                f"the run in {folder} is unfinished ({done} prompts measured); repeat its command with `resume=True`"
+                f"the run in {name} is unfinished ({count_measured(folder)} prompts measured); repeat its command with "
+                "`resume=True`"
             )
-        raise CouplingError(f"{folder} contains no run: there is no {SUMMARY} beside a {DATA}")
-    return _read(folder / DATA, without)
+        raise CouplingError(f"{name} contains no run: there is no {SUMMARY} beside a {DATA}")
+    return read_dataset(folder / DATA, without)
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
@@ -187,4 +298,4 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     Raises:
         CouplingError: if it cannot be read.
     """
-    return load_json(Path(folder).expanduser() / SUMMARY)
+    return load_json(expanded(folder) / SUMMARY)

@@ -1,5 +1,6 @@
 """What is measured: the settings of a run, checked when they are made; imports no torch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -53,8 +54,8 @@ class Settings:
             raise CouplingError(f"`block_pairs` applies to kind self, not to kind {self.kind}")
         if self.fixed_token is not None and not self.kind.startswith("context"):
             raise CouplingError(f"`fixed_token` applies to the context kinds, not to kind {self.kind}")
-        if not self.tol > 0:
-            raise CouplingError(f"`tol` is {self.tol}, but must be above 0")
+        if not 0 < self.tol < math.inf:
+            raise CouplingError(f"`tol` is {self.tol}, but must be above 0 and finite")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON represents them."""

@@ -9,6 +9,7 @@ from coupling.choices import VARIANTS, Variant, variant_of
 from coupling.dataset import check_contains, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
 from coupling.metrics import excess
+from coupling.sinks import note, skipped
 
 
 def score(
@@ -49,17 +50,23 @@ def _mean(run: xr.Dataset, variable: str, k: int | None, norm: int) -> float:
     return float(per_prompt(run, variable).sel(k=k, norm=norm).mean())
 
 
-def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
+def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None) -> dict[str, Any]:
     """A run in numbers that can be written as JSON.
 
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
         pairs: the number of strongest and weakest pairs to name.
+        skip_first: number of first tokens that are left out of the measures of tokens. Default: 1 where the first
+            token's norm dwarfs the others' (``coupling.first_token_dominance``), otherwise 0.
 
     Returns:
         ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
         prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape score,
-        expodistance and growth of the residual norm) and ``provenance``.
+        expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out of these, in words) and
+        ``provenance``.
+
+    Raises:
+        CouplingError: if ``skip_first`` leaves no token.
     """
     rows = []
     for k in run.k.values.tolist():
@@ -67,16 +74,18 @@ def summarize(run: xr.Dataset, pairs: int = 3) -> dict[str, Any]:
             for variant in VARIANTS:
                 rows.append({"k": k, "norm": norm, "variant": variant.label} | _score(run, k, norm, variant))
     strongest, weakest = _extreme_pairs(run, pairs)
-    growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
+    kept = run.isel(token=slice(skipped(run, skip_first), None))
+    growth = kept.residual_norm.isel(layer=-1) / kept.residual_norm.isel(layer=0)
     return {
         "scores": rows,
         "strongest": strongest,
         "weakest": weakest,
         "tokens": {
-            "line_shape_score": _distribution(run.line_shape_score),
-            "expodistance": _distribution(run.expodistance),
+            "line_shape_score": _distribution(kept.line_shape_score),
+            "expodistance": _distribution(kept.expodistance),
             "residual_growth": _distribution(growth),
         },
+        "tokens_left_out": note(run, skip_first),
         "blocks": int(run.sizes["layer"]) - 1,
         "prompts": int(run.sizes["prompt"]),
         "zero_blocks": zero_blocks(run),

@@ -4,6 +4,7 @@ The functions are imported here at once: otherwise a module would hide the funct
 """
 
 from coupling.figures.angles import angles
+from coupling.figures.checkpoints import checkpoints
 from coupling.figures.circle import circle
 from coupling.figures.dynamics import dynamics
 from coupling.figures.grid import grid
@@ -18,6 +19,7 @@ from coupling.figures.trajectory import trajectory
 
 __all__ = [
     "angles",
+    "checkpoints",
     "circle",
     "dynamics",
     "grid",

@@ -1,5 +1,7 @@
 """The tables that pictures are drawn from: which columns they have, and how they are read."""
 
+import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +11,12 @@ import numpy as np
 import pandas as pd
 
 from coupling.errors import CouplingError, first_line
+from coupling.untrusted import as_text, clean, expanded, quoted, read_bytes
 
 NAMES = ("model", "group", "run")
 """Columns that contain names; all others contain numbers."""
+MOST_BYTES = 256 * 2**20
+"""The most bytes of a table."""
 MOST_LISTED = 10
 """Columns that an error message lists; further ones are counted."""
 
@@ -54,7 +59,7 @@ class Columns:
 
 def _listed(names: Iterable[object]) -> str:
     """The first ``MOST_LISTED`` names, and how many more there are."""
-    texts = [str(name) for name in names]
+    texts = [clean(name, 60) for name in names]
     n_more = len(texts) - MOST_LISTED
     return ", ".join(texts[:MOST_LISTED]) + (f" and {n_more} more" if n_more > 0 else "") or "none"
 
@@ -63,7 +68,9 @@ def _as_numbers(column: Any) -> pd.Series:
     numbers: Any = pd.to_numeric(column, errors="coerce")
     wrong = column.index[numbers.isna() & column.notna()]
     if len(wrong):
-        raise CouplingError(f"column {column.name} of the table contains {str(column[wrong[0]])!r}: not a number")
+        raise CouplingError(
+            f"column {clean(column.name, 60)} of the table contains {quoted(column[wrong[0]])}: not a number"
+        )
     return numbers.replace([np.inf, -np.inf], np.nan)
 
 
@@ -71,7 +78,14 @@ DYNAMICS = Columns(
     {"model": "name of the model; one line per model", "step": "training step, from 0", "score": "coupling"},
     {
         "chance": "the score of random frames",
-        "prompt": "number of the prompt; one row per prompt gives the band",
+        "excess": "the share of the chance level's mismatch that is gone",
+        "line_shape_score": "line-shape score, at least 1",
+        "expodistance": "expodistance, at least 0",
+        "residual_growth": "norm of the residual stream after the last block, relative to that before the first",
+        "k": "number of top singular vectors; the picture shows one",
+        "norm": "p, 1 or 2; the picture shows one",
+        "seed": "number of the seed; several seeds give the mean and a band from the lowest to the highest",
+        "prompt": "number of the prompt; several prompts of one seed give the band",
     },
 )
 SCATTER = Columns(
@@ -142,17 +156,22 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     Raises:
         CouplingError: if the file cannot be read, or does not contain what the picture needs.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if picture == "rl" and (path / "table.csv").is_file():
         path = path / "table.csv"
     if path.is_dir():
         raise CouplingError(f"{path} is a folder; {_source(picture)}")
     try:
-        table = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
+        text = as_text(read_bytes(path, MOST_BYTES), path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            table = pd.read_csv(io.StringIO(text), skipinitialspace=True)
+    except CouplingError:
+        raise
     except FileNotFoundError:
         raise CouplingError(f"there is no file {path}; {_source(picture)}") from None
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise CouplingError(f"{path} cannot be read as a table: {first_line(error)}") from None
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+        raise CouplingError(f"{clean(path, 300)} cannot be read as a table: {clean(first_line(error), 200)}") from None
     try:
         return TABLES[picture].check(table.rename(columns=lambda name: str(name).strip()), picture)
     except CouplingError as error:
@@ -161,5 +180,6 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
 
 def _source(picture: str) -> str:
     """What a picture of a table is drawn from, for messages."""
-    folder = " or the folder of a `coupling rl` run" if picture == "rl" else ""
+    folders = {"rl": " or the folder of a `coupling rl` run", "dynamics": " or folders of runs"}
+    folder = folders.get(picture, "")
     return f"the picture {picture} is drawn from a .csv table{folder}"

@@ -1,39 +1,57 @@
-"""Dynamics: the score through training."""
+"""Dynamics: coupling and the trajectories' measures through training, one panel per measure."""
 
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from coupling.errors import CouplingError
 from coupling.figures.chance_line import draw_chance, explain_chance, has_chance
 from coupling.figures.columns import DYNAMICS
-from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, new_figure, styled
+from coupling.figures.steps import scale_steps
+from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, new_figure, plain_log_ticks, styled
+
+PANELS = {
+    "score": "coupling 1 − m",
+    "excess": "excess",
+    "line_shape_score": "line-shape\nscore",
+    "expodistance": "expodistance",
+    "residual_growth": "growth of the\nresidual norm",
+}
+"""Columns that have a panel, with the name of its axis; the chance level is dashed in the panel of the score."""
+WIDE = 20
+"""From this ratio of largest to smallest on, a panel's axis is logarithmic (the measures of trajectories only)."""
 
 
-def dynamics(table: pd.DataFrame, *, score_label: str = "coupling 1 − m") -> Figure:
-    """The score against the training step, one line per model, with the chance level dashed.
+def dynamics(
+    table: pd.DataFrame, *, k: int | None = None, norm: int | None = None, score_label: str | None = None
+) -> Figure:
+    """Every measure of the table against the training step, one line per model, with the score's chance level dashed.
 
-    The axis of steps is logarithmic, with step 0 at its left end.
+    The axis of steps is logarithmic, with step 0 at its left end. Where a model has several seeds, its line is their
+    mean, and the band is from the lowest to the highest seed; otherwise the band is the middle 80% of its prompts.
 
     Args:
-        table: columns of ``coupling.figures.columns.DYNAMICS``; several rows of one model and step are prompts, drawn
-            as their mean with a band of the middle 80%.
-        score_label: the name of the vertical axis.
+        table: columns of ``coupling.figures.columns.DYNAMICS``, such as ``coupling.analyses.dynamics.dynamics_table``
+            makes them; a measure that the table does not contain has no panel.
+        k: number of top singular vectors, where the table has several; default: its largest.
+        norm: p, where the table has both; default: 2.
+        score_label: the name of the score's axis.
 
     Returns:
         The picture.
 
     Raises:
-        CouplingError: if a column is missing or does not contain numbers, or a step is below 0.
+        CouplingError: if a column is missing or does not contain numbers, a step is below 0, or the table has no rows
+            of this K or p.
 
     Example:
         >>> import pandas as pd
-        >>> table = pd.DataFrame({"model": ["a", "a"], "step": [0, 1000], "score": [0.02, 0.1]})
-        >>> dynamics(table).axes[0].get_xlabel()
-        'training step'
+        >>> table = pd.DataFrame({"model": ["a", "a"], "step": [0, 1000], "score": [0.02, 0.1], "excess": [0.0, 0.1]})
+        >>> [axes.get_ylabel() for axes in dynamics(table).axes][0]
+        'coupling 1 − m'
     """
     table = DYNAMICS.check(table, "dynamics").dropna(subset=["step", "score"])
     if table.empty:
@@ -41,57 +59,65 @@ def dynamics(table: pd.DataFrame, *, score_label: str = "coupling 1 − m") -> F
     steps: Any = table["step"]
     if (steps < 0).any():
         raise CouplingError(f"step {steps.min():g} in the dynamics' table is below 0")
+    table, of_k = _at(table, k, norm)
+    panels = [name for name in PANELS if name in table and bool(table[name].notna().any())]
+    models = list(table.groupby("model", sort=False))
     with styled():
-        figure = new_figure(0.6 * WIDTH)
-        axes = figure.subplots()
-        for index, (name, rows) in enumerate(table.groupby("model", sort=False)):
-            _draw(axes, rows, line_look(index), legend_name(name))
+        figure = new_figure(0.6 * WIDTH if len(panels) == 1 else 1.25 * len(panels) + 0.9)
+        all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, measure in zip(all_axes, panels, strict=True):
+            for index, (name, rows) in enumerate(models):
+                _draw(axes, rows, measure, line_look(index), legend_name(name))
+            _scale_values(axes, measure, table[measure])
+            axes.set_ylabel(PANELS[measure] + (of_k if measure in ("score", "excess") else ""))
+        if score_label is not None:
+            all_axes[0].set_ylabel(score_label)
         if has_chance(table):
-            explain_chance(axes)
-        _scale_steps(axes, steps)
-        axes.set(xlabel="training step", ylabel=score_label)
-        if len(set(table["model"])) > 1 or "chance" in table:
-            handles, labels = axes.get_legend_handles_labels()
+            explain_chance(all_axes[0])
+        scale_steps(all_axes[-1], table["step"])
+        all_axes[-1].set_xlabel("training step")
+        figure.align_ylabels()
+        if len(models) > 1 or "chance" in table:
+            handles, labels = all_axes[0].get_legend_handles_labels()
             legend_above(figure, handles, labels)
     return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, look: dict[str, Any], name: str) -> None:
-    by_step: Any = rows.groupby("step")["score"]
+def _at(table: pd.DataFrame, k: int | None, norm: int | None) -> tuple[pd.DataFrame, str]:
+    """The rows of one K and p, and how an axis says which."""
+    label = []
+    for column, wanted, default, name in (("k", k, "max", "K"), ("norm", norm, 2, "p")):
+        if column not in table:
+            if wanted is not None:
+                raise CouplingError(f"the dynamics' table has no column {column}, so `{column}` cannot choose its rows")
+            continue
+        known = sorted({int(value) for value in table[column].dropna()})
+        value = wanted if wanted is not None else known[-1] if default == "max" or default not in known else default
+        if value not in known:
+            raise CouplingError(f"the dynamics' table has no rows with {column} = {value}, but with {known}")
+        table = table[table[column] == value]
+        label.append(f"{name} = {value}")
+    return table, f"\n{', '.join(label)}" if label else ""
+
+
+def _draw(axes: Axes, rows: pd.DataFrame, measure: str, look: dict[str, Any], name: str) -> None:
+    rows = rows.dropna(subset=[measure])
+    has_seeds = "seed" in rows and rows["seed"].nunique() > 1
+    by_seed: Any = rows.groupby(["step", "seed"])[measure].mean().reset_index() if has_seeds else rows
+    by_step: Any = by_seed.groupby("step")[measure]
     mean = by_step.mean()
     axes.plot(mean.index, mean, marker="o", markersize=3.5, label=name, **look)
     if by_step.count().max() > 1:
-        low, high = by_step.quantile(0.1), by_step.quantile(0.9)
+        low, high = (by_step.min(), by_step.max()) if has_seeds else (by_step.quantile(0.1), by_step.quantile(0.9))
         axes.fill_between(mean.index, low, high, color=look["color"], alpha=0.18, linewidth=0)
-    draw_chance(axes, rows, look["color"])
+    if measure == "score":
+        draw_chance(axes, rows, look["color"])
 
 
-def _scale_steps(axes: Axes, steps: pd.Series) -> None:
-    """A logarithmic axis with a place for step 0."""
-    positive = steps[steps > 0]
-    if len(positive):
-        axes.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5, base=10)
-    axes.set_xticks(_ticks(steps))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-
-
-def _ticks(steps: pd.Series) -> list[float]:
-    """Zero if it was measured, and powers of ten, four or two; the steps themselves if fewer than three powers fit."""
-    low, high = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0, float(steps.max())
-    zero: list[float] = [0.0] if (steps == 0).any() else []
-    for base in (10, 4, 2):
-        powers = [float(base**power) for power in range(64) if low <= base**power <= high]
-        if len(powers) >= 3:
-            return zero + powers
-    distinct = sorted(set(steps.tolist()))
-    return distinct[:: max(1, -(-len(distinct) // 6))]
-
-
-def _short(value: float) -> str:
-    """A step as a short text: 5000, 143k, 2M."""
-    if value >= 1e9:
-        return f"{value / 1e9:g}B"
-    if value >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}"
+def _scale_values(axes: Axes, measure: str, values: pd.Series) -> None:
+    """A logarithmic axis for a measure of trajectories that spans several powers of ten."""
+    if measure not in ("score", "excess") and values.min() > 0 and values.max() > WIDE * values.min():
+        axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 
 from coupling.figures.selection import Runs, as_runs, choose_prompt, is_random, run_names, token_texts
 from coupling.figures.style import GRAY, PALETTE, WIDTH, legend_above, new_figure, plain_log_ticks, styled
+from coupling.sinks import note, skipped
 
 
-def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
+def linearity(runs: Runs, *, prompt: int | None = None, skip_first: int | None = None) -> Figure:
     """Line-shape score (1 on a straight line) and expodistance (0 where norms grow exponentially) by token.
 
     For several prompts: the median at each position, with a band of the middle half of the prompts. A run with random
@@ -20,12 +21,14 @@ def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
     Args:
         runs: one run or several.
         prompt: one prompt, with its tokens on the axis; default: all prompts by position.
+        skip_first: how many first tokens are left out. Default: 1 where the first token's norm dwarfs the others' (an
+            attention sink), which the axis then says; otherwise 0.
 
     Returns:
         The picture.
 
     Raises:
-        CouplingError: if a run has no such prompt.
+        CouplingError: if a run has no such prompt, or `skip_first` leaves no token.
     """
     chosen = as_runs(runs)
     if prompt is not None:
@@ -37,11 +40,14 @@ def linearity(runs: Runs, *, prompt: int | None = None) -> Figure:
         colors = iter(PALETTE * len(chosen))
         for run, name in zip(chosen, run_names(chosen), strict=True):
             look = {"color": GRAY, "linestyle": "--"} if is_random(run) else {"color": next(colors)}
-            _draw(upper, run.line_shape_score, prompt, name, look)
-            _draw(lower, run.expodistance, prompt, name, look)
+            kept = slice(skipped(run, skip_first), None)
+            _draw(upper, run.line_shape_score.isel(token=kept), prompt, name, look)
+            _draw(lower, run.expodistance.isel(token=kept), prompt, name, look)
         _finish_line_shape(upper)
         _finish_expodistance(lower, chosen)
-        lower.set_xlabel("token" if prompt is not None else "token position")
+        notes = dict.fromkeys(note(run, skip_first) for run in chosen)
+        left_out = "".join(f"\n{text}" for text in notes if text)
+        lower.set_xlabel(("token" if prompt is not None else "token position") + left_out)
         if prompt is not None:
             _label_tokens(lower, chosen, prompt)
         if len(chosen) > 1:

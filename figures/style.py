@@ -183,8 +183,9 @@ def _visible(character: str, blank: str) -> str:
         return blank
     if character in _VISIBLE:
         return _VISIBLE[character]
-    is_control = unicodedata.category(character).startswith("C")
-    return f"\\x{ord(character):02x}" if is_control else character
+    category = unicodedata.category(character)
+    is_control = category.startswith("C") or category in ("Zl", "Zp")  # Vega takes these two for the end of a line
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii") if is_control else character
 
 
 def legend_name(name: object, longest: int = 40) -> str:

@@ -23,6 +23,7 @@ from coupling.figures.selection import (
     token_texts,
 )
 from coupling.figures.style import GRAY, WIDTH, new_figure, shades, styled
+from coupling.sinks import note, skipped
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def principal_components(
     return (coordinates * signs).reshape(*paths.shape[:-1], count), shares
 
 
-def paths_of(run: xr.Dataset, prompt: int | None = None, tokens: Tokens | None = None) -> Paths:
+def paths_of(
+    run: xr.Dataset, prompt: int | None = None, tokens: Tokens | None = None, skip_first: int | None = None
+) -> Paths:
     """The paths of a prompt's tokens.
 
     Args:
@@ -86,30 +89,37 @@ def paths_of(run: xr.Dataset, prompt: int | None = None, tokens: Tokens | None =
         prompt: which prompt; default: the first that kept its residual stream.
         tokens: one token, or (first, one past the last); default: all. Negative numbers count from the prompt's end,
             and "last" is its last token.
+        skip_first: where no tokens are named, how many first tokens are left out. Default: 1 where the first token's
+            norm dwarfs the others', otherwise 0.
 
     Raises:
         CouplingError: if the run kept no residual stream of the prompt, or the prompt has no such tokens.
     """
     index = detailed_index(run, "residual_stream", "trajectory", prompt)
     number = detailed_prompt_number(run, index)
-    available = list(range(int(run.n_tokens.isel(prompt=number))))
+    length = int(run.n_tokens.isel(prompt=number))
+    first = skipped(run, skip_first) if tokens is None and length > 1 else 0
+    available = list(range(min(first, length - 1), length)) if tokens is None else list(range(length))
     chosen = choose_range(tokens, available, "tokens", len(available), length=len(available))
     stream = run.residual_stream.isel(detailed_prompt=index, token=chosen).transpose("token", "layer", "feature")
     texts = token_texts(run, number)
     return Paths(stream.values, number, chosen, [texts[token] for token in chosen])
 
 
-def trajectory(runs: Runs, *, prompt: int | None = None, tokens: Tokens | None = None) -> Figure:
+def trajectory(
+    runs: Runs, *, prompt: int | None = None, tokens: Tokens | None = None, skip_first: int | None = None
+) -> Figure:
     """One line per token, from what enters the first block (open mark) to what leaves the last (filled mark).
 
-    The principal components are those of all the points drawn, each with its share of their variance. If the first
-    token dwarfs the others, ``tokens=(1, n)`` leaves it out.
+    The principal components are those of all the points drawn, each with its share of their variance.
 
     Args:
         runs: one run or several, with their ``residual_stream``.
         prompt: which prompt; default: the first that kept its residual stream.
         tokens: one token, or (first, one past the last); default: all. Negative numbers count from the prompt's end,
             and "last" is its last token.
+        skip_first: where no tokens are named, how many first tokens are left out. Default: 1 where the first token's
+            norm dwarfs the others' (an attention sink), which the caption then says; otherwise 0.
 
     Returns:
         The picture.
@@ -118,7 +128,9 @@ def trajectory(runs: Runs, *, prompt: int | None = None, tokens: Tokens | None =
         CouplingError: if a run kept no residual streams, or has no such prompt or tokens.
     """
     chosen = as_runs(runs)
-    paths_of_runs = [paths_of(run, prompt, tokens) for run in chosen]
+    paths_of_runs = [paths_of(run, prompt, tokens, skip_first) for run in chosen]
+    notes = dict.fromkeys(note(run, skip_first) for run in chosen if tokens is None)
+    left_out = "".join(f"\n{text}" for text in notes if text)
     with styled():
         figure = new_figure(0.82 * WIDTH) if len(chosen) == 1 else new_figure(3.6, 3.2 * len(chosen))
         all_axes = figure.subplots(1, len(chosen), squeeze=False)[0]
@@ -134,7 +146,7 @@ def trajectory(runs: Runs, *, prompt: int | None = None, tokens: Tokens | None =
             ["enters the first block", "leaves the last block"],
             loc="outside upper center",
             ncols=2,
-            title=f"prompt {paths_of_runs[0].prompt}, tokens from dark (first) to light (last)",
+            title=f"prompt {paths_of_runs[0].prompt}, tokens from dark (first) to light (last)" + left_out,
             title_fontsize=9,
         )
         figure.draw_without_rendering()

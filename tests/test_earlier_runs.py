@@ -44,5 +44,6 @@ def test_the_commands_read_it(cli, tmp_path):
 
 
 def test_every_picture_of_runs_is_covered():
-    assert set(RUN_PICTURES) == {"heatmap", "circle", "spectrum", "linearity", "angles", "grid", "trajectory"}
+    covered = {"heatmap", "checkpoints", "circle", "spectrum", "linearity", "angles", "grid", "trajectory"}
+    assert set(RUN_PICTURES) == covered
     assert all(hasattr(figures, picture) for picture in RUN_PICTURES)

@@ -19,7 +19,6 @@ from coupling.errors import CouplingError, require
 require("statsmodels", purpose="coupling correlate")
 
 import statsmodels.api as sm  # noqa: E402
-from statsmodels.stats.multitest import multipletests  # noqa: E402
 from statsmodels.stats.outliers_influence import variance_inflation_factor  # noqa: E402
 
 LEVEL = 0.95
@@ -278,12 +277,21 @@ def corrected(p_values: Sequence[float | None]) -> list[dict[str, float | None]]
         ``p_holm`` and ``p_bh`` of each test.
     """
     present = [p for p in p_values if p is not None]
-    if len(present) > 1:
-        holm, bh = iter(multipletests(present, method="holm")[1]), iter(stats.false_discovery_control(present))
-    else:
-        holm, bh = iter(present), iter(present)
+    holm, bh = iter(_holm(present)), iter(stats.false_discovery_control(present) if len(present) > 1 else present)
     missing: dict[str, float | None] = {"p_holm": None, "p_bh": None}
     return [missing if p is None else {"p_holm": float(next(holm)), "p_bh": float(next(bh))} for p in p_values]
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down p-values: (m - i) p_(i) of the i-th smallest of m, none below the one before (Holm 1979).
+
+    statsmodels has them too, and collects garbage at every call: a third of a second each beside a loaded torch.
+    """
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted.tolist()
 
 
 def finite(value: Any) -> float | None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from coupling.errors import CouplingError, first_line, require
+from coupling.untrusted import as_text, clean, expanded, quoted, read_bytes
 
 LEADERBOARD = "leaderboard"
 """The name of the bundled table."""
@@ -26,6 +28,13 @@ SIZE_COLUMNS = {
     "hidden_size": ("width", 1.0),
 }
 """Columns that are a model's size and not a benchmark: which size, and its unit."""
+
+MOST_BYTES = 64 * 2**20
+"""The most bytes of a CSV file."""
+MOST_BENCHMARKS = 1000
+"""The most benchmarks of one source."""
+MOST_LISTED = 20
+"""Columns that a message lists."""
 
 OTHER_COLUMNS = ("pretraining_tokens_t",)
 """Columns of the bundled tables that are neither a size nor a benchmark."""
@@ -66,7 +75,7 @@ def read_scores(source: str) -> Scores:
     """
     if source == LEADERBOARD:
         return bundled_leaderboard()
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir() or (path.exists() and path.suffix.lower() == ".json"):
         from coupling.analyses.correlation.harness import read_harness
 
@@ -94,18 +103,24 @@ def read_csv(path: Path) -> Scores:
         CouplingError: if it cannot be read; see also ``scores_from``.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MOST_BYTES)
     except OSError as error:
-        raise CouplingError(f"cannot read the scores {path}: {error.strerror or error}") from None
+        raise CouplingError(f"cannot read the scores {clean(path, 300)}: {error.strerror or error}") from None
     return scores_from(_parse_csv(content, str(path)), str(path))
 
 
 def _parse_csv(content: bytes, source: str) -> pd.DataFrame:
     try:
-        text = content.decode("utf-8-sig")
-        table = pd.read_csv(io.StringIO(text), dtype=str, skipinitialspace=True, index_col=False)
-    except (UnicodeDecodeError, ValueError, pd.errors.ParserError) as error:
-        raise CouplingError(f"{source} cannot be read as CSV: {first_line(error)}") from None
+        text = as_text(content, "it")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            table = pd.read_csv(io.StringIO(text), dtype=str, skipinitialspace=True, index_col=False)
+    except (ValueError, pd.errors.ParserError, OverflowError) as error:
+        raise CouplingError(f"{clean(source, 300)} cannot be read as CSV: {clean(first_line(error), 200)}") from None
+    if len(table.columns) > MOST_BENCHMARKS:
+        raise CouplingError(
+            f"{clean(source, 300)} has {len(table.columns):,} columns, and at most {MOST_BENCHMARKS:,} are read"
+        )
     return table.loc[:, [not re.fullmatch(r"Unnamed: \d+", str(name)) for name in table.columns]]
 
 
@@ -124,7 +139,8 @@ def read_hub(name: str) -> Scores:
         frame = loaded[next(iter(loaded))].to_pandas()
     except Exception as error:  # loaders raise errors of many types; the user learns which data set failed
         raise CouplingError(
-            f"{name} is not a file here, and not a data set that can be loaded: {first_line(error)}"
+            f"{clean(name, 300)} is not a file here, and not a data set that can be loaded: "
+            f"{clean(first_line(error), 300)}"
         ) from None
     return scores_from(frame, f"data set {name}")
 
@@ -168,8 +184,10 @@ def _model_column(frame: pd.DataFrame, source: str) -> str:
     by_lower = {name.lower(): name for name in reversed(frame.columns)}
     column = next((by_lower[name] for name in MODEL_COLUMNS if name in by_lower), None)
     if column is None:
+        listed = ", ".join(clean(name, 60) for name in frame.columns[:MOST_LISTED])
+        more = f" and {len(frame.columns) - MOST_LISTED} more" if len(frame.columns) > MOST_LISTED else ""
         raise CouplingError(
-            f"{source} has no column named {' or '.join(MODEL_COLUMNS)}; its columns are {', '.join(frame.columns)}"
+            f"{source} has no column named {' or '.join(MODEL_COLUMNS)}; its columns are {listed}{more}"
         )
     return str(column)
 
@@ -183,7 +201,10 @@ def _model_index(column: pd.Series, source: str) -> pd.Index:
     repeated = models[models.duplicated()]
     if len(repeated):
         rows = ", ".join(str(row + 1) for row in np.flatnonzero(models == repeated.iloc[0]))
-        raise CouplingError(f"{source} has the model {repeated.iloc[0]} in the rows {rows}; keep one row per model")
+        raise CouplingError(
+            f"{source} has the model {clean(repeated.iloc[0], 200)} in the rows {clean(rows, 100)}; keep one row per "
+            "model"
+        )
     return pd.Index(models.to_list(), name="model")
 
 
@@ -210,6 +231,7 @@ def _numbers(column: pd.Series, models: pd.Index, source: str) -> np.ndarray | N
         given: Any = column.iloc[row]
         if not (isinstance(given, float) and np.isnan(given)):
             raise CouplingError(
-                f"{source}: the {column.name} of {models[row]} is {given!r}, which is not a finite number"
+                f"{source}: the {clean(column.name, 100)} of {clean(models[row], 100)} is "
+                f"{quoted(given)}, which is not a finite number"
             )
     return values

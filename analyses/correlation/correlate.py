@@ -20,6 +20,8 @@ from coupling.errors import CouplingError
 
 __all__ = ["Progress", "correlate", "correlate_runs", "scatter_of_runs"]
 
+MOST_BENCHMARKS = 50
+"""The most benchmarks of one call: each takes seconds, and p-values are corrected over all of them."""
 MEASURE_RESAMPLES = 999
 """Permutations and bootstrap samples in the table of measures, which has many rows."""
 
@@ -91,6 +93,11 @@ def correlate(
     """
     measure = chosen(measure or table.primary, table.measures, "measure")
     names = [chosen(name, table.benchmarks, "benchmark") for name in benchmarks or table.benchmarks]
+    if len(names) > MOST_BENCHMARKS:
+        raise CouplingError(
+            f"there are {len(names):,} benchmarks, and at most {MOST_BENCHMARKS} are correlated at once; choose them "
+            "with `benchmarks`"
+        )
     _check_measure(table.frame[measure].dropna(), measure)
     results, rows, skipped = [], [], []
     for name in names:

@@ -1,7 +1,7 @@
 """Results of lm-evaluation-harness: the JSON files that ``lm_eval run --output_path`` writes."""
 
-import json
 import math
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,10 @@ import pandas as pd
 
 from coupling.analyses.correlation.benchmark_scores import Scores
 from coupling.errors import CouplingError
+from coupling.untrusted import clean, quoted, read_json
+
+MOST_FILES = 10_000
+"""The most JSON files that are read below a folder."""
 
 
 def read_harness(path: Path) -> Scores:
@@ -44,7 +48,12 @@ def read_harness(path: Path) -> Scores:
 def _read_folder(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
     """The results files below a folder with their contents, and a note for each other JSON file."""
     contents, notes = [], []
-    for file in sorted(folder.rglob("*.json")):
+    files = sorted(islice(folder.rglob("*.json"), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise CouplingError(
+            f"the folder {clean(folder, 300)} contains more than {MOST_FILES:,} JSON files; name one of them"
+        )
+    for file in files:
         content = _load(file)
         if content is None:
             notes.append(f"{file} is not an lm-evaluation-harness results file, and is left out")
@@ -66,12 +75,7 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 def _load(file: Path) -> dict[str, Any] | None:
     """The content of a results file; None for any other JSON."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CouplingError(f"cannot read {file}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise CouplingError(f"{file} cannot be read as JSON: {error}") from None
+    content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
         return None
     return content if _model_name(content) else None
@@ -80,35 +84,48 @@ def _load(file: Path) -> dict[str, Any] | None:
 def _date(content: dict[str, Any]) -> float:
     """When a file was written, in seconds; 0 where its date is not a number."""
     try:
-        return float(content.get("date") or 0)
+        date = float(content.get("date") or 0)
     except (TypeError, ValueError):
         return 0.0
+    return date if math.isfinite(date) else 0.0
 
 
 def _model_name(content: dict[str, Any]) -> str:
     """``model_name``, or the ``pretrained`` argument where the harness left that empty; empty without either."""
-    arguments = (content.get("config") or {}).get("model_args") or {}
+    config = content.get("config")
+    arguments = config.get("model_args") if isinstance(config, dict) else None
     if isinstance(arguments, str):  # before version 0.4.10 they were one string
         arguments = dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
-    return str(content.get("model_name") or arguments.get("pretrained") or "")
+    pretrained = arguments.get("pretrained") if isinstance(arguments, dict) else None
+    name = content.get("model_name") or pretrained or ""
+    if not isinstance(name, str):
+        raise CouplingError(f"a results file names the model {quoted(name)}, which is not a text")
+    return name
 
 
 def _benchmarks(content: dict[str, Any]) -> dict[str, float]:
     """Scores by benchmark, without the tasks of a group that has a score of its own."""
     results = content["results"]
-    groups = content.get("group_subtasks") or {}
-    inside = {task for group in groups if _scores(results.get(group, {}), group) for task in groups[group]}
+    groups = content.get("group_subtasks")
+    groups = groups if isinstance(groups, dict) else {}
+    inside = {
+        task
+        for group, tasks in groups.items()
+        if isinstance(tasks, list) and _scores(results.get(group), group)
+        for task in tasks
+        if isinstance(task, str)
+    }
     scores: dict[str, float] = {}
     for task, metrics in results.items():
-        if task not in inside and isinstance(metrics, dict):
+        if task not in inside:
             scores |= _scores(metrics, task)
     return scores
 
 
-def _scores(metrics: dict[str, Any], task: str) -> dict[str, float]:
+def _scores(metrics: Any, task: str) -> dict[str, float]:
     """The scores of one task by benchmark; standard errors and sample counts are not scores."""
-    scores = {}
-    for key, value in metrics.items():
+    scores: dict[str, float] = {}
+    for key, value in metrics.items() if isinstance(metrics, dict) else ():
         metric, comma, filter_name = key.partition(",")
         if not comma or metric.endswith("_stderr") or isinstance(value, bool):
             continue

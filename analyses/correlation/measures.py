@@ -9,6 +9,7 @@ import xarray as xr
 from coupling import metrics
 from coupling.choices import NORMS, VARIANTS
 from coupling.dataset import per_prompt
+from coupling.sinks import skipped
 
 PLAIN = VARIANTS[0]
 """The variant that a measure's name does not mention."""
@@ -67,8 +68,9 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
                 chance = float(means[variant.variable("chance")].sel(k=k, norm=norm))
                 excesses[measure_name("excess", k, norm, variant.label)] = float(metrics.excess(mismatch, chance))
                 couplings[measure_name("coupling", k, norm, variant.label)] = 1 - mismatch
-    growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
-    medians = (float(values.median()) for values in (run.line_shape_score, run.expodistance, growth))
+    kept = run.isel(token=slice(skipped(run), None))  # without an attention sink
+    growth = kept.residual_norm.isel(layer=-1) / kept.residual_norm.isel(layer=0)
+    medians = (float(values.median()) for values in (kept.line_shape_score, kept.expodistance, growth))
     of_tokens: dict[str, float] = dict(zip(OF_TOKENS, medians, strict=True))
     return excesses | couplings | chances | of_tokens
 

@@ -13,6 +13,7 @@ from coupling.analyses.correlation.benchmark_scores import Scores
 from coupling.analyses.correlation.families import families_of
 from coupling.analyses.correlation.matching import Join, join
 from coupling.analyses.correlation.measures import default_measure, measures_of
+from coupling.analyses.sweep.runs import runs_of
 from coupling.errors import CouplingError
 from coupling.run_folder import open_run
 
@@ -69,7 +70,7 @@ def read_runs(folders: Sequence[str | Path]) -> MeasuredRuns:
     """Open runs, and compute their measures and sizes.
 
     Args:
-        folders: finished runs.
+        folders: finished runs, and studies, each of which stands for its finished runs.
 
     Raises:
         CouplingError: if there is no folder, a folder contains no run or one of random weights, or the runs are of
@@ -77,6 +78,7 @@ def read_runs(folders: Sequence[str | Path]) -> MeasuredRuns:
     """
     if not folders:
         raise CouplingError("there are no runs to read: `folders` is empty")
+    folders = runs_of(folders)
     runs = [open_run(folder) for folder in folders]
     for run, folder in zip(runs, folders, strict=True):
         if run.attrs.get("weights") == "random":

@@ -10,6 +10,10 @@ from coupling.analyses.correlation.benchmark_scores import read_scores
 from coupling.analyses.correlation.matching import parse_aliases
 from coupling.analyses.correlation.models import join_table
 from coupling.errors import CouplingError
+from coupling.untrusted import clean, quoted
+
+MOST_LISTED = 40
+"""Columns that a message lists."""
 
 
 def scatter_of_runs(
@@ -99,5 +103,7 @@ def chosen(name: str, names: Sequence[str], role: str) -> str:
         CouplingError: if there is no such column; the message names those that exist.
     """
     if name not in names:
-        raise CouplingError(f"there is no {role} {name!r}; there are {', '.join(names)}")
+        listed = ", ".join(clean(one, 60) for one in names[:MOST_LISTED])
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        raise CouplingError(f"there is no {role} {quoted(name)}; there are {listed}{more}")
     return name

@@ -6,7 +6,6 @@ epoch, such as ``iter000001_v000001``, with ``training_state.json`` and, once it
 (see its ``misc/setup_rl.py``).
 """
 
-import json
 import re
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,11 +14,14 @@ from typing import Any
 
 from coupling.errors import CouplingError
 from coupling.models.folder import TOKENIZER_FILES
+from coupling.untrusted import read_json
 
 TRL_NAME = re.compile(r"checkpoint-(\d+)")
 FEYNRL_NAME = re.compile(r"iter(\d+)_v(\d+)")
 FEYNRL_STATE, FEYNRL_MARKER = "training_state.json", "CHECKPOINT_COMPLETE"
 TRL_STATE, ADAPTER_CONFIG = "trainer_state.json", "adapter_config.json"
+LONGEST_STATE = 2**30
+"""The most bytes of a state, which contains what was logged at every step."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def find_checkpoints(folder: str | Path) -> tuple[list[CheckpointFolder], list[S
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; an empty one where the file is missing or contains something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path, LONGEST_STATE)
+    except CouplingError:
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -2,11 +2,9 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from transformers import AutoModelForCausalLM
 
 from coupling.analyses.rl.checkpoint_folders import (
     TRL_STATE,
@@ -16,16 +14,20 @@ from coupling.analyses.rl.checkpoint_folders import (
     read_object,
 )
 from coupling.analyses.rl.config import RunConfig, from_mapping
-from coupling.analyses.rl.data import initial_model, probe_texts, read_rows
-from coupling.analyses.rl.log import SUMMARY, TABLE, TRAINER, Row, RunTable, columns_of, prepare_folder
-from coupling.errors import CouplingError, first_line, require
+from coupling.analyses.rl.data import probe_texts, read_rows
+from coupling.analyses.rl.folder import SUMMARY, TABLE, TRAINER, check_folder, prepare_folder
+from coupling.analyses.rl.initial import initial_model
+from coupling.analyses.rl.log import Row, RunTable, columns_of
+from coupling.errors import CouplingError
 from coupling.files import write_atomically
+from coupling.locking import locked
 from coupling.models.folder import is_local
-from coupling.models.loading import Checkpoint, load
+from coupling.models.loading import load
 from coupling.models.prompts import Prompts, bundled_prompts
 from coupling.models.tokenization import tokenize
 from coupling.rl import CouplingCallback
 from coupling.settings import Settings
+from coupling.untrusted import expanded
 from coupling.version import __version__
 
 Progress = Callable[[int, int, str], None]
@@ -121,36 +123,57 @@ def measure_checkpoints(
         CouplingError: if there is no checkpoint, none can be loaded, or the prompts do not suit the model.
     """
     settings = Settings(k=tuple(k), seed=seed)
-    first_k = int(k[0])
     checkpoints, skipped = find_checkpoints(folder)
-    out = _prepare_output(out, folder, overwrite=overwrite)
-    logged = _logged_rows(checkpoints[-1].folder, first_k)
+    logged = _logged_rows(checkpoints[-1].folder, int(k[0]))
     if initial is not None:
         checkpoints = _with_initial(checkpoints, initial)
+    out = None if out is None else _check_output(expanded(out), folder, overwrite=overwrite)
     table = RunTable(None if out is None else out / TABLE, Path(folder).expanduser().resolve().name)
-    summary = _Summary(out, folder, prompts, settings)
+    summary = _Summary(out, folder, prompts, settings, skipped)
+    with nullcontext() if out is None else locked(out):
+        if out is not None:
+            prepare_folder(out, overwrite=overwrite, replaced=())
+        summary.write()  # before the table, because it marks the folder as ours
+        _measure_all(checkpoints, initial, logged, table, summary, truncate=truncate, progress=progress)
+    return MeasuredCheckpoints(table.rows(), skipped, summary.reference)
+
+
+def _measure_all(
+    checkpoints: list[CheckpointFolder],
+    initial: str | None,
+    logged: dict[int, Row],
+    table: RunTable,
+    summary: "_Summary",
+    *,
+    truncate: bool,
+    progress: Progress | None,
+) -> None:
+    """Measure one checkpoint after the other into the table and the summary."""
+    settings = summary.settings
     probe: CouplingCallback | None = None
     for index, item in enumerate(checkpoints):
         if progress is not None:
             progress(index, len(checkpoints), item.folder.name)
         try:
-            checkpoint = _load(item)
+            checkpoint = load(str(item.folder), tokenizer=str(item.tokenizer))
         except CouplingError as error:
             if item.step == 0 and initial is not None:
                 raise CouplingError(f"the initial model: {error}; `initial` names another model") from None
-            skipped.append(SkippedFolder(item.folder, str(error)))
+            summary.skipped.append(SkippedFolder(item.folder, str(error)))
             continue
         if probe is None:  # the callback that measures during a run; it compares with the first model that it measures
             summary.reference = item.folder.name if initial is None else "the initial model"
-            probe = CouplingCallback(tokenize(checkpoint, prompts.texts, truncate=truncate), k=settings.k, seed=seed)
+            inputs = tokenize(checkpoint, summary.prompts.texts, truncate=truncate)
+            probe = CouplingCallback(inputs, k=settings.k, seed=settings.seed)
         values = probe.measure(checkpoint.model)
-        table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first_k))
+        table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, settings.k[0]))
         table.write()
-        summary.write(checkpoints, skipped, finished=False)
+        summary.measured[item.folder.name] = item.step
+        summary.write()
     if probe is None:
-        raise CouplingError("; ".join(f"{item.folder.name}: {item.reason}" for item in skipped))
-    summary.write(checkpoints, skipped, finished=True)
-    return MeasuredCheckpoints(table.rows(), skipped, summary.reference)
+        raise CouplingError("; ".join(f"{item.folder.name}: {item.reason}" for item in summary.skipped))
+    summary.finished = True
+    summary.write()
 
 
 def _own_prompts(config: RunConfig, seed: int, out: Path) -> Prompts:
@@ -162,18 +185,15 @@ def _own_prompts(config: RunConfig, seed: int, out: Path) -> Prompts:
     return Prompts(texts, f"the probe of {out.name}")
 
 
-def _prepare_output(out: str | Path | None, folder: str | Path, *, overwrite: bool) -> Path | None:
+def _check_output(out: Path, folder: str | Path, *, overwrite: bool) -> Path:
     """The folder for the results, which must be apart from the checkpoints: replacing results removes files."""
-    if out is None:
-        return None
-    out = Path(out).expanduser()
     results, checkpoints = out.resolve(), Path(folder).expanduser().resolve()
     if results.is_relative_to(checkpoints) or checkpoints.is_relative_to(results):
         raise CouplingError(
             f"`out` is {out}, but the folder of the checkpoints is {folder}: one contains the other; choose another "
             "folder"
         )
-    prepare_folder(out, overwrite=overwrite, replaced=())
+    check_folder(out, overwrite=overwrite, replaced=())
     return out
 
 
@@ -194,38 +214,6 @@ def _with_initial(checkpoints: list[CheckpointFolder], initial: str) -> list[Che
     return [start, *(checkpoint for checkpoint in checkpoints if checkpoint.step > 0)]
 
 
-def _load(item: CheckpointFolder) -> Checkpoint:
-    """The model of a checkpoint, with an adapter merged into it.
-
-    Raises:
-        CouplingError: if it cannot be loaded, or an adapter does not fit the model that it names.
-    """
-    if item.base is None:
-        return load(str(item.folder), tokenizer=str(item.tokenizer))
-    require("peft", purpose="an adapter")
-    checkpoint = load(item.base, tokenizer=str(item.tokenizer))
-    return replace(checkpoint, model=_merged(item.folder, item.base, checkpoint))
-
-
-def _merged(adapter: Path, base: str, checkpoint: Checkpoint) -> Any:
-    """An adapter merged into its model, which is loaded with its head because adapters name the modules with it."""
-    from peft import PeftConfig, get_peft_model
-
-    name = str(Path(base).expanduser()) if is_local(base) else base
-    model = checkpoint.model
-    whole = AutoModelForCausalLM.from_pretrained(name, dtype=model.dtype, device_map={"": model.device})
-    try:
-        adapted: Any = get_peft_model(whole, PeftConfig.from_pretrained(str(adapter), inference_mode=True))
-        report = adapted.load_adapter(str(adapter), "default")
-        merged = adapted.merge_and_unload(safe_merge=True)
-    except Exception as error:  # a truncated file, shapes of another model, a kind of adapter that cannot be merged
-        raise CouplingError(f"the adapter cannot be merged into {base}: {first_line(error)}") from None
-    unmatched = [*report.missing_keys, *report.unexpected_keys]
-    if unmatched:
-        raise CouplingError(f"the adapter does not fit {base}: {len(unmatched)} weights, such as {unmatched[0]}")
-    return merged.eval().requires_grad_(False)
-
-
 @dataclass
 class _Summary:
     """The ``run.json`` of a measurement; it is written after each checkpoint, unless there is no output folder."""
@@ -234,17 +222,19 @@ class _Summary:
     folder: str | Path
     prompts: Prompts
     settings: Settings
+    skipped: list[SkippedFolder]
+    measured: dict[str, int] = field(default_factory=dict)
     reference: str = ""
+    finished: bool = False
 
-    def write(self, checkpoints: list[CheckpointFolder], skipped: list[SkippedFolder], *, finished: bool) -> None:
+    def write(self) -> None:
         if self.out is None:
             return
-        skipped_folders = {item.folder for item in skipped}
         content = {
             "checkpoints": str(self.folder),
-            "finished": finished,
-            "measured": {item.folder.name: item.step for item in checkpoints if item.folder not in skipped_folders},
-            "skipped": {item.folder.name: item.reason for item in skipped},
+            "finished": self.finished,
+            "measured": self.measured,
+            "skipped": {item.folder.name: item.reason for item in self.skipped},
             "mismatch_to": self.reference,
             "settings": self.settings.as_dict(),
             "prompts": {"source": self.prompts.source, "count": len(self.prompts.texts)},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from coupling.errors import CouplingError
+from coupling.untrusted import clean, quoted
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ _EXPECTED = {
     "str | None": _Expected((str, type(None)), "a text"),
     "int": _Expected((int,), "a whole number"),
     "int | None": _Expected((int, type(None)), "a whole number"),
+    "float | None": _Expected((int, float, type(None)), "a number"),
     "bool": _Expected((bool,), "true or false"),
     "tuple[int, ...]": _Expected((int, list, tuple), "whole numbers", elements=int),
     "tuple[str, ...]": _Expected((str, list, tuple), "texts"),
@@ -65,12 +67,10 @@ def check_fields(kind: type, content: Any, prefix: str = "") -> dict[str, Any]:
         raise CouplingError(f"{prefix.rstrip('.') or 'the content'} is not a mapping with the keys {names}")
     for name, value in content.items():
         if name not in annotations:
-            raise CouplingError(
-                f"there is no key {prefix}{name}{did_you_mean(str(name), annotations)}; the known keys are {names}"
-            )
+            raise CouplingError(f"there is no key {prefix}{named(name, annotations)}; the known keys are {names}")
         expected = _EXPECTED[annotations[name]]
         if not expected.accepts(value):
-            raise CouplingError(f"{prefix}{name} is {value!r}, but must be {expected.description}")
+            raise CouplingError(f"{prefix}{name} is {quoted(value)}, but must be {expected.description}")
     return dict(content)
 
 
@@ -82,6 +82,12 @@ def has_type(value: Any, *types: type) -> bool:
         (True, False, True)
     """
     return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def named(name: object, known: Iterable[str]) -> str:
+    """An unknown name as a message shows it, with the known name that it resembles."""
+    shown = clean(name, 80)
+    return shown + did_you_mean(shown, known)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

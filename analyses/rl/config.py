@@ -1,12 +1,14 @@
 """The configuration of an RL run: read from YAML, with every key checked before anything is loaded."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from coupling.analyses.rl.checks import check_fields
 from coupling.choices import OBJECTIVES
-from coupling.errors import CouplingError, require
+from coupling.errors import CouplingError
+from coupling.untrusted import MOST_YAML, clean, expanded, parse_yaml, quoted, read_text
 
 ANSWER_REWARDS = ("exact", "number")
 """The built-in rewards; they compare a completion with the column of answers."""
@@ -49,7 +51,7 @@ class DataConfig:
                 f"data needs exactly one of task, file and dataset, and has {', '.join(given) or 'none of them'}"
             )
         if self.limit is not None and self.limit < 1:
-            raise CouplingError(f"data.limit is {self.limit}, but must be at least 1")
+            raise CouplingError(f"data.limit is {quoted(self.limit)}, but must be at least 1")
         if self.system is not None and not self.chat:
             raise CouplingError("data.system applies only with data.chat: true")
 
@@ -76,11 +78,11 @@ class ProbeConfig:
         if isinstance(self.prompts, list):
             object.__setattr__(self, "prompts", tuple(self.prompts))
         if self.every < 0:
-            raise CouplingError(f"probe.every is {self.every}, but must be 0 (never) or more")
+            raise CouplingError(f"probe.every is {quoted(self.every)}, but must be 0 (never) or more")
         if self.count < 1:
-            raise CouplingError(f"probe.count is {self.count}, but must be at least 1")
+            raise CouplingError(f"probe.count is {quoted(self.count)}, but must be at least 1")
         if not self.k or any(k < 1 for k in self.k):
-            raise CouplingError(f"probe.k is {list(self.k)}, but must contain numbers that are at least 1")
+            raise CouplingError(f"probe.k is {quoted(list(self.k))}, but must contain numbers that are at least 1")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class RunConfig:
         model: a folder, a hub id, or "task" for a small model that is first trained on the data's task.
         objective: one of ``coupling.choices.OBJECTIVES``.
         data: prompts and answers.
-        reward: names of built-in rewards ("exact", "number") or of functions ("module:function").
+        reward: names of built-in rewards ("exact", "number") or of functions ("module:function"). Importing a module
+            runs its code.
+        reward_timeout: seconds that one call of a reward may take; None for no limit.
         probe: when coupling is measured, and on which prompts.
         trainer: settings of TRL's GRPOConfig (for p3o of P3OConfig), passed through.
         lora: train adapters with these settings of peft's LoraConfig, passed through; None trains all weights.
@@ -104,6 +108,7 @@ class RunConfig:
     model: str = TASK_MODEL
     objective: str = "p3o"
     reward: tuple[str, ...] = ("exact",)
+    reward_timeout: float | None = None
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] | None = None
@@ -114,9 +119,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reward", (self.reward,) if isinstance(self.reward, str) else tuple(self.reward))
         if self.objective not in OBJECTIVES:
-            raise CouplingError(f"objective is {self.objective!r}, but must be one of {', '.join(OBJECTIVES)}")
+            raise CouplingError(f"objective is {quoted(self.objective)}, but must be one of {', '.join(OBJECTIVES)}")
         if not self.reward:
             raise CouplingError("reward names no function; give exact, number or module:function")
+        if self.reward_timeout is not None and not 0 < self.reward_timeout < math.inf:
+            raise CouplingError(
+                f"reward_timeout is {quoted(self.reward_timeout)}, but must be a number of seconds above 0"
+            )
         comparing = [name for name in self.reward if name in ANSWER_REWARDS]
         if comparing and self.data.answer is None:
             raise CouplingError(
@@ -125,7 +134,7 @@ class RunConfig:
         if self.model == TASK_MODEL and self.data.task is None:
             raise CouplingError("model is 'task', the small model trained on a built-in task, but data names no task")
         if not 0 <= self.seed < 2**32:
-            raise CouplingError(f"seed is {self.seed}, but must be 0 to 2^32 - 1")
+            raise CouplingError(f"seed is {quoted(self.seed)}, but must be 0 to 2^32 - 1")
 
     @property
     def run_name(self) -> str:
@@ -168,20 +177,11 @@ def read_config(path: str | Path) -> RunConfig:
     """A checked configuration from a YAML file.
 
     Raises:
-        CouplingError: if the file is missing or is not YAML, or if its content is wrong (see ``from_mapping``).
+        CouplingError: if the file is missing, too large or not YAML, or if its content is wrong (see ``from_mapping``).
     """
-    require("yaml", purpose="the configuration of an RL run")
-    import yaml
-
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_text(path, MOST_YAML), path)
     except OSError as error:
-        raise CouplingError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise CouplingError(f"{path} is not UTF-8 text; save it in that encoding") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}," if mark is not None else ""
-        raise CouplingError(f"{path}{where} is not YAML: {getattr(error, 'problem', None) or error}") from None
-    return from_mapping(content, str(path))
+        raise CouplingError(f"cannot read {clean(path, 300)}: {error.strerror or error}") from None
+    return from_mapping(content, clean(path, 300))

@@ -1,13 +1,12 @@
 """Prompts for RL as rows that TRL takes: from a built-in task, a file or a data set."""
 
-from pathlib import Path
 from typing import Any
 
-from coupling.analyses.rl.config import TASK_MODEL, DataConfig, ProbeConfig, RunConfig
+from coupling.analyses.rl.config import DataConfig, ProbeConfig
 from coupling.analyses.rl.tasks import task
 from coupling.errors import CouplingError, first_line, require
-from coupling.models.folder import is_local
 from coupling.models.prompts import read_prompts
+from coupling.untrusted import clean, expanded, quoted
 
 TASK_ROWS = 4096
 """Examples that are drawn from a task where the configuration gives no limit."""
@@ -59,32 +58,12 @@ def probe_texts(probe: ProbeConfig, rows: Any) -> list[str]:
     return chosen if isinstance(chosen[0], str) else [str(messages[-1]["content"]) for messages in chosen]
 
 
-def initial_model(config: RunConfig, seed: int) -> str:
-    """The model that a run begins from: a folder or a hub id.
-
-    The small model of a task is trained first, unless it is in the cache.
-
-    Raises:
-        CouplingError: if a local folder contains no checkpoint.
-    """
-    if config.model == TASK_MODEL:
-        from coupling.analyses.rl.warm_start import warm_start
-
-        return str(warm_start(str(config.data.task), seed=seed))
-    if is_local(config.model):
-        folder = Path(config.model).expanduser()
-        if not (folder / "config.json").exists():
-            raise CouplingError(f"there is no checkpoint in {config.model} (no config.json); give a folder or a hub id")
-        return str(folder)
-    return config.model
-
-
 def _load(config: DataConfig) -> tuple[str, Any]:
     """What messages call the data, and the rows of the file or data set."""
     import datasets
 
     if config.file is not None:
-        path = Path(config.file).expanduser()
+        path = expanded(config.file)
         name, loader = config.file, FILE_FORMATS.get(path.suffix.lower())
         if loader is None:
             raise CouplingError(f"data.file is {config.file}, but must be a .jsonl, .csv or .parquet file")
@@ -107,7 +86,8 @@ def _rename_columns(rows: Any, config: DataConfig, name: str) -> Any:
             continue
         if column not in rows.column_names:
             raise CouplingError(
-                f"{name} has no column {column!r}, which data.{key} names; it has {', '.join(rows.column_names)}"
+                f"{name} has no column {quoted(column)}, which data.{key} names; it has "
+                f"{clean(', '.join(rows.column_names), 300)}"
             )
         if column != key:
             if key in rows.column_names:

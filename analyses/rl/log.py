@@ -1,10 +1,9 @@
-"""The folder of an RL run and its table, with one row per seed and step, written to disk after each step."""
+"""The table of an RL run, with one row per seed and step, written to disk after each step."""
 
 import csv
 import io
 import math
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ from transformers import TrainerCallback
 
 from coupling.analyses.rl.divergence import diverged
 from coupling.errors import CouplingError
-from coupling.files import check_output_folder, load_json, write_atomically
+from coupling.files import write_atomically
 
-TABLE, SUMMARY, TRAINER, MODEL = "table.csv", "run.json", "trainer", "model"
 COLUMNS = (
     "run",
     "seed",
@@ -52,7 +50,9 @@ LOGGED = {
 """Keys of the trainer's log, and the column for each."""
 KEPT = ("p3o/", "coupling/", "rewards/", "clip_ratio/")
 """How the other logged keys begin that are columns under their own names."""
-FORMER_NAMES = {"p3o/kl_behaviour": "p3o/kl_behavior"}
+TIMES = ("coupling/seconds", "coupling/overhead")
+"""Keys that are no columns: they differ between runs that are otherwise the same."""
+FORMER_NAMES = {"p3o/kl_behaviour": "p3o/kl_behavior", "p3o/approx_kl": "p3o/kl_from_behavior"}
 """Keys of the log and columns as earlier versions spelled them, and their present names."""
 FINITE = {"loss": "the loss", "grad_norm": "the gradient's norm", "reward": "the mean reward"}
 """Columns whose values must be finite, and what a message calls them."""
@@ -103,13 +103,17 @@ class RunTable:
         if self.path is None or not self.path.exists():
             return
         try:
-            with self.path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    seed, step = int(row.pop("seed")), int(row.pop("step"))
-                    if keeps(seed, step):
-                        row.pop("run")
-                        values = {FORMER_NAMES.get(name, name): float(text) for name, text in row.items() if text}
-                        self.update(seed, step, values)
+            text = self.path.read_text(encoding="utf-8")
+            if text and not text.endswith("\n"):
+                raise ValueError("its last line is cut short")
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(f"line {reader.line_num} does not have the columns of the first line")
+                seed, step = int(row.pop("seed")), int(row.pop("step"))
+                if keeps(seed, step):
+                    row.pop("run")
+                    self.update(seed, step, {FORMER_NAMES.get(name, name): float(v) for name, v in row.items() if v})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CouplingError(f"cannot read the table {self.path} to continue it: {error}") from None
 
@@ -152,7 +156,7 @@ def columns_of(logs: Mapping[str, Any], k: int) -> Row:
             continue
         key = FORMER_NAMES.get(logged, logged)
         column = of_k.get(key) or LOGGED.get(key)
-        if column is None and key.startswith(KEPT):
+        if column is None and key.startswith(KEPT) and key not in TIMES:
             column = key
         if column is not None:
             row[column] = value
@@ -190,47 +194,3 @@ class Recorder(TrainerCallback):
                 raise diverged(state.global_step, f"{subject} is {values[name]}")
         if self.progress is not None and "loss" in values:
             self.progress(state.global_step, state.max_steps, row)
-
-
-def prepare_folder(folder: Path, *, overwrite: bool, replaced: Sequence[str] = (TRAINER, MODEL)) -> None:
-    """Make the folder of a run, or remove the earlier run from it.
-
-    A run that failed before its first step left nothing behind and is replaced without ``overwrite``.
-
-    Args:
-        folder: the folder to write to.
-        overwrite: whether an earlier run is replaced.
-        replaced: the subfolders that belong to the new run's kind, and are removed with an earlier run's table.
-
-    Raises:
-        CouplingError: if the folder contains something else or a run that is not replaced, or cannot be written to.
-    """
-    try:
-        kept = [name for name in (TRAINER, MODEL) if (folder / name).is_dir() and any((folder / name).iterdir())]
-        has_results = bool(kept) or (folder / TABLE).exists()
-    except OSError as error:
-        raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
-    check_output_folder(folder, is_ours=lambda _: _is_ours(folder / SUMMARY), overwrite=overwrite or not has_results)
-    others = [name for name in kept if name not in replaced]
-    if others:
-        raise CouplingError(
-            f"the folder {folder} contains {others[0]}/ of another run, which would be lost; choose another folder"
-        )
-    try:
-        for name in (TABLE, SUMMARY):
-            (folder / name).unlink(missing_ok=True)
-        for name in replaced:
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CouplingError(f"cannot write to the folder {folder}: {error.strerror or error}") from None
-
-
-def _is_ours(summary: Path) -> bool:
-    """Whether ``coupling rl`` wrote a ``run.json``."""
-    try:
-        content = load_json(summary)
-    except CouplingError:
-        return False
-    return {"config", "seeds"} <= content.keys() or "checkpoints" in content

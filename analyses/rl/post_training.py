@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ from transformers import TrainerState
 from coupling.analyses.rl.checkpoint_folders import TRL_STATE
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
 from coupling.analyses.rl.divergence import diverged, find_divergence
-from coupling.analyses.rl.log import MODEL, TABLE, TRAINER, Recorder, Row, RunTable, prepare_folder
+from coupling.analyses.rl.folder import MODEL, TABLE, TRAINER, WRITTEN, check_folder, prepare_folder
+from coupling.analyses.rl.identity import run_identity
+from coupling.analyses.rl.log import Recorder, Row, RunTable
 from coupling.analyses.rl.processes import is_main_process
-from coupling.analyses.rl.resume import Resumption, resumption, trainer_folder
+from coupling.analyses.rl.resume import Resumption, check_table, resumption, trainer_folder
 from coupling.analyses.rl.run_record import RunRecord, recorded
 from coupling.analyses.rl.trainers import RolloutFunc, build_trainer, generation_window, measure_initial, set_up
 from coupling.analyses.rl.warm_start import one_thread
 from coupling.errors import CouplingError, one_line, require
+from coupling.files import remove_leftovers
+from coupling.locking import locked
+from coupling.untrusted import expanded
 
 Progress = Callable[[int, int, int, Mapping[str, Any]], None]
 """Called with (seed, steps done, total number of steps, the step's row)."""
@@ -33,12 +39,16 @@ def post_train(
     rollout_func: RolloutFunc | None = None,
     prepare: Callable[[Any], Any] | None = None,
     progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+    rewards_folder: str | Path = ".",
+    trust_rewards: bool = False,
 ) -> list[Row]:
     """Post-train a model, one seed after the other, and save a table with one row per seed and step.
 
     The folder ``out`` then contains ``table.csv`` (written after each step, so that it is complete up to a step that
-    fails), ``run.json`` (configuration, versions, how the run ended), ``trainer`` (what TRL saves) and, if the
-    configuration asks for it, ``model``.
+    fails), ``run.json`` (configuration, versions, which seeds are finished, how the run ended; written when each seed
+    ends), ``trainer`` (what TRL saves) and, if the configuration asks for it, ``model``. It is locked while the run
+    lasts. Wherever the process is killed, the folder is one that ``resume`` or ``overwrite`` accepts.
 
     Args:
         config: the run's configuration.
@@ -51,6 +61,10 @@ def post_train(
             ratios with the log-probabilities that it returns.
         prepare: called with the trainer of each seed before it starts, to attach callbacks to it.
         progress: see ``Progress``.
+        notify: called with a sentence about a checkpoint that a resumed run passes over.
+        rewards_folder: the folder in which modules of rewards are looked for first, and trusted.
+        trust_rewards: import modules of rewards from anywhere, whose code then runs; without it, they have to be in
+            ``rewards_folder`` or belong to an installed package.
 
     Returns:
         The table's rows.
@@ -58,42 +72,57 @@ def post_train(
     Raises:
         DivergedError: if the model diverges; the message names the step, and the table contains the steps before it.
         CouplingError: if the configuration asks for something that does not exist, a reward is not a finite number,
-            or all completions of a step are empty; a message about a step names it, as for divergence.
+            or all completions of a step are empty (a message about a step names it, as for divergence); if another
+            process writes to the folder, or the run cannot be resumed.
     """
     require("trl", "datasets", purpose="an RL run")
-    out = Path(out).expanduser()
-    setup = set_up(config, rollout_func)
+    out = expanded(out)
+    setup = set_up(config, rollout_func, rewards_folder=rewards_folder, trust_rewards=trust_rewards)
     chosen = (config.seed,) if seeds is None else tuple(seeds)
     window = generation_window(setup, out / TRAINER)
-    start = resumption(out, config, chosen, window) if resume else Resumption()
-    table = _open_table(out, config, start, overwrite=overwrite, resume=resume)
-    record = RunRecord(out, config, chosen, window, seeds_done=list(start.done))
-    remaining = [seed for seed in chosen if seed not in start.done]
-    if not remaining:
-        return table.rows()
-    with recorded(record):
-        for seed in remaining:
-            folder = trainer_folder(out, seed, chosen)
-            trainer = build_trainer(setup, seed, folder)
-            if start.checkpoint is not None:
-                measure_initial(trainer)
-            if prepare is not None:
-                prepare(trainer)
-            with one_thread() if _is_small(config) else nullcontext():
-                _train(trainer, Recorder(table, seed, config.probe.k[0], _of_seed(progress, seed)), start)
-            if config.save:
-                trainer.save_model(str(out / MODEL / folder.relative_to(out / TRAINER)))
-            record.seeds_done.append(seed)
-            start = Resumption()  # the checkpoint belongs to the first of the remaining seeds
+    main = is_main_process()
+    if main:
+        check_folder(out, overwrite=overwrite, resume=resume)  # before the lock, which is a file in the folder
+    with locked(out) if main else nullcontext():
+        now = cache(lambda: run_identity(config, chosen[0]) if main else {})
+        start = resumption(out, config, chosen, window, now) if resume else Resumption()
+        identity = start.identity or now()  # before an earlier run is removed, because it may fail
+        table = _open_table(out, config, start, overwrite=overwrite, resume=resume)
+        if notify is not None:
+            for note in start.notes:
+                notify(note)
+        if start.finished:
+            return table.rows()
+        record = RunRecord(out, config, chosen, window, identity, dict(start.done))
+        with recorded(record):
+            for seed in chosen:
+                if seed in start.done:
+                    continue
+                folder = trainer_folder(out, seed, chosen)
+                trainer = build_trainer(setup, seed, folder)
+                if start.checkpoint is not None:
+                    measure_initial(trainer)
+                if prepare is not None:
+                    prepare(trainer)
+                with one_thread() if _is_small(config) else nullcontext():
+                    _train(trainer, Recorder(table, seed, config.probe.k[0], _of_seed(progress, seed)), start)
+                if config.save:
+                    trainer.save_model(str(out / MODEL / folder.relative_to(out / TRAINER)))
+                record.finish_seed(seed, trainer.state.global_step)
+                start = Resumption(start.done)  # the checkpoint belongs to the first of the remaining seeds
     return table.rows()
 
 
 def _open_table(out: Path, config: RunConfig, start: Resumption, *, overwrite: bool, resume: bool) -> RunTable:
     """The run's table, with the rows that a resumed run keeps; only the main process has a file."""
     table = RunTable(out / TABLE if is_main_process() else None, config.run_name)
+    if not is_main_process():
+        return table
     if resume:
+        remove_leftovers(out, WRITTEN)
         table.read(start.keeps)
-    elif is_main_process():
+        check_table(table, start, first=0 if config.probe.every else 1)
+    else:
         prepare_folder(out, overwrite=overwrite)
     return table
 
@@ -122,6 +151,9 @@ def _train(trainer: Any, recorder: Recorder, start: Resumption) -> None:
             trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     except CouplingError:
         raise
+    except SystemExit as error:  # the program would end as if all were well
+        step = trainer.state.global_step + 1
+        raise CouplingError(f"step {step}: something that the run called ended the program (SystemExit)") from error
     except Exception as error:
         step = trainer.state.global_step + 1
         reason = find_divergence(trainer, error)

@@ -1,24 +1,31 @@
 """Reward functions by name, with checks: values that a trainer would silently accept stop the run with a message."""
 
-import importlib
+import asyncio
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from coupling.analyses.rl.reward_modules import import_reward_module
 from coupling.analyses.rl.tasks import REWARDS
+from coupling.analyses.rl.time_limit import TimeLimitError, time_limit
 from coupling.errors import CouplingError, first_line
+from coupling.untrusted import quoted
 
 Reward = Callable[..., Any]
 
 
-def find_reward(name: str) -> Reward:
-    """A built-in reward, or a function named ``module:function``; modules in the current folder are found as well.
+def find_reward(name: str, *, folder: str | Path = ".", trust: bool = False) -> Reward:
+    """A built-in reward, or a function named ``module:function``.
+
+    Args:
+        name: the reward's name.
+        folder: see ``import_reward_module``.
+        trust: see ``import_reward_module``.
 
     Raises:
-        CouplingError: if there is no reward of that name, or its module cannot be imported.
+        CouplingError: if there is no reward of that name, or its module is not trusted or cannot be imported.
 
     Example:
         >>> find_reward("exact")(["12"], ["12"])
@@ -29,10 +36,11 @@ def find_reward(name: str) -> Reward:
     module_name, colon, function_name = name.partition(":")
     if not colon or not module_name or not function_name:
         raise CouplingError(
-            f"there is no reward {name!r}; give one of {', '.join(REWARDS)}, or module:function, "
+            f"there is no reward {quoted(name)}; give one of {', '.join(REWARDS)}, or module:function, "
             "such as my_rewards:score"
         )
-    function = getattr(_import(module_name, name), function_name, None)
+    module = import_reward_module(module_name, name, folder=folder, trust=trust)
+    function = getattr(module, function_name, None)
     if not callable(function):
         raise CouplingError(
             f"the module {module_name} contains no function {function_name}, named by the reward {name}"
@@ -40,7 +48,7 @@ def find_reward(name: str) -> Reward:
     return function
 
 
-def checked_reward(name: str, function: Reward, *, only_one: bool) -> Reward:
+def checked_reward(name: str, function: Reward, *, only_one: bool, seconds: float | None = None) -> Reward:
     """A reward function with its results checked; its errors name the reward and the step.
 
     Args:
@@ -48,27 +56,40 @@ def checked_reward(name: str, function: Reward, *, only_one: bool) -> Reward:
         function: a function of TRL's signature: ``prompts``, ``completions``, the data's columns and ``trainer_state``
             by keyword. It returns one number per completion, or None where it does not apply.
         only_one: whether the run has no other reward, so that None would leave a completion without any reward.
+        seconds: how long one call may take; None for no limit.
 
     Returns:
         A function of the same signature. It raises CouplingError if the number of rewards is wrong, a reward is not a
-        finite number, or ``function`` raised an exception.
+        finite number, ``function`` raised anything (SystemExit as well, which would end the program as if all were
+        well; an interruption by the user remains one), or took too long.
     """
 
     def step_of(columns: dict[str, Any]) -> str:
         state = columns.get("trainer_state")
         return f"step {state.global_step + 1}" if state is not None else "the first step"
 
-    def failure(step: str, error: Exception) -> CouplingError:
+    def failure(step: str, error: BaseException) -> CouplingError:
+        if isinstance(error, TimeLimitError):
+            return CouplingError(f"{step}: the reward {name} took longer than reward_timeout, {seconds:g} seconds")
         return CouplingError(f"{step}: the reward {name} raised {type(error).__name__}: {first_line(error)}")
 
     if inspect.iscoroutinefunction(function):
 
         async def reward_async(completions: Sequence[Any], **columns: Any) -> list[float | None]:
             step = step_of(columns)
+
+            async def call() -> Any:
+                try:
+                    return await function(completions=completions, **columns)
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:  # a user's function may raise anything; SystemExit would end the loop
+                    raise failure(step, error) from error
+
             try:
-                rewards = await function(completions=completions, **columns)
-            except Exception as error:  # a user's function may raise anything
-                raise failure(step, error) from error
+                rewards = await asyncio.wait_for(call(), seconds)
+            except TimeoutError:
+                raise failure(step, TimeLimitError()) from None
             return _check_rewards(rewards, len(completions), f"{step}: the reward {name}", only_one)
 
         reward_async.__name__ = name
@@ -77,30 +98,16 @@ def checked_reward(name: str, function: Reward, *, only_one: bool) -> Reward:
     def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         step = step_of(columns)
         try:
-            rewards = function(completions=completions, **columns)
-        except Exception as error:  # a user's function may raise anything
+            with time_limit(seconds):
+                rewards = function(completions=completions, **columns)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's function may raise anything
             raise failure(step, error) from error
         return _check_rewards(rewards, len(completions), f"{step}: the reward {name}", only_one)
 
     reward.__name__ = name
     return reward
-
-
-def _import(module: str, reward: str) -> Any:
-    """A module of the current folder or of any other place that Python searches."""
-    folder = os.getcwd()
-    added = folder not in sys.path
-    if added:
-        sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(module)
-    except Exception as error:  # a user's module may raise anything
-        raise CouplingError(
-            f"cannot import the module {module} of the reward {reward}: {type(error).__name__}: {first_line(error)}"
-        ) from None
-    finally:
-        if added:
-            sys.path.remove(folder)
 
 
 def _check_rewards(rewards: Any, count: int, subject: str, only_one: bool) -> list[float | None]:
@@ -121,7 +128,7 @@ def _check_number(reward: Any, subject: str, index: int) -> float:
     try:
         number = float(reward)
     except (TypeError, ValueError):
-        raise CouplingError(f"{subject} {reward!r} for completion {index}, which is not a number") from None
+        raise CouplingError(f"{subject} {quoted(reward)} for completion {index}, which is not a number") from None
     if not math.isfinite(number):
         raise CouplingError(f"{subject} {number} for completion {index}, but a reward must be finite")
     return number

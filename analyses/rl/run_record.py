@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from coupling.analyses.rl.config import RunConfig
-from coupling.analyses.rl.log import SUMMARY, TABLE
+from coupling.analyses.rl.folder import SUMMARY, TABLE
 from coupling.analyses.rl.processes import is_main_process
 from coupling.errors import CouplingError, DivergedError
 from coupling.files import environment, write_atomically
@@ -25,7 +25,8 @@ class RunRecord:
         config: the configuration.
         seeds: all seeds of the run.
         generation_window: steps from one generation of rollouts to the next.
-        seeds_done: the seeds that are finished.
+        identity: what the run begins from (see ``coupling.analyses.rl.identity``).
+        done: the seeds that are finished, and the number of steps of each.
         finished: whether the run reached its end.
         diverged: whether it stopped because the model diverged.
         error: why it stopped; None if it did not.
@@ -36,7 +37,8 @@ class RunRecord:
     config: RunConfig
     seeds: tuple[int, ...]
     generation_window: int
-    seeds_done: list[int] = field(default_factory=list)
+    identity: Mapping[str, str] = field(default_factory=dict)
+    done: dict[int, int | None] = field(default_factory=dict)
     finished: bool = False
     diverged: bool = False
     error: str | None = None
@@ -51,13 +53,24 @@ class RunRecord:
             "diverged": self.diverged,
             "error": self.error,
             "generation_window": self.generation_window,
-            "seeds_done": self.seeds_done,
+            "identity": dict(self.identity),
+            "seeds_done": list(self.done),
+            "steps": {str(seed): steps for seed, steps in self.done.items() if steps is not None},
             "seconds": self.seconds,
             "environment": {
                 **environment("torch", "transformers", "trl", "datasets"),
                 "block-coupling": __version__,
             },
         }
+
+    def finish_seed(self, seed: int, steps: int) -> None:
+        """Record a finished seed, so that it is not lost however the run ends.
+
+        Raises:
+            CouplingError: if the file cannot be written.
+        """
+        self.done[seed] = steps
+        self.write()
 
     def write(self) -> None:
         """Write the file, in the main process alone.
@@ -80,10 +93,9 @@ def recorded(record: RunRecord) -> Iterator[None]:
     """
     started = time.perf_counter()
     record.write()
-    record.error = "interrupted"  # unless one of the following says otherwise
     try:
         yield
-        record.finished, record.error = True, None
+        record.finished = True
     except CouplingError as error:
         record.error, record.diverged = str(error), isinstance(error, DivergedError)
         table = record.out / TABLE
@@ -92,6 +104,9 @@ def recorded(record: RunRecord) -> Iterator[None]:
         raise type(error)(f"{error}; the steps before it are in {table}") from error.__cause__
     except Exception as error:
         record.error = str(error)
+        raise
+    except BaseException:
+        record.error = "interrupted"
         raise
     finally:
         record.seconds = round(time.perf_counter() - started, 1)

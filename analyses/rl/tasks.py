@@ -1,7 +1,6 @@
 """Verifiable tasks that need no download: integer addition and closing brackets, with exact-match rewards."""
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,13 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from coupling.analyses.rl.numbers import last_number
 from coupling.errors import CouplingError
+from coupling.untrusted import quoted
 
 CHARACTERS = "0123456789+=()[]{}<>"
 END, PAD, UNKNOWN = "<end>", "<pad>", "<unknown>"
 OPENING, CLOSING = "([{<", ")]}>"
-NUMBER = re.compile(r"(?<!\d)-?\d[\d,]*(?:\.\d+)?|\d[\d,]*(?:\.\d+)?")
 
 Completion = str | Sequence[dict[str, Any]]
 """A text, or in conversations the messages that the model added."""
@@ -89,7 +89,7 @@ def task(name: str) -> Task:
         [Example(prompt='41+2=', answer='43')]
     """
     if name not in TASKS:
-        raise CouplingError(f"there is no task {name!r}; the built-in tasks are {', '.join(TASKS)}")
+        raise CouplingError(f"there is no task {quoted(name)}; the built-in tasks are {', '.join(TASKS)}")
     return TASKS[name]
 
 
@@ -139,6 +139,8 @@ def exact(completions: Sequence[Completion], answer: Sequence[str], **_: Any) ->
 def number(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -> list[float]:
     """1 where the last number of a completion equals the last number of the answer (as in GSM8K); 0 elsewhere.
 
+    ``coupling.analyses.rl.numbers.last_number`` says what is read as a number.
+
     Args:
         completions: one per prompt, in either of TRL's formats.
         answer: a text that ends in the right number, such as ``... #### 1,200``.
@@ -149,14 +151,9 @@ def number(completions: Sequence[Completion], answer: Sequence[str], **_: Any) -
     """
     rewards = []
     for text, right in zip(completions, answer, strict=True):
-        right_number = _last_number(str(right))
-        rewards.append(float(right_number is not None and _last_number(text_of(text)) == right_number))
+        right_number = last_number(str(right))
+        rewards.append(float(right_number is not None and last_number(text_of(text)) == right_number))
     return rewards
-
-
-def _last_number(text: str) -> float | None:
-    numbers = NUMBER.findall(text)
-    return float(numbers[-1].replace(",", "")) if numbers else None
 
 
 REWARDS: dict[str, Callable[..., list[float]]] = {"exact": exact, "number": number}

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from coupling.analyses.rl.checks import did_you_mean, has_type
+from coupling.analyses.rl.checks import has_type, named
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
 from coupling.errors import CouplingError, one_line, require
+from coupling.untrusted import quoted
 
 NOT_THE_USERS = {
     "output_dir": "`out` names the folder",
@@ -74,7 +75,7 @@ def lora_config(config: RunConfig) -> Any:
     for name in config.lora:
         if name not in known:
             raise CouplingError(
-                f"there is no setting lora.{name}{did_you_mean(str(name), known)}; known are the fields of peft's "
+                f"there is no setting lora.{named(name, known)}; known are the fields of peft's "
                 f"LoraConfig: {', '.join(sorted(known))}"
             )
     arguments: dict[str, Any] = {"task_type": "CAUSAL_LM"} | config.lora
@@ -92,7 +93,7 @@ def _check_names(config: RunConfig, config_class: type) -> None:
             raise CouplingError(f"trainer.{name} cannot be set: {NOT_THE_USERS[name]}")
         if name not in known:
             raise CouplingError(
-                f"there is no setting trainer.{name}{did_you_mean(str(name), known)}; known are the fields of "
+                f"there is no setting trainer.{named(name, known)}; known are the fields of "
                 f"{config_class.__name__}: {', '.join(sorted(known - set(NOT_THE_USERS)))}"
             )
     if config.objective == "p3o":
@@ -100,7 +101,7 @@ def _check_names(config: RunConfig, config_class: type) -> None:
 
         for name in config.trainer:
             if name in MEANINGLESS:
-                raise CouplingError(f"trainer.{name} has no meaning in p3o: {MEANINGLESS[name]}; leave it out")
+                raise CouplingError(f"trainer.{name} cannot be set for p3o: {MEANINGLESS[name]}; leave it out")
 
 
 def _check_ranges(given: Mapping[str, Any]) -> None:
@@ -108,17 +109,17 @@ def _check_ranges(given: Mapping[str, Any]) -> None:
     for name in SIZES:
         value = given.get(name)
         if value is not None and not (has_type(value, int) and value >= 1):
-            raise CouplingError(f"trainer.{name} is {value!r}, but must be a whole number of at least 1")
+            raise CouplingError(f"trainer.{name} is {quoted(value)}, but must be a whole number of at least 1")
     steps = given.get("max_steps", -1)
     if not has_type(steps, int) or not (steps == -1 or steps >= 1):
         raise CouplingError(
-            f"trainer.max_steps is {steps!r}, but must be at least 1 (or -1, for trainer.num_train_epochs)"
+            f"trainer.max_steps is {quoted(steps)}, but must be at least 1 (or -1, for trainer.num_train_epochs)"
         )
     for name in (*AT_LEAST_ZERO, *POSITIVE):
         value = given.get(name, 1.0)
         if not has_type(value, int, float) or not (value > 0 or (value == 0 and name in AT_LEAST_ZERO)):
             allowed = "0 or more" if name in AT_LEAST_ZERO else "more than 0"
-            raise CouplingError(f"trainer.{name} is {value!r}, but must be {allowed}")
+            raise CouplingError(f"trainer.{name} is {quoted(value)}, but must be {allowed}")
 
 
 def _defaults(config: RunConfig, *, accelerator: bool) -> dict[str, Any]:
@@ -145,4 +146,4 @@ def _parse_number(name: str, value: Any, config_class: type) -> Any:
     try:
         return float(value) if "float" in types else int(value)
     except ValueError:
-        raise CouplingError(f"trainer.{name} is {value!r}, but must be a number") from None
+        raise CouplingError(f"trainer.{name} is {quoted(value)}, but must be a number") from None

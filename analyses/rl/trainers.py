@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from coupling.analyses.rl.config import RunConfig
+from coupling.analyses.rl.config import TASK_MODEL, RunConfig
 from coupling.analyses.rl.processes import AgreedRewards, is_main_process
 from coupling.analyses.rl.rewards import checked_reward, find_reward
 from coupling.analyses.rl.trainer_settings import lora_config, trainer_settings
@@ -42,14 +42,34 @@ class TrainerSetup:
     rollout_func: RolloutFunc | None
 
 
-def set_up(config: RunConfig, rollout_func: RolloutFunc | None = None) -> TrainerSetup:
+def set_up(
+    config: RunConfig,
+    rollout_func: RolloutFunc | None = None,
+    *,
+    rewards_folder: str | Path = ".",
+    trust_rewards: bool = False,
+) -> TrainerSetup:
     """Check everything that a configuration asks of the trainer, before a model or data is loaded.
+
+    Args:
+        config: the run.
+        rollout_func: see ``RolloutFunc``.
+        rewards_folder: the folder of the configuration, in which modules of rewards are looked for first, and trusted.
+        trust_rewards: import modules of rewards from anywhere.
 
     Raises:
         CouplingError: if a reward cannot be found, or a setting of the trainer or of adapters is wrong.
     """
     only_one = len(config.reward) == 1
-    rewards = [checked_reward(name, find_reward(name), only_one=only_one) for name in config.reward]
+    rewards = [
+        checked_reward(
+            name,
+            find_reward(name, folder=rewards_folder, trust=trust_rewards),
+            only_one=only_one,
+            seconds=config.reward_timeout,
+        )
+        for name in config.reward
+    ]
     config_class, trainer_class = _classes(config.objective)
     return TrainerSetup(
         config=config,
@@ -89,7 +109,8 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
     """
     from transformers import PrinterCallback, set_seed
 
-    from coupling.analyses.rl.data import initial_model, read_rows
+    from coupling.analyses.rl.data import read_rows
+    from coupling.analyses.rl.initial import check_initial_weights, initial_model
 
     logging.getLogger("trl").setLevel(logging.ERROR)
     config = setup.config
@@ -97,6 +118,8 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
     with settings.main_process_first():  # the other processes then find in the caches what the main one wrote
         rows = read_rows(config.data, seed)
         model = initial_model(config, seed)
+        if config.model != TASK_MODEL:
+            check_initial_weights(model, dict(settings.model_init_kwargs or {}))
     set_seed(seed)  # TRL sets it only after the weights of an adapter are drawn
     try:
         trainer = setup.trainer_class(

@@ -5,8 +5,9 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from coupling.analyses.rl.tasks import END, PAD, Example, Task, character_tokenizer, exact, task
 from coupling.errors import CouplingError
+from coupling.locking import LOCK, locked
 
 SHAPE: dict[str, Any] = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
 BATCH, LEARNING_RATE = 64, 2e-3
@@ -26,6 +28,10 @@ IGNORED = -100
 """The label of a token that the loss leaves out."""
 DONE = "warm_start.json"
 """The file that is written last into the folder of a trained model."""
+TRAINING = ".training-"
+"""How the names of folders begin in which a model is being trained."""
+YOUNG = 60
+"""Seconds for which such a folder may not be locked yet."""
 
 
 def warm_start(name: str, *, seed: int = 0, steps: int | None = None, cache: str | Path | None = None) -> Path:
@@ -56,16 +62,28 @@ def warm_start(name: str, *, seed: int = 0, steps: int | None = None, cache: str
     temporary = None
     try:
         home.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=home, prefix=".training-"))
-        _train_and_save(chosen, steps, seed, temporary)
-        if not folder.exists():  # another process may have finished before: the same settings gave it the same model
-            os.replace(temporary, folder)
+        _remove_leftovers(home)
+        temporary = Path(tempfile.mkdtemp(dir=home, prefix=TRAINING))
+        with locked(temporary):
+            _train_and_save(chosen, steps, seed, temporary)
+            if not folder.exists():  # another process may have finished before: its model is the same
+                os.replace(temporary, folder)
+                (folder / LOCK).unlink(missing_ok=True)
     except OSError as error:
         raise CouplingError(f"cannot keep the model of task {name} in {home}: {error.strerror or error}") from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _remove_leftovers(home: Path) -> None:
+    """Remove the models of processes that were killed while they trained them, whose locks have ended with them."""
+    for leftover in home.glob(f"{TRAINING}*"):
+        with suppress(CouplingError, OSError):
+            if time.time() - leftover.stat().st_mtime > YOUNG:
+                with locked(leftover):
+                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """How the project trains and evaluates its own small language models: tokenizer, packing, Trainer, held-out loss."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,12 @@ def train(
     seed: int,
     cpu: bool = True,
     quiet: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+    resume_from: Path | None = None,
 ) -> None:
-    """Train in place: AdamW, linear warm-up over a twentieth of the steps, then cosine decay; nothing is saved.
+    """Train in place: AdamW, linear warm-up over a twentieth of the steps, then cosine decay.
+
+    Nothing is saved, unless a callback asks for it.
 
     Args:
         model: the model; it is moved to the device that it is trained on.
@@ -145,6 +150,8 @@ def train(
         seed: seed of the order of the sequences.
         cpu: train on the CPU even if there is an accelerator.
         quiet: print nothing.
+        callbacks: further callbacks of the Trainer.
+        resume_from: a checkpoint of the Trainer that the training continues.
 
     Raises:
         DivergedError: if the loss is not finite.
@@ -169,11 +176,11 @@ def train(
             disable_tqdm=quiet,
         ),
         train_dataset=[{"input_ids": row, "labels": row} for row in sequences],
-        callbacks=[_FiniteLoss()],
+        callbacks=[_FiniteLoss(), *callbacks],
     )
     if quiet:
         trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=None if resume_from is None else str(resume_from))
 
 
 def save_in_half_precision(

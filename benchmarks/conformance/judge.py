@@ -11,6 +11,7 @@ from benchmarks.conformance.architectures import Pair
 from benchmarks.conformance.models import NotTriedError, build
 from benchmarks.conformance.reference import reference_jacobians
 from coupling.errors import CouplingError
+from coupling.models.blocks import BlocksError
 from coupling.models.recording import Recording, record
 
 TOLERANCE = 1e-4
@@ -37,8 +38,7 @@ def judge(pair: Pair) -> dict[str, Any]:
 def judge_model(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """The outcome for one model; where its blocks are not found, each of its lists is named in turn."""
     row = _attempt(model, inputs, None)
-    unnamed = "name them, for example" in row["reason"] or "encoder-decoder" in row["reason"]
-    if row["outcome"] != REFUSED or not unnamed:
+    if not row.pop("unnamed", False):
         return row
     named = {}
     for name in _lists(model):
@@ -65,11 +65,13 @@ def _attempt(model: Any, inputs: dict[str, Any], block_list: str | None) -> dict
         recording = record(model, inputs, block_list=block_list)
         tokens = sorted({recording.n_tokens // 2, recording.n_tokens - 1})
         found = _library(recording, tokens)
+    except BlocksError as error:
+        return {"outcome": REFUSED, "reason": str(error), "unnamed": block_list is None}
     except CouplingError as error:
         return {"outcome": REFUSED, "reason": str(error)}
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{where.filename.rpartition('/site-packages/')[2].rpartition('/w11/')[2]}:{where.lineno}"
+        place = f"{where.filename.rpartition('/site-packages/')[2]}:{where.lineno}"
         return {"outcome": CRASH, "reason": f"{type(error).__name__} at {place}: {str(error).strip()[:300]}"}
     names = {module: name for name, module in model.named_modules()}
     calls = [names[call.block] for call in recording.calls]

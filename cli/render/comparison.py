@@ -4,10 +4,14 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.text import plain
+from coupling.untrusted import clean
+
+MOST = 500
+"""The most characters of one attribute."""
 
 
 def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console: Console) -> None:
@@ -21,7 +25,7 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["identical"]:
         console.print("The two runs contain the same numbers.")
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("K", "p", escape(names[0]), escape(names[1]), "difference", "± s.e.", "excess 1", "excess 2"):
+    for column in ("K", "p", plain(names[0]), plain(names[1]), "difference", "± s.e.", "excess 1", "excess 2"):
         table.add_column(column, justify="right")
     for row in comparison["scores"]:
         if row["variant"] == "absolute":
@@ -39,6 +43,6 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
     if not comparison["same_prompts"]:
-        console.print("[yellow]The prompts differ, so the scores cannot be compared prompt by prompt.[/]")
+        console.print("The prompts differ, so the scores cannot be compared prompt by prompt.", style="yellow")
     for key, (first, second) in comparison["provenance"].items():
-        console.print(f"{key}: {escape(str(first))} | {escape(str(second))}", highlight=False)
+        console.print(plain(f"{key}: {clean(first, MOST)} | {clean(second, MOST)}", most=None), highlight=False)

@@ -5,11 +5,12 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from coupling.analyses.correlation.measures import is_plain
 from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.text import plain
 
 MOST_NAMES = 10
 """The most names that are listed on one line."""
@@ -23,7 +24,7 @@ LEGEND = (
 def print_correlation(result: dict[str, Any], console: Console) -> None:
     """Print what ``correlate`` returned: each benchmark, then the runs that were placed, and what was left out."""
     for warning in result["warnings"]:
-        _line(f"[yellow]{escape(warning)}[/]", console)
+        _line(warning, console, "yellow")
     several = len(result["results"]) > 1
     for benchmark in result["results"]:
         _print_benchmark(benchmark, result["measure"], several, console)
@@ -36,14 +37,14 @@ def print_correlation(result: dict[str, Any], console: Console) -> None:
 
 def _print_benchmark(benchmark: dict[str, Any], measure: str, several: bool, console: Console) -> None:
     """What predicts one benchmark: each predictor alone, several together, and without some of the models."""
-    _line(f"[bold]{escape(benchmark['benchmark'])}[/], {benchmark['n']} models", console)
+    _line(Text.assemble(plain(benchmark["benchmark"], "bold"), f", {benchmark['n']} models"), console)
     if benchmark["dropped"]:
         dropped = benchmark["dropped"]
         _line(f"{len(dropped)} models without a score are not counted: {_names(dropped)}", console)
     _line(_verdict(benchmark, measure), console)
     _print_predictors(benchmark["predictors"], several, console)
     for absent in benchmark["absent"]:
-        _line(f"{escape(absent['predictor'])}: {escape(absent['reason'])}", console)
+        _line(f"{absent['predictor']}: {absent['reason']}", console)
     for joint in benchmark["joint"]:
         _print_joint(joint, console)
     _print_without_groups(benchmark, measure, console)
@@ -54,7 +55,7 @@ def _verdict(benchmark: dict[str, Any], measure: str) -> str:
     """One sentence: what the measure explains, what the best size explains, and each given the other."""
     by_name = {row["name"]: row for row in benchmark["predictors"]}
     sizes = [row for name, row in by_name.items() if name != measure]
-    verdict = f"{escape(measure)} explains {percent(by_name[measure]['r2'])} of the variance"
+    verdict = f"{measure} explains {percent(by_name[measure]['r2'])} of the variance"
     if sizes:
         best = max(sizes, key=lambda row: row["r2"])
         verdict += f", {best['name']} {percent(best['r2'])}"
@@ -65,7 +66,7 @@ def _verdict(benchmark: dict[str, Any], measure: str) -> str:
         own, size = pair["terms"]
         verdict += (
             f"; given log parameters: partial r {number(own['partial'], sign=True)}, p {p_value(own['p'])}"
-            f"; log parameters given {escape(measure)}: {number(size['partial'], sign=True)}, p {p_value(size['p'])}"
+            f"; log parameters given {measure}: {number(size['partial'], sign=True)}, p {p_value(size['p'])}"
         )
     return verdict
 
@@ -75,7 +76,7 @@ def _print_predictors(predictors: list[dict[str, Any]], several: bool, console: 
     lines = _table("predictor", ("R²", "95 %", "slope", "95 %"))
     correlations = _table("predictor", ("r", "p", "perm. p", "ρ", "p", "τ", "p", *(["Holm"] if several else [])))
     for row in predictors:
-        name = escape(row["name"])
+        name = plain(row["name"])
         lines.add_row(
             name,
             number(row["r2"]),
@@ -101,7 +102,7 @@ def _print_predictors(predictors: list[dict[str, Any]], several: bool, console: 
 def _print_joint(joint: dict[str, Any], console: Console) -> None:
     """A regression on several predictors at once, or why there is none."""
     if "omitted" in joint:
-        _line(f"together, {escape(' + '.join(joint['predictors']))}: {escape(joint['omitted'])}", console)
+        _line(f"together, {' + '.join(joint['predictors'])}: {joint['omitted']}", console)
         return
     table = _table(
         "predictor",
@@ -110,7 +111,7 @@ def _print_joint(joint: dict[str, Any], console: Console) -> None:
     )
     for term in joint["terms"]:
         table.add_row(
-            escape(term["name"]),
+            plain(term["name"]),
             number(term["coefficient"], sign=True),
             interval(term["interval"], two_digits),
             p_value(term["p"]),
@@ -122,14 +123,14 @@ def _print_joint(joint: dict[str, Any], console: Console) -> None:
 
 def _print_without_groups(benchmark: dict[str, Any], measure: str, console: Console) -> None:
     """How the measure's correlation depends on single models, on families, and on groups within which it is taken."""
-    name = escape(measure)
+    name = measure
     for key, group in (("leave_one_model_out", "model"), ("leave_one_family_out", "family")):
         without = benchmark[key]
         if without is not None:
             _line(
                 f"R² of {name} with one {group} left out: {number(without['lowest'])} (without "
-                f"{escape(without['without_lowest'])}) to {number(without['highest'])} (without "
-                f"{escape(without['without_highest'])})",
+                f"{without['without_lowest']}) to {number(without['highest'])} (without "
+                f"{without['without_highest']})",
                 console,
             )
     if benchmark["within"]:
@@ -149,12 +150,12 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
     """Every measure against one benchmark; the many signed and swapped ones are in the JSON alone."""
     if len(rows) < 2:
         return
-    plain = [row for row in rows if is_plain(row["measure"])]
+    shown = [row for row in rows if is_plain(row["measure"])]
     table = _table("measure", ("R²", "95 %", "r", "p", "Holm", "partial r", "p"), "which measure predicts?")
-    for row in plain:
+    for row in shown:
         if "omitted" not in row:
             table.add_row(
-                escape(row["measure"]),
+                plain(row["measure"]),
                 number(row["r2"]),
                 short_interval(row["r2_interval"]),
                 number(row["pearson"], sign=True),
@@ -164,10 +165,10 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
                 p_value(row["partial_p"]),
             )
     console.print(table)
-    for row in plain:
+    for row in shown:
         if "omitted" in row:
-            _line(escape(row["omitted"]), console)
-    hidden = len(rows) - len(plain)
+            _line(row["omitted"], console)
+    hidden = len(rows) - len(shown)
     variants = f" ({hidden} signed and swapped ones are shown by --json alone)" if hidden else ""
     _line(f"Holm: p corrected for {len(rows)} measures{variants}; partial r: given log parameters", console)
 
@@ -178,52 +179,55 @@ def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:
         "model", ("K", "coupling, p = 1", measured[0]["benchmark_name"]), "your runs among the published points"
     )
     for run in measured:
-        table.add_row(escape(run["model"]), str(run["k"]), number(run["score"], 4), number(run["benchmark"], 1))
+        table.add_row(plain(run["model"]), str(run["k"]), number(run["score"], 4), number(run["benchmark"], 1))
     console.print(table)
     reasons = dict.fromkeys(reason for run in measured for reason in run["differs"])
     if reasons:
         _line(
-            "[yellow]The runs were not measured in the same way and cannot be compared with the published points:[/]",
+            "The runs were not measured in the same way and cannot be compared with the published points:",
             console,
+            "yellow",
         )
         for reason in reasons:
-            _line(f"  {escape(reason)}", console)
+            _line(f"  {reason}", console)
     console.print()
 
 
 def _print_legend(n_benchmarks: int, console: Console) -> None:
     corrected = f"; Holm: p of r, corrected for {n_benchmarks} benchmarks" if n_benchmarks > 1 else ""
-    _line(f"{LEGEND}{corrected}\n", console)
+    _line(f"{LEGEND}{corrected}", console)
+    console.print()
 
 
 def _print_left_out(result: dict[str, Any], console: Console) -> None:
     """The benchmarks, models and scores that were left out, and the notes."""
     for skip in result["skipped"]:
-        _line(f"skipped {escape(skip['benchmark'])}: {escape(skip['reason'])}", console)
+        _line(f"skipped {skip['benchmark']}: {skip['reason']}", console)
     for note in result["notes"]:
-        _line(escape(note), console)
+        _line(note, console)
     by_reason: dict[str, list[str]] = {}
     for entry in result["left_out"]:
         by_reason.setdefault(entry["reason"], []).append(entry["name"])
     for reason, names in by_reason.items():
-        _line(f"left out, {escape(reason)}: {_names(names)}", console)
+        _line(f"left out, {reason}: {_names(names)}", console)
 
 
 def _names(names: list[str]) -> str:
     more = len(names) - MOST_NAMES
-    return escape(", ".join(names[:MOST_NAMES])) + (f" and {more} more (--json lists all)" if more > 0 else "")
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more (--json lists all)" if more > 0 else "")
 
 
-def _line(text: str, console: Console) -> None:
+def _line(text: str | Text, console: Console, style: str = "") -> None:
     """A line of text that the terminal wraps, without the colors that rich gives to numbers."""
-    console.print(text, highlight=False, soft_wrap=True)
+    line = text if isinstance(text, Text) else plain(text, style, most=2000)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _table(first: str, columns: Sequence[str], title: str | None = None) -> Table:
     """A table whose first column is text and whose others are numbers."""
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=title,
+        title=None if title is None else plain(title),
         title_justify="left",
         title_style="",
         collapse_padding=True,
@@ -231,7 +235,7 @@ def _table(first: str, columns: Sequence[str], title: str | None = None) -> Tabl
     )
     table.add_column(first, no_wrap=True)
     for column in columns:
-        table.add_column(escape(column), justify="right")
+        table.add_column(plain(column), justify="right")
     return table
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.text import plain
 
 TOKEN_MEASURES = {
     "line_shape_score": "line-shape score",
@@ -27,6 +28,8 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
     _print_header(summary, console)
     console.print(_score_table(summary["scores"], all_variants=all_variants))
     _print_pairs(summary, console)
+    if summary["tokens_left_out"]:
+        console.print(f"measures of tokens: {summary['tokens_left_out']}", highlight=False, soft_wrap=True)
     for name, label in TOKEN_MEASURES.items():
         spread = summary["tokens"][name]
         console.print(
@@ -39,29 +42,33 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
     if zero:
         which = "all blocks" if len(zero) == summary["blocks"] else f"blocks {', '.join(map(str, zero))}"
         console.print(
-            f"[yellow]the Jacobians of {which} are zero: they add nothing, and no comparison with them counts[/]",
+            f"the Jacobians of {which} are zero: they add nothing, and no comparison with them counts",
+            style="yellow",
             highlight=False,
             soft_wrap=True,
         )
     if not summary["singular_values_converged"]:
         console.print(
-            f"[yellow]some singular vectors did not meet the tolerance; worst error bound "
-            f"{summary['worst_relative_singular_value_error']:.1e} of the largest singular value[/]"
+            f"some singular vectors did not meet the tolerance; worst error bound "
+            f"{summary['worst_relative_singular_value_error']:.1e} of the largest singular value",
+            style="yellow",
         )
 
 
 def _print_header(summary: dict[str, Any], console: Console) -> None:
     origin = summary["provenance"]
-    what = "images" if "measured_place" in origin else "prompts"
-    place = f"{origin['measured_place']}, " if "measured_place" in origin else ""
-    console.print(
-        f"[bold]{escape(str(origin['model']))}[/] {origin['architecture']}, {summary['blocks']} blocks, "
-        f"{summary['prompts']} {what} ({escape(str(origin.get('prompts', 'given')))}), "
-        f"{origin.get('kind', 'depth')}, {place}{origin['dtype']} on {origin['device']}, {origin['linearization']}, "
+    of_images = "measured_place" in origin
+    what = "images" if of_images else "prompts"
+    facts = (
+        f"{origin['architecture']}, {summary['blocks']} blocks, "
+        f"{summary['prompts']} {what} ({origin.get('prompts', 'given')})",
+        f"{origin.get('kind', 'depth')}",
+        *([origin["measured_place"]] if of_images else []),
+        f"{origin['dtype']} on {origin['device']}, {origin['linearization']}",
         f"{origin['engine']} SVD",
-        highlight=False,
-        soft_wrap=True,
     )
+    line = Text.assemble(plain(origin["model"], "bold"), " ", plain(", ".join(facts), most=2000))
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _score_table(rows: list[dict[str, Any]], *, all_variants: bool) -> Table:

@@ -5,9 +5,15 @@ r"""BlockJacobian: the derivative of one output token of a block with respect to
 The forward pass is made once, at a single point. Both products then use its graph: ``rmatmat`` is its reverse-mode
 derivative, and ``matmat`` is the reverse-mode derivative of ``rmatmat`` (which is linear in its argument), so that no
 operation needs a forward-mode rule.
+
+Where the derivative of the output by inner points of the graph is known to be a matrix (a last linear layer's weight),
+the pass back starts at these points. The dense Jacobian then begins with the matrix itself instead of a product.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +27,43 @@ PASS_MEMORY = 256 * 2**20
 """Approximate bytes that one batched pass may use; it determines how many directions are pushed at once."""
 
 
+@dataclass(frozen=True)
+class End:
+    """An inner point of a graph by which the derivative of the output is known: ``W D`` at one of its rows.
+
+    Attributes:
+        point: the tensor in the graph.
+        weight: W.
+        diagonal: the diagonal of D; None for the identity.
+        row: the row of the point; the derivative by its other rows is zero.
+    """
+
+    point: Float[Tensor, "*batch r features"]
+    weight: Float[Tensor, "d features"]
+    diagonal: Float[Tensor, "features"] | None
+    row: int
+
+    def matrix(self) -> Float[Tensor, "d *batch r features"]:
+        """``W D``."""
+        return self._placed(self.weight)
+
+    def pull(self, u: Float[Tensor, "m d"]) -> Float[Tensor, "m *batch r features"]:
+        """``u W D`` for every row u."""
+        return self._placed(u @ self.weight)
+
+    def _placed(self, rows: Float[Tensor, "m features"]) -> Tensor:
+        return at_row(rows if self.diagonal is None else rows * self.diagonal, self.point, self.row)
+
+
+def at_row(rows: Float[Tensor, "m features"], like: Float[Tensor, "*batch r features"], row: int) -> Tensor:
+    """Each row of a matrix at one row of a tensor that is zero elsewhere; (m, *batch, r, features)."""
+    if like.numel() == rows.shape[-1]:
+        return rows.reshape(len(rows), *like.shape)
+    placed = rows.new_zeros(len(rows), like.numel() // rows.shape[-1], rows.shape[-1])
+    placed[:, row] = rows
+    return placed.reshape(len(rows), *like.shape)
+
+
 class BlockJacobian:
     """The Jacobian of a function from R^d to R^d at a point; rows are outputs, columns inputs.
 
@@ -28,6 +71,8 @@ class BlockJacobian:
         function: the function to differentiate, built of torch operations; (d,) -> (d,).
         point: the point at which it is differentiated; (d,).
         tokens: the number of tokens that the function computes inside; only the memory estimate needs it.
+        ends: called with the function's output and input, it returns inner points by which the derivative of the
+            output is known; the rest of the output's graph does not contain them.
 
     Attributes:
         value: the function at the point; (d,).
@@ -35,40 +80,62 @@ class BlockJacobian:
             replayed.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], point: Float[Tensor, "d"], *, tokens: int = 1) -> None:
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        point: Float[Tensor, "d"],
+        *,
+        tokens: int = 1,
+        ends: Callable[[Tensor, Tensor], Sequence[End]] | None = None,
+    ) -> None:
         self.dtype, self.device, self.token_local = point.dtype, point.device, False
         with torch.enable_grad():
-            x = point.detach().clone().requires_grad_()
-            output = function(x)
-            # u -> J^T u is linear in u, so its own reverse-mode derivative at any u is v -> J v.
-            u = torch.zeros_like(output, requires_grad=True)
-            (pulled,) = torch.autograd.grad(output, x, u, create_graph=True)
+            self._x = point.detach().clone().requires_grad_()
+            output = function(self._x)
+        self._ends = list(ends(output, self._x)) if ends is not None else []
+        self._points = [output, *(end.point for end in self._ends)]
         self.value = output.detach()
-        self.shape = (output.numel(), x.numel())
-        self.chunk = max(1, int(PASS_MEMORY / (48 * x.numel() * x.dtype.itemsize * tokens)))
-        self._graphs = {"J": (pulled, u), "J^T": (output, x)}
+        self.shape = (output.numel(), self._x.numel())
+        self.chunk = max(1, int(PASS_MEMORY / (48 * self._x.numel() * self._x.dtype.itemsize * tokens)))
+
+    @cached_property
+    def _transposed(self) -> tuple[Tensor, Tensor]:
+        """``J^T u`` with a graph, and u: it is linear in u, so its own reverse-mode derivative at any u is v -> J v."""
+        with torch.enable_grad():
+            u = torch.zeros_like(self._points[0], requires_grad=True)
+            images = [end.pull(u[None])[0] for end in self._ends]
+            (pulled,) = torch.autograd.grad(self._points, self._x, [u, *images], create_graph=True)
+        return pulled, u
 
     @exact_numerics()
-    def _push(self, product: str, columns: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
-        """One batched backward pass through an existing graph; one direction per row."""
-        end, start = self._graphs[product]
+    def _pull(self, rows: Float[Tensor, "m d"], images: Sequence[Tensor]) -> Float[Tensor, "m d"]:
+        """One batched backward pass; each row with its images at the inner points."""
 
-        def one(direction: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
-            return torch.autograd.grad(end, start, direction, retain_graph=True)[0]
+        def one(*directions: Tensor) -> Float[Tensor, "d"]:
+            return torch.autograd.grad(self._points, self._x, directions, retain_graph=True)[0]
 
-        return torch.func.vmap(one, chunk_size=self.chunk)(columns.to(self.device, self.dtype))
+        return torch.func.vmap(one, chunk_size=self.chunk)(rows, *images)
 
+    @exact_numerics()
     def matmat(self, v: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
         """``J @ v``: push input directions through the block."""
-        return self._push("J", v.mT).mT
+        pulled, u = self._transposed
+
+        def one(direction: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
+            return torch.autograd.grad(pulled, u, direction, retain_graph=True)[0]
+
+        columns = v.mT.to(self.device, self.dtype)
+        return torch.func.vmap(one, chunk_size=self.chunk)(columns).mT
 
     def rmatmat(self, u: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
         """``J.T @ u``: pull output directions back."""
-        return self._push("J^T", u.mT).mT
+        rows = u.mT.to(self.device, self.dtype)
+        return self._pull(rows, [end.pull(rows) for end in self._ends]).mT
 
     def to_dense(self) -> Float[Tensor, "d d"]:
         """The matrix itself: one reverse-mode pass per row, with all rows batched."""
-        return self._push("J^T", torch.eye(self.shape[0]))
+        identity = torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
+        return self._pull(identity, [end.matrix() for end in self._ends])
 
     def to_scipy(self) -> LinearOperator:
         """The same operator for SciPy's solvers."""
@@ -93,14 +160,33 @@ class DenseJacobian:
     def __init__(self, matrix: Float[Tensor, "m n"]) -> None:
         self.matrix, self.shape = matrix, (matrix.shape[0], matrix.shape[1])
         self.dtype, self.device = matrix.dtype, matrix.device
+        self._kept: Tensor | None = None
+
+    @property
+    def wide(self) -> Float[Tensor, "m n"]:
+        """The matrix in float64; on the CPU where its device has none."""
+        if self._kept is not None:
+            return self._kept
+        return self.matrix.cpu().double() if self.device.type == "mps" else self.matrix.double()
+
+    @contextmanager
+    def keeping_wide(self) -> Iterator[None]:
+        """A context in which the float64 copy is made once."""
+        self._kept = self.wide
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def matmat(self, v: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
         """``J @ v``."""
-        return self.matrix.double() @ v.double().to(self.device)
+        wide = self.wide
+        return wide @ v.double().to(wide.device)
 
     def rmatmat(self, u: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
         """``J.T @ u``."""
-        return self.matrix.double().mT @ u.double().to(self.device)
+        wide = self.wide
+        return wide.mT @ u.double().to(wide.device)
 
     def to_dense(self) -> Float[Tensor, "m n"]:
         """The matrix."""
@@ -110,4 +196,4 @@ class DenseJacobian:
         """The same operator for SciPy's solvers."""
         from scipy.sparse.linalg import aslinearoperator
 
-        return aslinearoperator(self.matrix.double().cpu().numpy())
+        return aslinearoperator(self.wide.cpu().numpy())

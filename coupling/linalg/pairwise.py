@@ -6,6 +6,7 @@ instead of two narrow ones for each pair.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,9 @@ def factor(
     operator: BlockJacobian | DenseJacobian = jacobian
     if engine == "dense" and isinstance(jacobian, BlockJacobian):
         operator = DenseJacobian(jacobian.to_dense())
-    triplets = top_singular_triplets(operator, k, engine=engine, tol=tol, seed=seed)
-    moments = _moments(operator, seed)
+    with operator.keeping_wide() if isinstance(operator, DenseJacobian) else nullcontext():
+        triplets = top_singular_triplets(operator, k, engine=engine, tol=tol, seed=seed)
+        moments = _moments(operator, seed)
     # Keep the dense matrix if those of the whole group fit in memory, else the operator that can repeat its products.
     size = operator.shape[0] * operator.shape[1] * operator.dtype.itemsize
     return FactoredJacobian(operator if size * n_compared <= KEPT_MEMORY else jacobian, triplets, moments)
@@ -81,7 +83,7 @@ def _moments(operator: BlockJacobian | DenseJacobian, seed: int) -> metrics.Jaco
     probes = probes / torch.linalg.vector_norm(probes, dim=0)
     stretches = torch.linalg.vector_norm(operator.matmat(probes).double(), dim=0).cpu()
     if isinstance(operator, DenseJacobian):
-        frobenius = float(torch.linalg.matrix_norm(operator.matrix.double()))
+        frobenius = float(torch.linalg.matrix_norm(operator.wide))
     else:  # E ||J v||^2 = ||J||_F^2 / d for random unit vectors v
         frobenius = float(torch.sqrt((stretches**2).mean() * operator.shape[1]))
     return metrics.JacobianMoments(frobenius, float(stretches.mean()), operator.shape)

@@ -1,9 +1,10 @@
 r"""Top singular triplets of a linear operator, with an error bound for each.
 
-One function offers two methods. *Dense*: form the matrix, then LAPACK in float64. *Matrix-free*: randomized block
-Krylov iteration (Halko, Martinsson, Tropp 2011; Musco and Musco 2015): a random start of ``k + oversampling``
-columns, then power iterations whose iterates are all kept, with Rayleigh-Ritz on their span, until the residuals
-meet the tolerance.
+One function offers two methods. *Dense*: form the matrix, then Chebyshev-filtered subspace iteration
+(``coupling.linalg.chebyshev``), or LAPACK where that is faster or the filter does not meet its residual test; both end
+with Rayleigh-Ritz in float64. *Matrix-free*: randomized block Krylov iteration (Halko, Martinsson, Tropp 2011; Musco
+and Musco 2015): a random start of ``k + oversampling`` columns, then power iterations whose iterates are all kept, with
+Rayleigh-Ritz on their span, until the residuals meet the tolerance.
 
 The bound. With unit vectors, ``r1 = ||J v - s u||`` and ``r2 = ||J^T u - s v||``, the matrix
 ``[[0, J], [J^T, 0]]`` has an eigenvalue within ``sqrt((r1^2 + r2^2) / 2)`` of ``s`` (its residual on
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from coupling.choices import DEFAULT_TOL, Engine
 from coupling.errors import CouplingError
+from coupling.linalg.chebyshev import is_worthwhile, leading_triplets
 from coupling.linalg.jacobian import DenseJacobian
 from coupling.numerics import exact_numerics
 
@@ -161,13 +163,18 @@ def top_singular_triplets(
 
 
 def _dense(operator: Operator, k: int, tol: float) -> SingularTriplets:
-    formed = operator.to_dense()
-    matrix = formed.double() if formed.device.type != "mps" else formed.cpu().double()
+    formed = operator if isinstance(operator, DenseJacobian) else DenseJacobian(operator.to_dense())
+    matrix = formed.wide
     _refuse_not_finite(matrix)
     if min(matrix.shape) <= 4 * k:
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
         found = u[:, :k], s[:k], vh[:k].mT
         return _triplets(operator, *found, _residuals(matrix, *found), tol, 0, "dense")
+    if operator.dtype != torch.float64 and is_worthwhile(operator.shape, k):
+        leading = leading_triplets(matrix, k)
+        if leading is not None:
+            found, back = (leading.left, leading.values, leading.right), leading.residuals
+            return _triplets(operator, *found, (torch.zeros_like(back), back), tol, 0, "dense")
     # Right singular vectors are eigenvectors of the Gram matrix J^T J. They are computed in the matrix's own precision
     # first, and kept if their residuals in float64 are below the rounding of the matrix itself. LAPACK is called
     # through torch, because SciPy's threads would wait for work and slow the block's passes between two SVDs.

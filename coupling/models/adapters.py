@@ -1,6 +1,5 @@
 """PEFT adapters: find the model that one was trained on, and merge it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import transformers
 
 from coupling.errors import CouplingError, first_line, require
+from coupling.untrusted import check_regular, clean, quoted, read_json
 
 CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -51,22 +51,32 @@ def read_adapter(folder: Path, name: str, base: str | None) -> Adapter:
         CouplingError: if PEFT or the adapter's weights are missing, or no model is named.
     """
     require("peft", purpose="an adapter")
-    content = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    content = read_json(folder / "adapter_config.json")
     if not isinstance(content, dict):
         raise CouplingError(f"{folder / 'adapter_config.json'} is not the configuration of an adapter")
     chosen = base or content.get("base_model_name_or_path")
+    if chosen and (not isinstance(chosen, str) or "\0" in chosen):
+        raise CouplingError(
+            f"the adapter {name} says that it was trained on {quoted(chosen)}, which is not a model's name"
+        )
     if not chosen:
         raise CouplingError(f"the adapter {name} does not say which model it was trained on; name it with `base`")
     if not (folder / "adapter_model.safetensors").exists():
         pickled = (
-            " (adapter_model.bin is a pickle, which is not read)" if (folder / "adapter_model.bin").exists() else ""
+            " (adapter_model.bin is a pickle, which can contain code and is refused)"
+            if (folder / "adapter_model.bin").exists()
+            else ""
         )
         raise CouplingError(f"the adapter {name} contains no adapter_model.safetensors{pickled}")
-    mapping = content.get("auto_mapping") or {}
+    check_regular(folder / "adapter_model.safetensors")
+    mapping = content.get("auto_mapping")
+    mapping = mapping if isinstance(mapping, dict) else {}
     auto_class = getattr(transformers, str(mapping.get("base_model_class")), None)
     if auto_class is None:
         auto_class = getattr(transformers, CLASSES.get(str(content.get("task_type")), "AutoModelForCausalLM"))
     revision = content.get("revision") if base is None else None
+    if revision is not None and not isinstance(revision, str):
+        raise CouplingError(f"the adapter {name} names the revision {quoted(revision)}, which is not a text")
     return Adapter(folder, str(chosen), revision, str(content.get("peft_type", "")), auto_class)
 
 
@@ -85,7 +95,9 @@ def merge(adapter: Adapter, model: Any) -> Any:
         report = adapted.load_adapter(str(adapter.folder), "default")
         merged = adapted if config.is_prompt_learning else adapted.merge_and_unload(safe_merge=True)
     except Exception as error:  # a truncated file, shapes of another model, a kind of adapter that cannot be merged
-        raise CouplingError(f"the adapter cannot be merged into {adapter.base}: {first_line(error)}") from None
+        raise CouplingError(
+            f"the adapter cannot be merged into {adapter.base}: {clean(first_line(error), 300)}"
+        ) from None
     # PEFT loads learned tokens apart from the report, which takes them for unexpected.
     unmatched = [key for key in (*report.missing_keys, *report.unexpected_keys) if key != "prompt_embeddings"]
     if unmatched:

@@ -1,6 +1,7 @@
 """Find a model's residual blocks, and call one alone as it was called inside the model."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from coupling.errors import CouplingError
 from coupling.models.timm_attention import is_timm, timm_blocks
 
 CACHES = (Cache, EncoderDecoderCache)
+
+
+class BlocksError(CouplingError):
+    """The residual blocks were not found, or what was found or named is not one stream; another list may be."""
 
 
 class _Stream:
@@ -35,6 +40,7 @@ class BlockCall:
         names: their names.
         keywords: the keyword arguments.
         length: n, the number of tokens.
+        packed: the model calls the block with (n, d), without a batch axis (the image encoders of Qwen-VL and others).
     """
 
     block: nn.Module
@@ -42,6 +48,7 @@ class BlockCall:
     names: tuple[str, ...]
     keywords: dict[str, Any]
     length: int
+    packed: bool = False
 
     @classmethod
     def of(cls, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple["BlockCall", Tensor]:
@@ -58,16 +65,17 @@ class BlockCall:
                 "copies of the residual stream or a grid of patches; only one stream of shape (batch, tokens, hidden) "
                 "can be measured"
             )
-        if not isinstance(stream, Tensor) or stream.ndim != 3:
-            raise CouplingError(
-                f"{type(block).__name__} is not called with a residual stream of shape (batch, tokens, hidden); "
-                "name the blocks, for example `block_list='model.layers'`"
+        if not isinstance(stream, Tensor) or stream.ndim not in (2, 3):
+            raise BlocksError(
+                f"{type(block).__name__} is not called with a residual stream of shape (batch, tokens, hidden)"
             )
         keywords = {key: _recorded(value, stream) for key, value in kwargs.items()}
         if "use_cache" in keywords:
             keywords["use_cache"] = False
         arguments = tuple(_recorded(value, stream) for value in args)
-        return cls(block, arguments, tuple(parameters[: len(args)]), keywords, stream.shape[1]), stream
+        packed = stream.ndim == 2
+        call = cls(block, arguments, tuple(parameters[: len(args)]), keywords, stream.shape[-2], packed)
+        return call, stream[None] if packed else stream
 
     def __call__(self, stream: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:
         """Run the block alone on a residual stream."""
@@ -81,13 +89,20 @@ class BlockCall:
         return self._call(stream, arguments, keywords)
 
     def _call(self, stream: Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
+        if self.packed:
+            stream = stream[0]
         arguments = tuple(stream if value is STREAM else value for value in arguments)
         keywords = {name: stream if value is STREAM else value for name, value in keywords.items()}
         frozen = {name: p.clone() for name, p in self.block.named_parameters() if p.is_inference()}
         frozen |= {name: b.clone() for name, b in self.block.named_buffers() if b.is_inference()}
         if frozen:  # tensors made in inference mode cannot be saved for a derivative
-            return output_of(torch.func.functional_call(self.block, frozen, arguments, keywords))
-        return output_of(self.block(*arguments, **keywords))
+            return self.stream_of(torch.func.functional_call(self.block, frozen, arguments, keywords))
+        return self.stream_of(self.block(*arguments, **keywords))
+
+    def stream_of(self, result: Any) -> Float[Tensor, "1 n d"]:
+        """The residual stream in what the block returned: the tensor itself, or the first of a tuple."""
+        output = result[0] if isinstance(result, (tuple, list)) else result
+        return output[None] if self.packed else output
 
 
 def _recorded(value: Any, stream: Tensor) -> Any:
@@ -97,11 +112,6 @@ def _recorded(value: Any, stream: Tensor) -> Any:
     if isinstance(value, Tensor) and value.shape == stream.shape and value.data_ptr() == stream.data_ptr():
         return STREAM
     return value
-
-
-def output_of(result: Any) -> Tensor:
-    """The residual stream in what a block returned: the tensor itself, or the first of a tuple."""
-    return result[0] if isinstance(result, (tuple, list)) else result
 
 
 def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
@@ -188,18 +198,18 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
         return "blocks", timm_blocks(model)
     config = getattr(model, "config", None)
     if path is None and getattr(config, "is_encoder_decoder", False):
-        raise CouplingError(
+        raise BlocksError(
             f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one trajectory; "
             "name the blocks of one, for example `block_list='encoder.block'`"
         )
-    lists = {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    lists = _lists(model)
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
-    known = ", ".join(f"{name} ({len(lists[name])} x {type(lists[name][0]).__name__})" for name in outer) or "none"
     if path is not None:
         prefix = f"{getattr(model, 'base_model_prefix', '')}."
         for name in (path, path.removeprefix(prefix), path.removeprefix("model."), prefix + path):
             if name in lists:
                 return name, lists[name]
+        known = ", ".join(_described(lists[name], name) for name in outer) or "none"
         raise CouplingError(f"there is no list of modules named {path!r}; this model's lists: {known}")
     depth = getattr(config.get_text_config() if config is not None else None, "num_hidden_layers", None)
     candidates = [name for name in outer if len(lists[name]) == depth] if depth else outer
@@ -208,11 +218,39 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
     if len(candidates) > 1:  # for example a vision tower beside a language model
         candidates = [name for name in candidates if "vision" not in name and "visual" not in name]
     if len(candidates) != 1:
-        raise CouplingError(
-            f"cannot tell which modules of {type(model).__name__} are its residual blocks; "
-            f"name them, for example `block_list='model.layers'`. Its lists: {known}"
+        raise BlocksError(
+            f"cannot tell which modules of {type(model).__name__} are its residual blocks{other_lists(model)}"
         )
     return candidates[0], lists[candidates[0]]
+
+
+def other_lists(model: nn.Module, tried: Sequence[nn.Module] = ()) -> str:
+    """The end of a refusal: which lists may be named in place of those tried, or that the model has none."""
+    lists = {name: blocks for name, blocks in _lists(model).items() if _may_be_blocks(blocks, tried)}
+    outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
+    if not outer:
+        return "; it has no other list of modules that could be, so it cannot be measured"
+    known = ", ".join(_described(lists[name], name) for name in outer)
+    return (
+        f"; if one of its other lists is, name it with `block_list='{outer[0]}'`: {known}"
+        if tried
+        else (f"; if one of its lists is, name it, as in `block_list='{outer[0]}'`: {known}")
+    )
+
+
+def _lists(model: nn.Module) -> dict[str, list[nn.Module]]:
+    return {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+
+
+def _may_be_blocks(blocks: list[nn.Module], tried: Sequence[nn.Module]) -> bool:
+    """Whether a list may be of residual blocks: at least two modules of one class, each with several modules inside."""
+    is_alike = len({type(block) for block in blocks}) == 1 and not isinstance(blocks[0], nn.ModuleList)
+    has_parts = len(list(blocks[0].children())) > 1
+    return len(blocks) > 1 and is_alike and has_parts and not any(block in tried for block in blocks)
+
+
+def _described(blocks: list[nn.Module], name: str) -> str:
+    return f"{name} ({len(blocks)} x {type(blocks[0]).__name__})"
 
 
 def first_bad_block(blocks: list[nn.Module]) -> tuple[int, str] | None:

@@ -1,12 +1,14 @@
 """Render prompts with a tokenizer's own chat template."""
 
+import re
 from typing import Any
 
 from coupling.errors import CouplingError, missing_extra, one_line
+from coupling.untrusted import clean
 
 
 class PromptWarning(UserWarning):
-    """A prompt is measured as it was given, but is probably not what was meant."""
+    """Prompts are measured, but are probably not what was meant, or were damaged."""
 
 
 def render(tokenizer: Any, name: str, conversations: list[list[dict[str, Any]]]) -> list[str]:
@@ -29,7 +31,11 @@ def render(tokenizer: Any, name: str, conversations: list[list[dict[str, Any]]])
         except ImportError:
             raise missing_extra("jinja2", "a chat template") from None
         except Exception as error:  # templates raise anything: of a role, an order, a field
-            raise CouplingError(f"the chat template of {name} refuses prompt {index}: {one_line(error)}") from None
+            raise CouplingError(
+                f"the chat template of {name} refuses prompt {index}: {clean(one_line(error))}"
+            ) from None
+        if not isinstance(texts[-1], str) or re.search("[\ud800-\udfff]", texts[-1]):
+            raise CouplingError(f"the chat template of {name} renders prompt {index} as something that is not text")
         if not texts[-1].strip():
             raise CouplingError(f"the chat template of {name} renders prompt {index} as an empty text")
     return texts

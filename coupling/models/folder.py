@@ -3,16 +3,18 @@
 import json
 import os
 import re
+import stat
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from coupling.errors import CouplingError, first_line
+from coupling.models.gguf_header import check_gguf_header
+from coupling.untrusted import check_regular, clean, expanded, kind_of_file, quoted, read_json
 
 SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -42,7 +44,7 @@ def is_local(name: str) -> bool:
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)
     try:
         return looks_like_path or name.lower().endswith(".gguf") or Path(name).exists()
-    except OSError:  # a folder that may not be entered: the check of the folder says so
+    except (OSError, ValueError):  # a folder that may not be entered, or a NUL: the check of the folder says so
         return True
 
 
@@ -61,10 +63,25 @@ def check_checkpoint_folder(folder: Path, name: str, *, weights: bool, allow_pic
     Raises:
         CouplingError: if something is missing or cannot be read.
     """
+    name = clean(name, 300)
     try:
-        return _check_files(folder, name, weights=weights, allow_pickle=allow_pickle)
+        folder = expanded(folder)
+        found = _check_files(folder, name, weights=weights, allow_pickle=allow_pickle)
+        _check_all_regular(found.folder)
+        return found
     except OSError as error:
         raise CouplingError(f"cannot read {name}: {error.strerror or error}") from None
+
+
+def _check_all_regular(folder: Path) -> None:
+    """Check that a folder contains no pipe, socket or device: whoever opens one may wait for ever."""
+    for entry in os.scandir(folder):
+        try:
+            mode = entry.stat().st_mode
+        except OSError:  # a link to nothing; whoever needs that file says so
+            continue
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise CouplingError(f"{clean(entry.path, 300)} is {kind_of_file(mode)}, but a file was expected")
 
 
 def check_tokenizer_folder(folder: Path, name: str) -> None:
@@ -103,7 +120,7 @@ def _check_files(path: Path, name: str, *, weights: bool, allow_pickle: bool) ->
         )
     whole = [path / SAFETENSORS, path / SAFETENSORS_INDEX, *(path / file for file in PICKLES)]
     if (path / ADAPTER).exists() and not any(file.exists() for file in whole):
-        _read_json(path / ADAPTER)
+        read_json(path / ADAPTER)
         return Found(path, "adapter")
     if not (path / "config.json").exists():
         gguf_files = sorted(path.glob("*.gguf"))
@@ -113,7 +130,8 @@ def _check_files(path: Path, name: str, *, weights: bool, allow_pickle: bool) ->
                 "and no .gguf file"
             )
         return _only_gguf(gguf_files, name)
-    _read_json(path / "config.json")
+    if not isinstance(read_json(path / "config.json"), dict):
+        raise CouplingError(f"{name}/config.json is not a JSON object, so it is not a configuration")
     if not weights:
         return Found(path, "none")
     return _weights(path, name, allow_pickle=allow_pickle)
@@ -150,16 +168,30 @@ def _shards(index: Path) -> list[Path]:
     Raises:
         CouplingError: if the index cannot be read, or one of them is missing.
     """
-    content = _read_json(index)
+    content = read_json(index)
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise CouplingError(f"{index} has no weight_map, so it does not say which file contains which weights")
-    shards = [index.parent / str(file) for file in sorted(set(map(str, weight_map.values())))]
-    missing = [shard.name for shard in shards if not shard.exists()]
+    names = sorted({file if isinstance(file, str) else repr(file)[:100] for file in weight_map.values()})
+    outside = next((name for name in names if _leads_outside(name)), None)
+    if outside is not None:
+        raise CouplingError(
+            f"{clean(index)} names the file {quoted(outside)}, which is not in its folder; such an index is refused"
+        )
+    shards = [index.parent / name for name in names]
+    missing = [clean(shard.name, 100) for shard in shards if not shard.exists()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CouplingError(f"{index} names the shard {missing[0]}{more}, which the folder does not contain")
+    for shard in shards:
+        check_regular(shard)
     return shards
+
+
+def _leads_outside(name: str) -> bool:
+    """Whether a file's name leads out of the folder that it is relative to; links within the folder may lead on."""
+    parts = re.split(r"[/\\]", name)
+    return "\0" in name or Path(name).is_absolute() or ".." in parts or parts[0].startswith("~") or name in ("", ".")
 
 
 def _only_gguf(files: list[Path], name: str) -> Found:
@@ -177,15 +209,13 @@ def _gguf(file: Path) -> Found:
     Raises:
         CouplingError: if it is not one, or a part of a split one.
     """
-    with file.open("rb") as opened:
-        if opened.read(4) != b"GGUF":
-            raise CouplingError(f"{file} is not a GGUF file (it does not begin with GGUF), or is damaged")
     part = re.search(r"-(\d{5})-of-(\d{5})\.gguf$", file.name)
     if part and int(part[2]) > 1:
         raise CouplingError(
             f"{file} is part {int(part[1])} of {int(part[2])}, which transformers cannot read; merge the parts with "
             "llama.cpp's llama-gguf-split"
         )
+    check_gguf_header(file)
     return Found(file.parent, "gguf", (file,))
 
 
@@ -195,18 +225,12 @@ def check_safetensors(file: Path) -> None:
     Raises:
         CouplingError: if it does not.
     """
+    check_regular(file)
     try:
         with safe_open(file, framework="pt"):
             pass
     except (SafetensorError, OSError) as error:
-        raise CouplingError(f"{file} is truncated or corrupt: {first_line(error)}") from None
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CouplingError(f"{file} cannot be read as JSON: {first_line(error)}") from None
+        raise CouplingError(f"{file} is truncated or corrupt: {clean(first_line(error), 300)}") from None
 
 
 def loadable(found: Found, stack: ExitStack) -> Path:

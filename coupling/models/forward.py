@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from coupling.errors import CouplingError, one_line
 from coupling.models import attention
-from coupling.models.blocks import BlockCall, first_bad_block, output_of, trunk
+from coupling.models.blocks import BlockCall, BlocksError, first_bad_block, other_lists, trunk
 
 BEYOND = ("out of range in self", "out of bounds", "out of range")
 """How torch words a look-up beyond an embedding table; it has no type of its own for this."""
@@ -62,7 +62,7 @@ def run(
 
     def after(block: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         tape.block = None
-        outputs.append(output_of(result).detach().clone())
+        outputs.append(calls[-1].stream_of(result).detach().clone())
 
     network, keywords = _prepared(model, modules, inputs)
     handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in dict.fromkeys(modules)]
@@ -70,6 +70,8 @@ def run(
     try:
         with torch.no_grad(), attention.implementation(model, name), attention.recording(tape):
             network(**keywords)
+    except BlocksError as error:
+        raise BlocksError(f"{error}{other_lists(model, modules)}") from None
     except (IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -77,7 +79,11 @@ def run(
     finally:
         for handle in handles:
             handle.remove()
-    _check_chain(modules, calls, streams, outputs)
+    given = next((len(value) for value in keywords.values() if isinstance(value, Tensor) and value.ndim), 1)
+    try:
+        _check_chain(modules, calls, streams, outputs, given)
+    except BlocksError as error:
+        raise BlocksError(f"{error}{other_lists(model, modules)}") from None
     numbers = [modules.index(call.block) for call in calls]
     if any(first >= second for first, second in pairwise(numbers)):
         numbers = list(range(len(calls)))
@@ -132,19 +138,24 @@ def _reason(model: nn.Module, modules: list[nn.Module], error: Exception) -> str
 
 
 def _check_chain(
-    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor]
+    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor], given: int
 ) -> None:
-    """Check that the calls form one residual stream: each is given the output of the one before."""
+    """Check that the calls form one residual stream of the given batch: each is given the output of the one before."""
     if not calls or len(outputs) != len(calls):
-        raise CouplingError(
-            f"{len(modules)} blocks were called {len(calls)} times in one forward pass and returned {len(outputs)} "
-            "times; name the residual blocks, for example `block_list='model.layers'`"
+        raise BlocksError(
+            f"{len(modules)} modules of class {type(modules[0]).__name__} were called {len(calls)} times in one "
+            f"forward pass and returned {len(outputs)} times, so they are not residual blocks of this pass"
         )
     if streams[0].shape[0] != 1:
         if streams[0].shape[1] == 1:
             raise CouplingError(
                 f"the blocks are called with tensors of shape {tuple(streams[0].shape)}, tokens before the batch; only "
                 "models that put the batch first can be measured"
+            )
+        if given == 1:
+            raise CouplingError(
+                f"the blocks are called with {streams[0].shape[0]} sequences for one input, as in models that split an "
+                "image into windows; only models that pass it whole can be measured"
             )
         raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
     for index, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
@@ -156,9 +167,9 @@ def _check_chain(
             )
     for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
         if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
-            raise CouplingError(
-                f"the input of block {index + 1} is not the output of block {index}, so these are not residual blocks "
-                "of one stream; name them, for example `block_list='model.layers'`"
+            raise BlocksError(
+                f"the input of block {index + 1} is not the output of block {index}, so the modules of class "
+                f"{type(modules[index]).__name__} are not residual blocks of one stream"
             )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coupling.errors import CouplingError, first_line
+from coupling.untrusted import clean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +61,7 @@ def decode(item: Named) -> tuple["Image", list[str]]:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    name = clean(item.name, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own about large images and odd files
         try:
@@ -67,7 +69,7 @@ def decode(item: Named) -> tuple["Image", list[str]]:
                 width, height = opened.size
                 if width * height > MOST_PIXELS:
                     raise CouplingError(
-                        f"{item.name} has {width} x {height} pixels, {width * height / 1e6:.0f} million, and images of "
+                        f"{name} has {width} x {height} pixels, {width * height / 1e6:.0f} million, and images of "
                         f"at most {MOST_PIXELS // 10**6} million are read; make it smaller"
                     )
                 notes = []
@@ -81,19 +83,19 @@ def decode(item: Named) -> tuple["Image", list[str]]:
                 return _to_rgb(upright, notes), notes
         except Image.DecompressionBombError:
             raise CouplingError(
-                f"{item.name} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels, and images of "
+                f"{name} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels, and images of "
                 f"at most {MOST_PIXELS // 10**6} million are read; make it smaller"
             ) from None
         except UnidentifiedImageError:
-            raise CouplingError(f"{item.name} is not an image, or of a format that Pillow does not read") from None
+            raise CouplingError(f"{name} is not an image, or of a format that Pillow does not read") from None
         except CouplingError:
             raise
         except FileNotFoundError:
-            raise CouplingError(f"there is no file {item.name}") from None
+            raise CouplingError(f"there is no file {name}") from None
         except MemoryError:
             raise
         except Exception as error:  # the readers of image formats raise anything on damaged files
-            raise CouplingError(f"{item.name} cannot be read as an image: {first_line(error)}") from None
+            raise CouplingError(f"{name} cannot be read as an image: {clean(first_line(error), 300)}") from None
 
 
 def _to_rgb(image: "Image", notes: list[str]) -> "Image":

@@ -1,7 +1,7 @@
 """How an image becomes a model's pixels: by the processor of the checkpoint, or by timm's data configuration."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from transformers import AutoImageProcessor
 
 from coupling.errors import CouplingError, one_line, require
 from coupling.models.translation import call
+from coupling.provenance import NOT_THE_MODEL, content_hash
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,12 +31,19 @@ class Processor:
         mean: what is subtracted from each channel.
         std: what each channel is divided by.
         gray: whether the model takes images of one channel.
+        configuration: what the function does, in a form that JSON knows.
     """
 
     function: Callable[["Image"], dict[str, Tensor]]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     gray: bool = False
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the configuration."""
+        return content_hash(self.configuration)
 
     def __call__(self, image: "Image") -> dict[str, Tensor]:
         """The keywords of the forward pass for one image.
@@ -105,7 +113,8 @@ def load_processor(name: str, path: str, model: Any, **keywords: Any) -> Process
         tuple(float(value) for value in getattr(loaded, key, None) or ()) if normalizes else ()
         for key in ("image_mean", "image_std")
     )
-    return Processor(function, mean or (0.0,), std or (1.0,), gray=n_channels == 1)
+    configuration = {key: value for key, value in loaded.to_dict().items() if key not in NOT_THE_MODEL}
+    return Processor(function, mean or (0.0,), std or (1.0,), n_channels == 1, configuration)
 
 
 def timm_processor(model: nn.Module) -> Processor:
@@ -116,6 +125,5 @@ def timm_processor(model: nn.Module) -> Processor:
     config = resolve_model_data_config(model)
     transform: Any = create_transform(**config, is_training=False)
     mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
-    return Processor(
-        lambda image: {"pixel_values": transform(image)[None]}, mean, std, gray=config["input_size"][0] == 1
-    )
+    gray = config["input_size"][0] == 1
+    return Processor(lambda image: {"pixel_values": transform(image)[None]}, mean, std, gray, config)

@@ -22,6 +22,7 @@ from coupling.errors import CouplingError, first_line, require
 from coupling.models.chat import PromptWarning
 from coupling.models.image_decoding import Named, decode
 from coupling.models.prompts import open_dataset
+from coupling.untrusted import check_regular, clean, expanded, quoted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,13 +104,17 @@ def _checked(found: Iterator[Named], source: str, limit: int | None) -> Images:
     if not kept:
         if failures:
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-            raise CouplingError(f"no image of {source} can be measured: {failures[0]}{more}")
-        raise CouplingError(f"there are no images in {source}")
+            raise CouplingError(f"no image of {clean(source, 300)} can be measured: {failures[0]}{more}")
+        raise CouplingError(f"there are no images in {clean(source, 300)}")
     for failure in failures:
         _warn(f"{failure}; it is left out")
     if source != "bundled images":
         for note, names in conversions.items():
-            which = names[0] if len(names) == 1 else f"each of {len(names)} images ({names[0]}, ...)"
+            which = (
+                clean(names[0], 200)
+                if len(names) == 1
+                else f"each of {len(names)} images ({clean(names[0], 200)}, ...)"
+            )
             _warn(f"{which} is {note}")
     return Images(kept, source, digest.hexdigest())
 
@@ -125,8 +130,10 @@ def _find(source: Any, column: str | None, config: str | None, split: str | None
     text = str(source)
     if not text.strip():
         raise CouplingError("`images` is empty; give a file, a folder, a glob, a .npy file or a data set")
-    path = Path(text).expanduser()
+    path = expanded(text)
     suffix = path.suffix.lower()
+    if path.exists() and not path.is_dir():
+        check_regular(path)
     if path.is_file() and suffix not in DATASET_SUFFIXES:
         return text, _of_array_file(path, text) if suffix == ".npy" else iter([_file(path, text)])
     if path.is_dir():
@@ -138,7 +145,9 @@ def _find(source: Any, column: str | None, config: str | None, split: str | None
         text.startswith((".", "/", "~")) or text.count("/") > 1 or suffix in _suffixes() or suffix == ".npy"
     )
     if looks_like_path and not path.exists():
-        raise CouplingError(f"there is no file or folder {text}; `images` is a file, a folder, a glob or a data set")
+        raise CouplingError(
+            f"there is no file or folder {clean(text, 300)}; `images` is a file, a folder, a glob or a data set"
+        )
     return _of_dataset(text, column, config, split)
 
 
@@ -153,14 +162,21 @@ def _image_files(paths: Any, source: str) -> list[Path]:
     suffixes = _suffixes()
     found = sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
     if not found:
-        raise CouplingError(f"there are no images in {source} (files that end in .png, .jpg, .webp, .tif and so on)")
+        raise CouplingError(
+            f"there are no images in {clean(source, 300)} (files that end in .png, .jpg, .webp, .tif and so on)"
+        )
     return found
 
 
 def _file(path: Path, name: str) -> Named:
+    return Named(name, partial(_opened, path))
+
+
+def _opened(path: Path) -> "Image":
     from PIL import Image
 
-    return Named(name, partial(Image.open, path))
+    check_regular(path)  # to open a pipe could take forever
+    return Image.open(path)
 
 
 # Arrays and objects in memory
@@ -170,7 +186,7 @@ def _of_array_file(path: Path, name: str) -> Iterator[Named]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise CouplingError(f"{name} is not an array that NumPy can read: {first_line(error)}") from None
+        raise CouplingError(f"{clean(name, 300)} is not an array that NumPy can read: {first_line(error)}") from None
     return _of_array(array, path.name)
 
 
@@ -193,7 +209,7 @@ def _item(one: Any, index: int) -> list[Named]:
     from PIL import Image
 
     if isinstance(one, (str, Path)):
-        return [_file(Path(one).expanduser(), str(one))]
+        return [_file(expanded(one), str(one))]
     if isinstance(one, Image.Image):
         return [_of_image(one, f"image {index}")]
     if hasattr(one, "__array__"):
@@ -213,9 +229,10 @@ def _of_array(array: np.ndarray, name: str) -> Iterator[Named]:
     Raises:
         CouplingError: if its shape or its values are not those of images.
     """
+    shown = clean(name, 200)
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] == 3:
         raise CouplingError(
-            f"the array of {name} has the shape {array.shape}, which is one image with its channels first or three "
+            f"the array of {shown} has the shape {array.shape}, which is one image with its channels first or three "
             "gray images; give (1, 3, H, W) or (3, H, W, 1)"
         )
     if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4)):
@@ -224,7 +241,7 @@ def _of_array(array: np.ndarray, name: str) -> Iterator[Named]:
         array = np.moveaxis(array, 1, -1)
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
         raise CouplingError(
-            f"the array of {name} has the shape {array.shape}, but images are (H, W), (H, W, 3), (N, H, W) or "
+            f"the array of {shown} has the shape {array.shape}, but images are (H, W), (H, W, 3), (N, H, W) or "
             "(N, H, W, 3)"
         )
     if array.dtype != np.uint8:
@@ -232,7 +249,7 @@ def _of_array(array: np.ndarray, name: str) -> Iterator[Named]:
         lowest, highest = (float(bound) for bound in (array.min(), array.max())) if is_number else (0.0, 0.0)
         if not is_number or not 0 <= lowest <= highest <= (1 if array.dtype.kind in "fb" else 255):
             raise CouplingError(
-                f"the array of {name} is of type {array.dtype} with values from {lowest:g} to {highest:g}, but images "
+                f"the array of {shown} is of type {array.dtype} with values from {lowest:g} to {highest:g}, but images "
                 "are whole numbers from 0 to 255 or floats from 0 to 1"
             )
     single = len(array) == 1
@@ -264,7 +281,9 @@ def _of_dataset(name: str, column: str | None, config: str | None, split: str | 
         column = columns[0]
     if column is None or column not in columns:
         has = f"the columns with images are {', '.join(columns)}" if columns else "no column of it contains images"
-        raise CouplingError(f"the data set {name} has no images in column {column!r}: {has}; name one with `column`")
+        raise CouplingError(
+            f"the data set {name} has no images in column {quoted(column)}: {has}; name one with `column`"
+        )
     raw = rows.cast_column(column, datasets.Image(decode=False))
     return f"dataset {name} [{chosen}]", (
         Named(f"row {index}", partial(_row, raw, index, column)) for index in islice(range(len(raw)), None)

@@ -15,7 +15,9 @@ from coupling.models.image_decoding import Named
 from coupling.models.image_processing import Processor
 from coupling.models.images import Images
 from coupling.models.patches import PatchGrid
+from coupling.provenance import inputs_hash
 from coupling.settings import Settings
+from coupling.untrusted import quoted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,6 +46,10 @@ class Input(Protocol):
         """Keywords of the model's forward pass, with batch size 1."""
         ...
 
+    def digest(self) -> str:
+        """SHA-256 of its name or text, and of what the model is given for it."""
+        ...
+
     def settings(self, settings: Settings, arguments: dict[str, Any], n_tokens: int) -> Settings:
         """The settings with the tokens that are measured on this input."""
         ...
@@ -70,6 +76,10 @@ class TextInput:
     def arguments(self) -> dict[str, Any]:
         """Keywords of the model's forward pass."""
         return self.keywords
+
+    def digest(self) -> str:
+        """SHA-256 of the text and its token ids."""
+        return inputs_hash(self.name, self.keywords)
 
     def settings(self, settings: Settings, arguments: dict[str, Any], n_tokens: int) -> Settings:
         """The settings as they are: the default token is the last."""
@@ -110,6 +120,14 @@ class ImageInput:
         dtype = next(self.model.parameters()).dtype
         found["pixel_values"] = found["pixel_values"].to(device_of(self.model), dtype)
         return found
+
+    def digest(self) -> str:
+        """SHA-256 of the name and of the pixels as the processor gives them, before they take the model's precision.
+
+        Raises:
+            CouplingError: if the image cannot be read or processed.
+        """
+        return inputs_hash(self.name, dict(self.processor(self.image.rgb())))
 
     def settings(self, settings: Settings, arguments: dict[str, Any], n_tokens: int) -> Settings:
         """The settings with the given patches, or the class token or center patch, as tokens."""
@@ -197,4 +215,4 @@ def parse_patches(patches: Any) -> Patches:
     try:
         return tuple((int(row), int(column)) for row, column in (patches if several else [patches]))
     except (TypeError, ValueError):
-        raise CouplingError(f"`patch` is {patches!r}, but must be a row and a column such as (3, 4)") from None
+        raise CouplingError(f"`patch` is {quoted(patches)}, but must be a row and a column such as (3, 4)") from None

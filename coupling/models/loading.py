@@ -28,10 +28,12 @@ from coupling.models.folder import Found, check_checkpoint_folder, check_tokeniz
 from coupling.models.folder import loadable as loadable_folder
 from coupling.models.image_models import check_widths, load_timm_checkpoint, takes_images
 from coupling.models.image_processing import check_processor_folder, load_processor
-from coupling.models.parts import HALVES, PARTS, Part, part_list, vision_tower
+from coupling.models.parts import HALVES, PARTS, Part, check_halves, part_list, vision_tower
+from coupling.models.size import check_counts, check_size
 from coupling.models.timm import timm_source
 from coupling.models.translation import call
-from coupling.models.weights import check_weights
+from coupling.models.weights import check_stored_types, check_weights
+from coupling.untrusted import expanded, quoted, read_json
 
 BUNDLED = "bundled"
 
@@ -126,16 +128,7 @@ def load(
     named = _find(name, revision, options)
     adapter = _adapter_of(named, base, options)
     source, config = _open(named, options) if adapter is None else _open_base(adapter, named, options)
-    has_two_parts = getattr(config, "is_encoder_decoder", False)
-    if has_two_parts and part is None and block_list is None:
-        raise CouplingError(
-            f"{source.name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
-            "trajectory; choose one by `part='encoder'` or `part='decoder'`"
-        )
-    if part not in (None, "vision") and not has_two_parts:
-        raise CouplingError(
-            f"`part` applies to encoder-decoder models, and {source.name} ({config.model_type}) is not one"
-        )
+    check_halves(config, source.name, part, block_list)
     if tokenizer is None and adapter is not None and has_tokenizer(adapter.folder):
         tokenizer = str(adapter.folder)
     has_images = part == "vision" or takes_images(config)
@@ -175,6 +168,8 @@ def _find(name: str | None, revision: str | None, options: _Options) -> _Source:
     """The checkpoint's name as it is reported, and the folder or hub id that it is loaded from."""
     if name is not None and not name.strip():
         raise CouplingError("the model's name is empty; give a folder or a hub id")
+    if name is not None and "\0" in name:
+        raise CouplingError(f"the model's name {quoted(name)} contains a NUL character")
     weights = options.random_weights is None
     if name is None or name == BUNDLED:
         folder = Path(str(files("coupling").joinpath("data/checkpoint")))
@@ -184,7 +179,7 @@ def _find(name: str | None, revision: str | None, options: _Options) -> _Source:
         return _Source(name, name, revision, None)
     if revision is not None:
         raise CouplingError(f"{name} is a local folder, which has no revision {revision!r}")
-    found = check_checkpoint_folder(Path(name).expanduser(), name, weights=weights, allow_pickle=options.allow_pickle)
+    found = check_checkpoint_folder(expanded(name), name, weights=weights, allow_pickle=options.allow_pickle)
     return _Source(name, str(found.folder), None, found)
 
 
@@ -218,9 +213,16 @@ def _open(source: _Source, options: _Options) -> tuple[_Source, PretrainedConfig
         formats.require_gguf()
     keywords = source.keywords(options)
     bundled = source.name == BUNDLED
+    if source.found is not None and source.form != "gguf":  # before transformers makes lists of that many layers
+        check_counts(read_json(source.found.folder / "config.json"), source.name)
     config = call(source.name, "configuration", AutoConfig.from_pretrained, source.path, bundled=bundled, **keywords)
     if source.form == "gguf":
         formats.complete_gguf_config(config)
+    named = config.architectures
+    if named is not None and not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+        raise CouplingError(
+            f"the configuration of {source.name} has the architectures {quoted(named)}, which are not a list of names"
+        )
     return source, config
 
 
@@ -235,6 +237,8 @@ def _load_model(
     if auto_class is None:
         causal = options.trust_remote_code and remote and "AutoModel" not in remote
         auto_class = AutoModelForCausalLM if causal else AutoModel
+    known = source.found if options.random_weights is None else None
+    check_size(source.name, config, known, precision, options.device)
     if options.random_weights is not None:
         return _random_model(source, config, options, auto_class, precision), {}, "none"
     quantization = formats.prepare_quantized(source.name, config)
@@ -258,6 +262,8 @@ def _load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_weights reports them by name
         )
+    if source.found is not None and quantization is None:
+        check_stored_types(source.name, model, source.found)
     if quantization is not None:
         formats.widen(source.name, model, quantization, precision)
     return model.eval().requires_grad_(False), report, _weights_format(source, options, quantization)
@@ -294,7 +300,7 @@ def _check_tokenizer(source: _Source, tokenizer: str | None) -> None:
     """Check before the weights are loaded that a local folder contains a tokenizer, and its package is installed."""
     if tokenizer is None and (source.found is None or source.form == "gguf"):
         return
-    folder = Path(tokenizer if tokenizer is not None else source.path)
+    folder = expanded(tokenizer if tokenizer is not None else source.path)
     if tokenizer is None or folder.is_dir():
         check_tokenizer_folder(folder, source.name)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from coupling.models import attention
+from coupling.models.tail import Tail
 
 
 @dataclass
@@ -24,12 +25,14 @@ class Locality:
         own: attention modules that the recording attention does not reproduce.
         full: blocks that must replay the full sequence, with the reason.
         verified: for each block the greatest prompt length at which its paths were compared.
+        tails: for each block the last layers whose derivative is their weight.
     """
 
     interface: bool = True
     own: WeakSet[nn.Module] = field(default_factory=WeakSet)
     full: dict[int, str] = field(default_factory=dict)
     verified: dict[int, int] = field(default_factory=dict)
+    tails: dict[int, Tail] = field(default_factory=dict)
 
 
 class Replayable(Protocol):

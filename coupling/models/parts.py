@@ -15,6 +15,28 @@ PARTS: tuple[Part, ...] = get_args(Part)
 """The halves of an encoder-decoder model, and the vision tower of a multimodal model."""
 
 
+def check_halves(config: Any, name: str, part: Part | None, block_list: str | None) -> None:
+    """Check that a half is chosen where a model has two, and only there.
+
+    Args:
+        config: the model's configuration.
+        name: what the user called it.
+        part: what is measured.
+        block_list: the list of blocks that is measured.
+
+    Raises:
+        CouplingError: if none is chosen, or the model has no halves.
+    """
+    has_two_parts = getattr(config, "is_encoder_decoder", False)
+    if has_two_parts and part is None and block_list is None:
+        raise CouplingError(
+            f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
+            "trajectory; choose one by `part='encoder'` or `part='decoder'`"
+        )
+    if part in HALVES and not has_two_parts:
+        raise CouplingError(f"`part` applies to encoder-decoder models, and {name} ({config.model_type}) is not one")
+
+
 def part_list(model: nn.Module, part: Half) -> str:
     """The name of the list of blocks of the encoder or the decoder.
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +15,16 @@ from typing import Any
 
 from coupling.errors import CouplingError, first_line, missing_extra
 from coupling.models.chat import as_messages, is_conversation
+from coupling.untrusted import as_text, check_regular, clean, expanded, parse_json, quoted, read_bytes
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
 USUAL_COLUMNS = ("prompt", "text")
 CHAT_COLUMNS = ("messages", *USUAL_COLUMNS)
+MOST_BYTES = 256 * 2**20
+"""The most bytes of a prompts file, and of standard input."""
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+MOST_COLUMNS = 20
+"""Columns that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,10 @@ class Prompts:
         for index, text in enumerate(self.texts):
             if not text.strip():
                 raise CouplingError(f"prompt {index} of {self.source} is empty")
-            half = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+            half = HALF_CHARACTER.search(text)
             if half is not None:
                 raise CouplingError(
-                    f"prompt {index} of {self.source} contains a lone surrogate (U+{ord(half):04X}), half of a "
+                    f"prompt {index} of {self.source} contains a lone surrogate (U+{ord(half[0]):04X}), half of a "
                     "character that was cut, so it is not text"
                 )
 
@@ -98,12 +105,12 @@ def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = Non
     if not isinstance(source, str):
         return Prompts.of(_texts(list(source), chat), "texts")
     if source == "-":
-        return Prompts(_lines(_decode(sys.stdin.buffer.read(), "standard input")), "standard input")
+        return Prompts(_lines(as_text(_standard_input(), "standard input")), "standard input")
     suffix = Path(source).suffix.lower() if "\n" not in source else ""
     if suffix not in SUFFIXES:
         if not source.strip():
             raise CouplingError("the prompt is empty")
-        if len(source) < 256 and "\n" not in source and os.path.exists(source):
+        if len(source) < 256 and "\n" not in source and "\0" not in source and os.path.exists(source):
             raise CouplingError(
                 f"{source} exists, but is not a {', '.join(SUFFIXES)} file; rename it, or pipe it into -"
             )
@@ -111,13 +118,13 @@ def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = Non
             raise CouplingError(f"`column` {column!r} was given, but the prompt is a text")
         return Prompts([source], "text")
     try:
-        content = Path(source).expanduser().read_bytes()
+        content = read_bytes(expanded(source), MOST_BYTES)
     except OSError as error:
         raise CouplingError(
-            f"cannot read the prompts file {source}: {error.strerror or error} (an argument that ends in "
+            f"cannot read the prompts file {clean(source, 300)}: {error.strerror or error} (an argument that ends in "
             f"{', '.join(SUFFIXES)} is taken for a file)"
         ) from None
-    text = _decode(content, source)
+    text = as_text(content, source)
     if not text.strip():
         raise CouplingError(f"the prompts file {source} is empty")
     if suffix == ".txt":
@@ -165,27 +172,35 @@ def open_dataset(name: str, *, config: str | None, split: str | None, purpose: s
     except ImportError:
         raise missing_extra("datasets", purpose) from None
     datasets.disable_progress_bars()
-    path = Path(name).expanduser()
+    path = expanded(name)
     builder = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
     try:
-        if path.is_file() and path.suffix in builder:
+        if path.exists() and path.suffix in builder:
+            check_regular(path)
             loaded = datasets.load_dataset(builder[path.suffix], data_files=str(path))
         else:
             loaded = datasets.load_dataset(name, config)
+    except CouplingError:
+        raise
     except Exception as error:  # loaders raise anything; the message names the data set
-        raise CouplingError(f"cannot load the data set {name}: {first_line(error)}") from None
+        raise CouplingError(f"cannot load the data set {name}: {clean(first_line(error), 300)}") from None
     names = list(loaded)
     chosen = split or next((s for s in ("test", "validation", "train") if s in names), names[0])
     if chosen not in names:
-        raise CouplingError(f"the data set {name} has no split {chosen!r}; it has {', '.join(map(str, names))}")
+        raise CouplingError(f"the data set {name} has no split {quoted(chosen)}; it has {', '.join(map(str, names))}")
     return loaded[chosen], str(chosen)
 
 
-def _decode(content: bytes, source: str) -> str:
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise CouplingError("standard input is closed, so there are no prompts in it")
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CouplingError(f"{source} is not UTF-8 text (byte {error.start}); save it in that encoding") from None
+        content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise CouplingError(f"cannot read standard input: {error.strerror or error}") from None
+    if len(content) > MOST_BYTES:
+        raise CouplingError(f"standard input has more than {MOST_BYTES:,} bytes; at most that many are read")
+    return content
 
 
 def _lines(text: str) -> list[str]:
@@ -196,10 +211,7 @@ def _json_rows(text: str, source: str) -> list[Any]:
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):  # not splitlines, which also cuts at U+2028
         if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise CouplingError(f"{source}, line {number}, is not JSON: {error.msg}") from None
+            rows.append(parse_json(line, f"{clean(source, 300)}, line {number},"))
     return rows
 
 
@@ -208,7 +220,7 @@ def _csv_rows(text: str, source: str) -> list[Any]:
     try:
         return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        raise CouplingError(f"{source} is not a CSV file: {error}") from None
+        raise CouplingError(f"{source} is not a CSV file: {clean(error, 200)}") from None
 
 
 def _texts(items: list[Any], chat: bool) -> list[Any]:
@@ -242,13 +254,15 @@ def _pick(rows: list[Any], column: str | None, source: str, *, chat: bool = Fals
         usual = [name for name in (CHAT_COLUMNS if chat else USUAL_COLUMNS) if name in names]
         column = usual[0] if usual else names[0] if len(names) == 1 else None
     if column is None or column not in names:
-        asked = "the column of the prompts is not clear" if column is None else f"there is no column {column!r}"
-        raise CouplingError(f"{asked} in {source}; name it with `column`: {', '.join(map(str, names))}")
+        asked = "the column of the prompts is not clear" if column is None else f"there is no column {quoted(column)}"
+        listed = ", ".join(clean(name, 60) for name in names[:MOST_COLUMNS])
+        more = f" and {len(names) - MOST_COLUMNS} more" if len(names) > MOST_COLUMNS else ""
+        raise CouplingError(f"{asked} in {source}; name it with `column`: {listed}{more}")
     values = []
     for index, row in enumerate(rows):
         value = row.get(column)
         if not isinstance(value, str) and not (chat and is_conversation(value)):
             hint = ", but a list of messages, which `chat=True` renders" if is_conversation(value) else ""
-            raise CouplingError(f"row {index} of {source} has no text in column {column!r}{hint}")
+            raise CouplingError(f"row {index} of {source} has no text in column {quoted(column)}{hint}")
         values.append(value)
     return _alike(values, source)

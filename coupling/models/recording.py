@@ -23,6 +23,7 @@ from coupling.models import attention
 from coupling.models.blocks import BlockCall, find_blocks, is_prompt_learning
 from coupling.models.forward import Pass, not_finite, run
 from coupling.models.locality import Locality, close, verify
+from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail, linear_layers, observing
 from coupling.numerics import exact_numerics
 
 _localities: WeakKeyDictionary[nn.Module, Locality] = WeakKeyDictionary()
@@ -93,12 +94,17 @@ class Recording:
             if not 0 <= index < size:
                 raise CouplingError(f"{what} {index} is out of range: there are {size}, 0 to {size - 1}")
         expected = self._update(block, token, target)
-        for local in (True, False) if self.is_local(block) else (False,):
+        tail = self.locality.tails.get(block, NO_TAIL)
+        ways = [(True, tail), (True, NO_TAIL), (False, NO_TAIL)] if self.is_local(block) else [(False, NO_TAIL)]
+        for local, used in ways if tail.last else ways[-2:]:
             try:
-                jacobian = self._jacobian(block, token, target, local=local)
+                jacobian = self._jacobian(block, token, target, local=local, tail=used)
             except Exception as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
+                if used.last:
+                    self.locality.tails[block] = NO_TAIL
+                    continue
                 if not local:
                     raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
                 self.locality.full[block] = f"it cannot be replayed on one token ({type(error).__name__})"
@@ -116,10 +122,11 @@ class Recording:
         output = self.trajectory[block + 1, target]
         return output - self.trajectory[block, token] if token == target else output
 
-    def _jacobian(self, block: int, token: int, target: int, *, local: bool) -> BlockJacobian:
+    def _jacobian(self, block: int, token: int, target: int, *, local: bool, tail: Tail = NO_TAIL) -> BlockJacobian:
         function, tokens = self._function(block, token, target, local=local)
-        with self._replay(block, token, target, local=local):
-            return BlockJacobian(function, self.trajectory[block, token], tokens=tokens)
+        cut = Cut(tail, row=sorted({token, target}).index(target))
+        with self._replay(block, token, target, local=local), cutting(cut):
+            return BlockJacobian(function, self.trajectory[block, token], tokens=tokens, ends=cut.ends)
 
     def _function(self, block: int, token: int, target: int, *, local: bool) -> tuple[Any, int]:
         """f(X)_t as a function of x_s, and the number of tokens that it computes."""
@@ -161,10 +168,13 @@ class Recording:
         """
         last = self.n_tokens - 1
         function, _ = self._function(block, last, last, local=local)
-        with torch.enable_grad(), self._replay(block, last, last, local=local):
+        layers = linear_layers(self.calls[block].block) if local else []
+        with torch.enable_grad(), self._replay(block, last, last, local=local), observing(layers) as calls:
             x = self.trajectory[block, last].detach().clone().requires_grad_()
             value = function(x)
-            (pulled,) = torch.autograd.grad(value, x, u)
+            (pulled,) = torch.autograd.grad(value, x, u, retain_graph=local)
+        if local:
+            self.locality.tails[block] = find_tail(calls, value, row=0)
         return value.detach(), pulled
 
 

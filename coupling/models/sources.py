@@ -1,15 +1,34 @@
 """What a model is measured on: prompts or images, as they were given, or the bundled set that fits the model."""
 
 import hashlib
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 from coupling.errors import CouplingError
-from coupling.models.chat import render
+from coupling.models.chat import PromptWarning, render
 from coupling.models.checkpoint import Checkpoint
 from coupling.models.images import Images, bundled_images, read_images
 from coupling.models.inputs import Input, Patches, TextInput, image_inputs
 from coupling.models.prompts import Prompts, bundled_prompts, read_prompts
 from coupling.models.tokenization import tokenize
+from coupling.untrusted import clean
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a measurement.
+
+    Attributes:
+        items: at least one.
+        hashes: SHA-256 of each: its name or text, and all that the model is given for it. Inputs are identified one by
+            one, so that others may follow them later.
+        digest: SHA-256 of all of the prompts' texts, or of the pixels of all images of the source.
+    """
+
+    items: list[Input]
+    hashes: list[str]
+    digest: str
 
 
 def given_source(prompts: Any, images: Any, *, chat: bool, limit: int | None) -> Prompts | Images | None:
@@ -70,8 +89,8 @@ def inputs_of(
     truncate: bool = False,
     special_tokens: bool = True,
     keep_pictures: bool = True,
-) -> tuple[list[Input], str]:
-    """The inputs of a measurement, and a SHA-256 of their content.
+) -> Inputs:
+    """The inputs of a measurement; an image that the processor refuses is left out with a warning.
 
     Args:
         checkpoint: the loaded model.
@@ -83,18 +102,39 @@ def inputs_of(
         keep_pictures: keep small pictures of images.
 
     Raises:
-        CouplingError: if an argument is for the other kind of input, or a prompt cannot be tokenized.
+        CouplingError: if an argument is for the other kind of input, a prompt cannot be tokenized, or no image can be
+            processed.
     """
     if isinstance(source, Images) and checkpoint.processor is not None:
         if chat or truncate:
             raise CouplingError(f"`chat` and `truncate` are for prompts, and {checkpoint.name} takes images")
         model, processor = checkpoint.model, checkpoint.processor
-        return image_inputs(source, model, processor, patches, keep_pictures=keep_pictures), source.digest
+        return _processed(image_inputs(source, model, processor, patches, keep_pictures=keep_pictures), source)
     assert isinstance(source, Prompts)
     if patches:
         raise CouplingError(f"`patch` is for images, and {checkpoint.name} takes text; give `tokens`")
-    inputs = _text_inputs(checkpoint, source, chat=chat, truncate=truncate, special_tokens=special_tokens)
-    return inputs, hashlib.sha256("\0".join(one.name for one in inputs).encode()).hexdigest()
+    items = _text_inputs(checkpoint, source, chat=chat, truncate=truncate, special_tokens=special_tokens)
+    digest = hashlib.sha256("\0".join(one.name for one in items).encode()).hexdigest()
+    return Inputs(items, [one.digest() for one in items], digest)
+
+
+def _processed(images: list[Input], source: Images) -> Inputs:
+    """Those of the images that the processor accepts."""
+    items: list[Input] = []
+    hashes: list[str] = []
+    refused: list[str] = []
+    for one in images:
+        try:
+            hashes.append(one.digest())
+        except CouplingError as error:
+            refused.append(f"{clean(one.name, 200)}: {error}")
+        else:
+            items.append(one)
+    if not items:
+        raise CouplingError(refused[0] if len(refused) == 1 else f"no image can be measured: {refused[0]}")
+    for refusal in refused:
+        warnings.warn(f"{refusal}; it is left out", PromptWarning, stacklevel=3)
+    return Inputs(items, hashes, source.digest)
 
 
 def _text_inputs(

@@ -1,6 +1,5 @@
 """Load timm's vision transformers: by name, from a local folder, or from a repository of the hub."""
 
-import json
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +10,9 @@ from torch import nn
 
 from coupling.errors import CouplingError, require
 from coupling.models.folder import PICKLE_RISK, check_safetensors
+from coupling.models.size import check_counts
 from coupling.models.translation import call
+from coupling.untrusted import clean, expanded, quoted, read_json
 
 PREFIX = "timm:"
 """In front of the name of one of timm's models, or of a folder."""
@@ -35,7 +36,7 @@ def timm_source(name: str | None) -> str | None:
     asked = name.removeprefix(PREFIX)
     if name.startswith(PREFIX) and not asked.strip():
         raise CouplingError("the model's name is empty; give one of timm's, such as timm:vit_tiny_patch16_224")
-    path = Path(asked).expanduser()
+    path = expanded(asked)
     if _is_timm_folder(path):
         return f"local-dir:{path}"
     if path.is_file() and _is_timm_folder(path.parent):
@@ -44,7 +45,7 @@ def timm_source(name: str | None) -> str | None:
         return None
     if path.exists() or asked.startswith((".", "/", "~")):
         raise CouplingError(
-            f"{asked} is not a folder with a config.json that names one of timm's architectures; timm's "
+            f"{clean(asked, 300)} is not a folder with a config.json that names one of timm's architectures; timm's "
             "save_for_hf writes one"
         )
     return f"hf-hub:{asked}" if "/" in asked else asked
@@ -53,8 +54,8 @@ def timm_source(name: str | None) -> str | None:
 def _is_timm_folder(folder: Path) -> bool:
     """Whether a folder has a configuration of timm's."""
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(folder / "config.json")
+    except CouplingError:
         return False
     return (
         isinstance(content, dict) and "architecture" in content and content.get("model_type") in (None, "timm_wrapper")
@@ -90,6 +91,8 @@ def load_timm(
     folder = Path(source.removeprefix("local-dir:")) if source.startswith("local-dir:") else None
     if folder is None and not source.startswith("hf-hub:"):
         _check_name(source, timm.is_model, timm.list_models)
+    if folder is not None:
+        check_counts(read_json(folder / "config.json"), name)
     if random_weights is None and folder is not None:
         _check_weights_of(folder, name, allow_pickle)
     _check_stream(name, source)
@@ -107,7 +110,7 @@ def _check_name(name: str, is_model: Any, list_models: Any) -> None:
     if not is_model(base):
         near = get_close_matches(base, list_models(), 3)
         hint = f"; similar names: {', '.join(near)}" if near else ""
-        raise CouplingError(f"timm has no model {base!r}{hint}")
+        raise CouplingError(f"timm has no model {quoted(base)}{hint}")
 
 
 def _check_weights_of(folder: Path, name: str, allow_pickle: bool) -> None:

@@ -7,10 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, one_line
 from coupling.models.chat import PromptWarning
 from coupling.models.checkpoint import Checkpoint
 from coupling.models.parts import decoder_inputs
+from coupling.untrusted import clean
+
+CHARACTERS_PER_TOKEN = 50
+"""Far more characters than a token has: a text of so many per token of the context does not fit it."""
+MOST_CHARACTERS = 5_000_000
+"""The longest prompt where the model sets no limit; a tokenizer takes 160 bytes for each character."""
 
 
 def tokenize(
@@ -37,7 +43,13 @@ def tokenize(
     n_embeddings = next(checkpoint.model.get_input_embeddings().parameters()).shape[0]
     n_doubled = 0
     for index, text in enumerate(texts):
-        encoded, n_tokens = _encode(checkpoint.tokenizer, text, limit, special_tokens=special_tokens)
+        text = _bounded(text, index, limit, truncate=truncate)
+        try:
+            encoded, n_tokens = _encode(checkpoint.tokenizer, text, limit, special_tokens=special_tokens)
+        except Exception as error:  # a tokenizer is what its files make of it, and raises anything
+            raise CouplingError(
+                f"the tokenizer of {checkpoint.name} fails at prompt {index}: {clean(one_line(error))}"
+            ) from None
         if n_tokens == 0:
             raise CouplingError(f"prompt {index} has no tokens")
         if limit is not None and n_tokens > limit and not truncate:
@@ -66,6 +78,19 @@ def tokenize(
             stacklevel=2,
         )
     return prompts
+
+
+def _bounded(text: str, index: int, limit: int | None, *, truncate: bool) -> str:
+    """A text that a tokenizer can be given: one that is much too long is refused or cut before it fills the memory.
+
+    Raises:
+        CouplingError: if it is much longer than the context, and not to be cut.
+    """
+    most = MOST_CHARACTERS if limit is None else min(MOST_CHARACTERS, CHARACTERS_PER_TOKEN * limit + 1000)
+    if len(text) <= most or truncate:
+        return text[:most]
+    context = "" if limit is None else f", and the model's context is {limit} tokens"
+    raise CouplingError(f"prompt {index} has {len(text):,} characters{context}; shorten it, or give `truncate=True`")
 
 
 def _encode(tokenizer: Any, text: str, limit: int | None, *, special_tokens: bool) -> tuple[Any, int]:

@@ -1,6 +1,7 @@
 """Call a loader of transformers, and turn what it raises into one true line."""
 
 import os
+import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from coupling.errors import CouplingError, one_line
 from coupling.models.folder import PICKLE_RISK, is_local
+from coupling.untrusted import clean
 
 HTTP = ("httpx", "httpcore", "requests", "urllib3")
 """Libraries whose errors mean that the hub did not answer."""
@@ -43,7 +45,7 @@ def call(
         return function(*args, **kwargs)
     except CouplingError:
         raise
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         raise CouplingError(f"{name} does not fit on the device; try `dtype='bfloat16'` or `device='cpu'`") from None
     except Exception as error:  # loaders raise anything: OSError, ValueError, pickle and header errors
         on_hub = not is_local(name) and not bundled
@@ -53,7 +55,12 @@ def call(
 
 def _reason(what: str, error: Exception, *, on_hub: bool, quantization: str | None) -> str:
     """Why a loader failed, in the user's terms."""
-    message = one_line(error)
+    if _is_refused_pickle(error):
+        return (
+            "a file contains more than tensors, which can be code that runs when it is read, so it is refused; save "
+            "the weights as safetensors"
+        )
+    message = clean(one_line(error))
     if "of the above report" in message:  # transformers' report is not shown
         message = "it could not convert some of them, which may be of another version of the format"
     # transformers has no types of its own for these two
@@ -75,6 +82,14 @@ def _reason(what: str, error: Exception, *, on_hub: bool, quantization: str | No
     if what == "configuration" or type(error) is ValueError:
         return message
     return f"a file is missing, truncated or corrupt ({type(error).__name__}: {message[:200]})"
+
+
+def _is_refused_pickle(error: BaseException) -> bool:
+    """Whether torch refused to read a pickle that contains more than tensors.
+
+    Its own message advises to switch that off, which would run whatever the file contains.
+    """
+    return isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error)
 
 
 def is_unreachable(error: BaseException | None) -> bool:

@@ -4,14 +4,67 @@ import re
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
 from coupling.errors import CouplingError
 from coupling.models.blocks import first_bad_block
+from coupling.models.folder import Found
+from coupling.untrusted import clean
 
 HEADS = ("pooler", "lm_head")
 """Parts that read the last layer: the trajectory does not depend on them, and checkpoints often lack them."""
+
+
+NOT_FLOATS = {"I": "integers", "U": "integers", "BOOL": "truth values", "C": "complex numbers"}
+"""What entries are whose type begins so, as safetensors names types; that of every other type are floating-point."""
+
+
+def check_stored_types(name: str, model: PreTrainedModel, found: Found) -> None:
+    """Check that the weights that are parameters of a model are stored as floating-point numbers.
+
+    transformers would convert others without a word: of a complex number it keeps the real part.
+
+    Args:
+        name: what the user called the checkpoint.
+        model: the loaded model.
+        found: the weights that it was loaded from.
+
+    Raises:
+        CouplingError: if one is of integers, truth values or complex numbers.
+    """
+    parameters = {key for key, _ in model.named_parameters()}
+    for key, kind in stored_types(found).items():
+        entries = next((words for start, words in NOT_FLOATS.items() if kind.upper().startswith(start)), None)
+        if entries is None:
+            continue
+        tail = key
+        while tail not in parameters and "." in tail:  # names in files may have a prefix that those of the model lack
+            tail = tail.partition(".")[2]
+        longer = f"{model.base_model_prefix}.{key}"
+        if tail in parameters or longer in parameters:
+            raise CouplingError(
+                f"{clean(key, 200)} of {name} is stored as {kind}: {entries}, and weights must be "
+                "floating-point numbers"
+            )
+
+
+def stored_types(found: Found) -> dict[str, str]:
+    """The type of each tensor in files of safetensors or pickles, as the file names it; nothing for other weights."""
+    types: dict[str, str] = {}
+    for file in found.files:
+        if found.form == "safetensors":
+            with safe_open(file, framework="pt") as opened:
+                types |= {key: str(opened.get_slice(key).get_dtype()) for key in opened.keys()}  # noqa: SIM118
+        elif found.form == "bin":
+            content = torch.load(file, map_location="meta", weights_only=True)
+            types |= {
+                key: str(value.dtype).removeprefix("torch.")
+                for key, value in content.items()
+                if isinstance(key, str) and isinstance(value, torch.Tensor)
+            }
+    return types
 
 
 def check_weights(
@@ -45,7 +98,7 @@ def check_weights(
             )
     for key, *shapes in sorted(report.get("mismatched_keys", ()), key=str):
         there, wanted = (tuple(shape) for shape in shapes)
-        raise CouplingError(f"{key} of {name} has the shape {there}, but its configuration says {wanted}")
+        raise CouplingError(f"{clean(key, 200)} of {name} has the shape {there}, but its configuration says {wanted}")
     check_finite(name, model, modules)
 
 

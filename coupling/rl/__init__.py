@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from coupling.errors import EXTRAS, missing_extra
 
 if TYPE_CHECKING:
-    from coupling.rl.callback import CouplingCallback
     from coupling.rl.config import P3OConfig
     from coupling.rl.p3o import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
     from coupling.rl.trainer import P3OTrainer
+    from coupling.training.callback import CouplingCallback
 
 _HOMES = {
-    "CouplingCallback": "callback",
-    "P3OConfig": "config",
-    "P3OTrainer": "trainer",
-    "effective_sample_size": "p3o",
-    "mixture_logprobs": "p3o",
-    "p3o_loss": "p3o",
-    "p3o_mixture_loss": "p3o",
-    "ratio_statistics": "p3o",
+    "CouplingCallback": "coupling.training.callback",
+    "P3OConfig": "coupling.rl.config",
+    "P3OTrainer": "coupling.rl.trainer",
+    "effective_sample_size": "coupling.rl.p3o",
+    "mixture_logprobs": "coupling.rl.p3o",
+    "p3o_loss": "coupling.rl.p3o",
+    "p3o_mixture_loss": "coupling.rl.p3o",
+    "ratio_statistics": "coupling.rl.p3o",
 }
 """The module that defines each public name."""
 
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'coupling.rl' has no attribute {name!r}")
     try:
-        module = import_module(f"coupling.rl.{_HOMES[name]}")
+        module = import_module(_HOMES[name])
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise

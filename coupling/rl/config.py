@@ -1,4 +1,4 @@
-"""The settings of ``P3OTrainer``: TRL's ``GRPOConfig`` without the settings that have no meaning in P3O."""
+"""The settings of ``P3OTrainer``: TRL's ``GRPOConfig`` without the settings that P3O cannot use."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage] (TRL exp
 _NO_CLIP_RANGE = "P3O has no clip range: the effective sample size of each batch caps the ratios"
 _OTHER_LOSS = "P3O is the loss; for another one use GRPOTrainer"
 _NO_CORRECTION = "the effective sample size already accounts for the mismatch with the policy that sampled"
-_NO_ENTROPY = "P3O has no entropy term"
+_NO_ENTROPY = "an entropy term, which the authors' code has, is not supported here"
 
 MEANINGLESS = {
     "epsilon": _NO_CLIP_RANGE,
@@ -33,14 +33,14 @@ MEANINGLESS = {
     "entropy_coef_delta": _NO_ENTROPY,
     "entropy_target": _NO_ENTROPY,
     "use_adaptive_entropy": _NO_ENTROPY,
-    "top_entropy_quantile": _NO_ENTROPY,
+    "top_entropy_quantile": "P3O's loss takes all tokens, whatever their entropy",
 }
 """The fields of GRPOConfig that P3O refuses, and the reason for each; a version of TRL may lack some of them."""
 
 
 @dataclass
 class P3OConfig(GRPOConfig):
-    """``trl.GRPOConfig`` for P3O: the same fields, but those that have no meaning in P3O must keep their defaults.
+    """``trl.GRPOConfig`` for P3O: the same fields, but those that P3O cannot use must keep their defaults.
 
     Raises:
         ValueError: if a field of ``MEANINGLESS`` is not TRL's default, or if one optimization step would use the
@@ -65,4 +65,4 @@ class P3OConfig(GRPOConfig):
         defaults = {field.name: field.default for field in fields(GRPOConfig)}
         for name, reason in MEANINGLESS.items():
             if name in defaults and getattr(self, name) != defaults[name]:
-                raise ValueError(f"`{name}={getattr(self, name)!r}` means nothing in P3O: {reason}; leave it out")
+                raise ValueError(f"`{name}={getattr(self, name)!r}` cannot be used with P3O: {reason}; leave it out")

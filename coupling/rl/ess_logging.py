@@ -5,15 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coupling.rl.p3o import ess_from_statistics, p3o_loss, policy_ratio, ratio_statistics
+from coupling.rl.p3o import ess_from_statistics, finite_tokens, p3o_loss, policy_ratio, ratio_statistics
 from coupling.rl.trainer import behavior_logprobs, counted_mask
 
 
 class RatioStatistics:
     """Mix-in for TRL's GRPO trainers: logs ``p3o/ess`` and ``p3o/kl_behavior``, which P3O would use; the loss is TRL's.
 
-    Like those of ``P3OTrainer``, both are over the tokens of the whole step, all micro-batches and all ranks; the KL is
-    in nats per token. Use it as ``class LoggingTrainer(RatioStatistics, GRPOTrainer): ...``.
+    ``p3o/nonfinite`` says how many tokens were left out of both. Like those of ``P3OTrainer``, they are over the tokens
+    of the whole step, all micro-batches and all ranks; the KL is in nats per token. Use it as
+    ``class LoggingTrainer(RatioStatistics, GRPOTrainer): ...``.
     """
 
     _sums: Tensor | None = None
@@ -26,12 +27,13 @@ class RatioStatistics:
 
     @torch.no_grad()
     def _add_statistics(self, inputs: dict[str, Any]) -> None:
-        """Add one micro-batch to ``(sum r, sum r^2, n, sum kl)`` of the step."""
-        mask, behavior = counted_mask(inputs), behavior_logprobs(inputs, self._logprobs)
+        """Add one micro-batch to ``(sum r, sum r^2, n, sum kl, n not finite)`` of the step."""
+        given, behavior = counted_mask(inputs), behavior_logprobs(inputs, self._logprobs)
+        mask = finite_tokens(given, self._logprobs, behavior)
         statistics = ratio_statistics(policy_ratio(self._logprobs, behavior, mask), mask)
-        _, metrics = p3o_loss(self._logprobs, behavior, inputs["advantages"], mask)
-        kl_sum = statistics.new_tensor([metrics["kl_behavior"] * float(statistics[2])])  # sum kl = n * mean kl
-        sums = torch.cat([statistics, kl_sum])
+        _, metrics = p3o_loss(self._logprobs, behavior, inputs["advantages"], given)
+        kl_sum = metrics["kl_behavior"] * float(statistics[2])  # sum kl = n * mean kl
+        sums = torch.cat([statistics, statistics.new_tensor([kl_sum, metrics["nonfinite"]])])
         self._sums = sums if self._sums is None else self._sums + sums
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -45,6 +47,7 @@ class RatioStatistics:
             log = self._metrics["train" if train else "eval"]  # type: ignore[attr-defined]
             log["p3o/ess"].append(ess_from_statistics(total[:3]))
             log["p3o/kl_behavior"].append(float(total[3] / total[2].clamp(min=1)))  # sum kl / n
+            log["p3o/nonfinite"].append(float(total[4]))
         return loss
 
 

@@ -120,6 +120,27 @@ def log_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.bool(), difference, 0.0).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
 
 
+def finite_tokens(mask: Tensor, *logprobs: Tensor) -> Bool[Tensor, "..."]:
+    """Where a token counts and all its log-probabilities are finite.
+
+    A probability of 0 (minus infinity) under one policy, or a NaN, says nothing about the others, but would decide the
+    effective sample size of a whole batch alone.
+
+    Args:
+        mask: nonzero where a token counts.
+        *logprobs: of the same shape.
+
+    Example:
+        >>> import torch
+        >>> finite_tokens(torch.tensor([1, 1, 0]), torch.tensor([-1.0, -torch.inf, -1.0])).tolist()
+        [True, False, False]
+    """
+    counted = mask.detach().bool()
+    for given in logprobs:
+        counted = counted & torch.isfinite(given.detach())
+    return counted
+
+
 def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
     """``r = exp(logprobs - old_logprobs)`` in float64, detached, on ``float64_device``; 1 where masked."""
     return to_float64(log_ratio(logprobs, old_logprobs, mask)).exp()
@@ -169,11 +190,14 @@ def p3o_loss(
         ess: the effective sample size of the whole optimization batch, if this is only a part of it (a micro-batch, a
             rank); default: that of this batch.
 
+    A token of which a log-probability is not finite does not count; ``nonfinite`` says how many there are.
+
     Returns:
-        The loss (0, with a zero gradient, if no token counts), and metrics over the tokens that count: ``ess``;
-        ``kl_behavior``, the mean of ``kl`` in nats per token; ``cap_fraction``, the share of tokens with ``r > ess``;
-        ``ratio_mean``; ``ratio_max``; ``approx_kl``, the mean of ``r - 1 - log r``, an estimate of
-        KL(behavior || policy) in nats per token from samples of the behavior policy.
+        The loss (0, with a zero gradient, if no token counts; NaN if tokens count, but none of the batch is finite),
+        and metrics over the tokens that count: ``ess``; ``kl_behavior``, the mean of ``kl`` in nats per token;
+        ``cap_fraction``, the share of tokens with ``r > ess``; ``ratio_mean``; ``ratio_max``; ``kl_from_behavior``, the
+        mean of ``r - 1 - log r``, an estimate of KL(behavior || policy) in nats per token from samples of the behavior
+        policy; ``nonfinite``.
 
     Raises:
         ValueError: if the shapes do not match, or ``ess`` is not in (0, 1].
@@ -188,12 +212,16 @@ def p3o_loss(
         >>> round(float(loss), 4), round(metrics["ess"], 4), round(metrics["kl_behavior"], 4)
         (1.1462, 0.9, 0.0966)
     """
-    counted, advantage = _checked(logprobs, {"old log-probabilities": old_logprobs}, advantages, mask)
+    given, advantage = _checked(logprobs, {"old log-probabilities": old_logprobs}, advantages, mask)
+    counted = finite_tokens(given, logprobs, old_logprobs)
     ratio = policy_ratio(logprobs, old_logprobs, counted)
     cap = effective_sample_size(ratio, counted) if ess is None else _checked_ess(ess)
     kl = kl_estimate(logprobs, old_logprobs, counted)
     loss = _mean_loss(logprobs, advantage, counted, ratio, cap, kl)
-    return loss, {"ess": cap} | _ratio_metrics(ratio, counted, cap) | {"kl_behavior": _mean(kl, counted)}
+    if ess is None:
+        loss = nan_if_lost(loss, given, counted)
+    metrics = {"ess": cap} | _ratio_metrics(ratio, counted, cap) | {"kl_behavior": _mean(kl, counted)}
+    return loss, metrics | {"nonfinite": float(given.sum() - counted.sum())}
 
 
 def mixture_logprobs(
@@ -245,7 +273,8 @@ def p3o_mixture_loss(
         ess: (behavior, proximal) of the whole optimization batch; default: those of this batch.
 
     Returns:
-        The loss and the metrics of ``p3o_loss``, ``ess`` being the smaller one, and also ``ess_behavior``,
+        The loss and the metrics of ``p3o_loss``, ``ess`` being the smaller one; a token counts if all three of its
+        log-probabilities are finite. Also ``ess_behavior``,
         ``ess_proximal``, and ``kl_mixture``, the mean of ``kl`` in nats per token.
 
     Raises:
@@ -261,7 +290,9 @@ def p3o_mixture_loss(
         (1.1443, 0.9, 0.98)
     """
     anchors = {"behavior log-probabilities": behavior_logprobs, "proximal log-probabilities": proximal_logprobs}
-    counted, advantage = _checked(logprobs, anchors, advantages, mask)
+    given, advantage = _checked(logprobs, anchors, advantages, mask)
+    counted = finite_tokens(given, logprobs, *anchors.values())
+    part_of_batch = ess is not None
     ratio = policy_ratio(logprobs, behavior_logprobs, counted)
     if ess is None:
         proximal_ratio = policy_ratio(logprobs, proximal_logprobs, counted)
@@ -270,15 +301,22 @@ def p3o_mixture_loss(
     cap = min(ess_behavior, ess_proximal)  # c: the staler anchor decides
     zero = torch.zeros((), device=logprobs.device)
     behavior, proximal = (
-        torch.where(counted, given.detach().float(), zero) for given in (behavior_logprobs, proximal_logprobs)
+        torch.where(counted, anchor.detach().float(), zero) for anchor in (behavior_logprobs, proximal_logprobs)
     )
     kl = kl_estimate(logprobs, mixture_logprobs(behavior, proximal, ess_behavior, ess_proximal), counted)
     loss = _mean_loss(logprobs, advantage, counted, ratio, cap, kl)
+    if not part_of_batch:
+        loss = nan_if_lost(loss, given, counted)
     with torch.no_grad():
         kl_behavior = kl_estimate(logprobs, behavior_logprobs, counted)
     metrics = {"ess": cap, "ess_behavior": ess_behavior, "ess_proximal": ess_proximal}
-    metrics |= _ratio_metrics(ratio, counted, cap)
+    metrics |= _ratio_metrics(ratio, counted, cap) | {"nonfinite": float(given.sum() - counted.sum())}
     return loss, metrics | {"kl_behavior": _mean(kl_behavior, counted), "kl_mixture": _mean(kl, counted)}
+
+
+def nan_if_lost(loss: Tensor, given: Tensor, counted: Tensor) -> Tensor:
+    """NaN in place of the loss of a batch whose tokens are all not finite: a policy that diverged has to be seen."""
+    return loss if not given.any() or counted.any() else loss * torch.nan
 
 
 def _mean_loss(
@@ -298,12 +336,12 @@ def _ratio_metrics(ratio: Tensor, counted: Tensor, ess: float) -> Metrics:
     """What the ratios of the tokens that count are like; the values for equal policies if no token counts."""
     r = ratio[counted.to(ratio.device)]
     if not len(r):
-        return {"cap_fraction": 0.0, "ratio_mean": 1.0, "ratio_max": 1.0, "approx_kl": 0.0}
+        return {"cap_fraction": 0.0, "ratio_mean": 1.0, "ratio_max": 1.0, "kl_from_behavior": 0.0}
     return {
         "cap_fraction": float((r > ess).double().mean()),
         "ratio_mean": float(r.mean()),
         "ratio_max": float(r.max()),
-        "approx_kl": float((r - 1 - r.log()).mean()),
+        "kl_from_behavior": float((r - 1 - r.log()).mean()),
     }
 
 

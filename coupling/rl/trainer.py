@@ -16,7 +16,9 @@ from coupling.rl.config import P3OConfig
 from coupling.rl.p3o import (
     Metrics,
     ess_from_statistics,
+    finite_tokens,
     float64_device,
+    nan_if_lost,
     p3o_loss,
     policy_ratio,
     ratio_statistics,
@@ -26,7 +28,7 @@ PROCESSED = "processed_logprobs"
 """vLLM's name for log-probabilities after temperature and everything else that shapes what it samples from."""
 QUANTILES = (0.05, 0.5, 0.95)
 """The levels of the logged quantiles of the policy ratio."""
-LOGGED_MEANS = ("kl_behavior", "cap_fraction", "approx_kl", "ratio_mean")
+LOGGED_MEANS = ("kl_behavior", "cap_fraction", "kl_from_behavior", "ratio_mean")
 """The metrics of ``p3o_loss`` that are means over tokens, so that micro-batches and ranks can be averaged."""
 MULTIMODAL_INPUTS = (
     "pixel_values",
@@ -63,8 +65,10 @@ class P3OTrainer(GRPOTrainer):
     over the step's micro-batches, without gradients, computes it. The behavior policy's log-probabilities are those
     that the sampling engine returned; if it returned none, those of the policy when it generated.
 
-    Logs, besides TRL's: ``p3o/ess``, ``p3o/kl_behavior`` and ``p3o/approx_kl`` (nats per token),
-    ``p3o/cap_fraction``, ``p3o/ratio_mean``, ``p3o/ratio_max`` and the quantiles of the ratio ``p3o/ratio_q05``,
+    Logs, besides TRL's: ``p3o/ess``, ``p3o/kl_behavior`` and ``p3o/kl_from_behavior`` (nats per token, of the
+    policy from the behavior policy and the other way round),
+    ``p3o/cap_fraction``, ``p3o/nonfinite`` (how many tokens were left out because a log-probability of them is not
+    finite), ``p3o/ratio_mean``, ``p3o/ratio_max`` and the quantiles of the ratio ``p3o/ratio_q05``,
     ``p3o/ratio_q50``, ``p3o/ratio_q95``; each over the tokens of the whole step, all micro-batches and all ranks.
 
     Args:
@@ -94,7 +98,7 @@ class P3OTrainer(GRPOTrainer):
         """Forget everything about steps that are not complete."""
         self._batch = StepStatistics(ess=1.0, n_tokens=0.0)
         self._micro_batches_left = 0
-        self._micro_batches: list[tuple[Metrics, Tensor]] = []
+        self._micro_batches: list[tuple[Metrics, Tensor, float]] = []
 
     def _check_server(self) -> None:
         """Refuse a server whose log-probabilities the loss cannot use.
@@ -126,16 +130,19 @@ class P3OTrainer(GRPOTrainer):
         if n_micro_batches > 1 and self._micro_batches_left == 0:  # an optimization step begins
             self._batch = self._look_ahead(model, n_micro_batches)
             self._micro_batches_left = n_micro_batches
-        mask = counted_mask(inputs)
+        given = counted_mask(inputs)
         logprobs, entropies, router_loss = self._forward(model, inputs, entropy=True)
         behavior = behavior_logprobs(inputs, logprobs)
+        mask = finite_tokens(given, logprobs, behavior)
         ratio = policy_ratio(logprobs, behavior, mask)
         if n_micro_batches > 1:
             self._micro_batches_left -= 1
             batch = self._batch
         else:  # this micro-batch is the whole step on this rank, so its own forward pass has all ratios
             batch = self._reduce(ratio_statistics(ratio, mask))
-        mean, metrics = p3o_loss(logprobs, behavior, inputs["advantages"], mask, ess=batch.ess)
+        mean, metrics = p3o_loss(logprobs, behavior, inputs["advantages"], given, ess=batch.ess)
+        if batch.n_tokens == 0:
+            mean = nan_if_lost(mean, given, mask)
         # The gradients of W ranks are averaged and those of micro-batches summed. The mean over all N tokens is
         # sum over micro-batches of 1/W sum over ranks of share * mean, where share = n W / N for a part of n tokens.
         share = mask.sum() * self.accelerator.num_processes / max(batch.n_tokens, 1.0)
@@ -182,7 +189,9 @@ class P3OTrainer(GRPOTrainer):
                 ratio = torch.ones(mask.shape, device=mask.device)
             else:
                 logprobs, *_ = self._forward(model, inputs, entropy=False)
-                ratio = policy_ratio(logprobs, behavior_logprobs(inputs, logprobs), mask)
+                behavior = behavior_logprobs(inputs, logprobs)
+                mask = finite_tokens(mask, logprobs, behavior)
+                ratio = policy_ratio(logprobs, behavior, mask)
             total += ratio_statistics(ratio, mask)
         return self._reduce(total)
 
@@ -229,7 +238,7 @@ class P3OTrainer(GRPOTrainer):
         means = {f"p3o/{name}": metrics[name] for name in LOGGED_MEANS}
         if entropies is not None:
             means["entropy"] = float(entropies.detach()[counted].mean()) if len(ratios) else 0.0
-        self._micro_batches.append((means, ratios))
+        self._micro_batches.append((means, ratios, metrics["nonfinite"]))
 
     def _log_step(self, mode: str, ess: float) -> None:
         """Keep the metrics of the whole step, all micro-batches and all ranks, for TRL's next log."""
@@ -238,14 +247,19 @@ class P3OTrainer(GRPOTrainer):
         device = float64_device(self.accelerator.device)
         # The mean over all tokens is sum n mean / sum n, over micro-batches and ranks with n tokens each.
         weighted = [
-            torch.tensor([*means.values(), 1.0], dtype=torch.float64, device=device) * len(ratios)
-            for means, ratios in self._micro_batches
+            torch.tensor(
+                [*(len(ratios) * mean for mean in means.values()), len(ratios), nonfinite],
+                dtype=torch.float64,
+                device=device,
+            )
+            for means, ratios, nonfinite in self._micro_batches
         ]
         total: Any = self.accelerator.reduce(torch.stack(weighted).sum(dim=0), reduction="sum")
         names = self._micro_batches[0][0]
-        for name, value in zip(names, (total[:-1] / total[-1].clamp(min=1)).tolist(), strict=True):
+        for name, value in zip(names, (total[:-2] / total[-2].clamp(min=1)).tolist(), strict=True):
             log[name].append(value)
-        ratios = self._gather_ratios(torch.cat([ratios for _, ratios in self._micro_batches]))
+        log["p3o/nonfinite"].append(float(total[-1]))
+        ratios = self._gather_ratios(torch.cat([ratios for _, ratios, _ in self._micro_batches]))
         self._micro_batches = []
         if len(ratios):
             log["p3o/ratio_max"].append(float(ratios.max()))

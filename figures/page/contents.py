@@ -8,9 +8,11 @@ import xarray as xr
 
 from coupling.choices import NORMS, VARIANTS, Picture
 from coupling.dataset import is_depth
-from coupling.figures.selection import kind, numbers_as_text, pair_names
+from coupling.figures.selection import kind, numbers_as_text, pair_names, run_names
 from coupling.figures.style import printable
+from coupling.sinks import note
 from coupling.summary import summarize
+from coupling.untrusted import clean
 
 MEAN = -1
 """The number that stands for the mean over prompts instead of one prompt."""
@@ -97,7 +99,9 @@ def summary_of(run: xr.Dataset, name: str) -> dict[str, Any]:
         "blocks": summary["blocks"],
         "prompts": summary["prompts"],
         "scores": [_score_row(row) for row in summary["scores"] if row["variant"] == VARIANTS[0].label],
-        "provenance": [(key, value) for key, value in summary["provenance"].items() if value != ""],
+        "provenance": [
+            (clean(key, 100), clean(value, 1000)) for key, value in summary["provenance"].items() if value != ""
+        ],
     }
 
 
@@ -152,7 +156,7 @@ def _shared_blocks(runs: Sequence[xr.Dataset]) -> list[str]:
 
 def notes_on(runs: Sequence[xr.Dataset], extent: Extent, left_out_ks: Sequence[int]) -> list[str]:
     """What was left out of the page, and where its runs differ."""
-    notes = []
+    notes = [f"{name}: {text}." for name, text in zip(run_names(runs), map(note, runs), strict=True) if text]
     if left_out_ks:
         notes.append(f"K = {', '.join(map(str, left_out_ks))} is left out: not all runs have it.")
     counts = {run.sizes["prompt"] for run in runs}

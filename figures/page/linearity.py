@@ -11,6 +11,7 @@ from coupling.figures.page.contents import MEAN
 from coupling.figures.page.vega import CHORD, ChartWithData, Row, is_chosen, parameters, short_numbers
 from coupling.figures.selection import is_random, token_texts
 from coupling.figures.style import PALETTE
+from coupling.sinks import skipped
 
 PANELS = {"shape": "line-shape score", "distance": "expodistance"}
 """Fields of a row, with the names of their axes."""
@@ -56,6 +57,7 @@ def linearity_chart(runs: Sequence[xr.Dataset], names: Sequence[str], prompts: l
 
 
 def _row(run: xr.Dataset, name: str, prompt: int) -> Row:
+    first = skipped(run)
     if prompt == MEAN:
         enough = enough_prompts(run.line_shape_score).values
         shape, distance = (
@@ -71,8 +73,8 @@ def _row(run: xr.Dataset, name: str, prompt: int) -> Row:
         "run": name,
         "random": is_random(run),
         "t": prompt,
-        "shape": short_numbers(shape),
-        "distance": short_numbers(distance),
-        "text": texts,
-        "token": list(range(len(texts))),
+        "shape": short_numbers(shape[first:]),
+        "distance": short_numbers(distance[first:]),
+        "text": texts[first:],
+        "token": list(range(first, len(texts))),
     }

@@ -9,6 +9,8 @@ from coupling.figures.page.vega import GRAY, ChartWithData, Row, note_above
 from coupling.figures.scatter import complete_rows, fit_first_group
 from coupling.figures.style import PALETTE, printable
 
+MOST_LABEL = 100
+"""Characters of an axis' name."""
 MOST_LABELS = 25
 """How many models are named beside their points; the names of more would overlap."""
 
@@ -25,6 +27,7 @@ def scatter_chart(table: pd.DataFrame, score_label: str, benchmark_label: str) -
         CouplingError: if a column is missing, or no row is complete.
     """
     table = complete_rows(table)
+    score_label, benchmark_label = printable(score_label, MOST_LABEL), printable(benchmark_label, MOST_LABEL)
     base = alt.Chart(alt.NamedData("rows"))
     axes = {
         "x": alt.X("score:Q", title=score_label, scale=alt.Scale(zero=False), axis=alt.Axis(grid=False)),
@@ -55,7 +58,7 @@ def _rows(table: pd.DataFrame) -> list[Row]:
         table["group"] if "group" in table else [""] * len(table),
     )
     return [
-        {"model": printable(model, 60), "score": score, "benchmark": benchmark, "group": group}
+        {"model": printable(str(model), 60), "score": score, "benchmark": benchmark, "group": printable(str(group), 60)}
         for model, score, benchmark, group in zip(*columns, strict=True)
     ]
 

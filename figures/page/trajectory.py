@@ -3,6 +3,7 @@
 import altair as alt
 import xarray as xr
 
+from coupling import sinks
 from coupling.errors import CouplingError
 from coupling.figures.page.vega import (
     BY_ORDER,
@@ -43,7 +44,7 @@ def trajectory_chart(run: xr.Dataset, prompts: list[int]) -> ChartWithData | Non
     last = steps.transform_filter(is_last).mark_circle(size=60, opacity=1)
     marks = [mark.encode(**plane, color=color, tooltip=tooltip) for mark in (between, first, last)]
     named = steps.transform_filter(is_last).mark_text(align="left", dx=6, fontSize=9)
-    note = note_above(base.transform_filter("datum.token == 0"))
+    note = note_above(base.transform_filter("datum.first"))
     chart = alt.layer(lines, *marks, named.encode(**plane, text="text:N"), note).add_params(*parameters("T"))
     return ChartWithData(chart.properties(width=480, height=330), {"rows": _rows(run, prompts)})
 
@@ -51,6 +52,7 @@ def trajectory_chart(run: xr.Dataset, prompts: list[int]) -> ChartWithData | Non
 def _rows(run: xr.Dataset, prompts: list[int]) -> list[Row]:
     """One row per prompt and token, with the token's path as arrays."""
     rows: list[Row] = []
+    said = sinks.note(run)
     detailed = set(run.detailed_prompt.values.tolist())
     for prompt in (prompt for prompt in prompts if prompt in detailed):
         paths = paths_of(run, prompt)
@@ -58,11 +60,13 @@ def _rows(run: xr.Dataset, prompts: list[int]) -> list[Row]:
             points, shares = principal_components(paths.stream)
         except CouplingError:  # too few points for two components
             continue
-        note = f"prompt {prompt}; {100 * shares[0]:.0f}% and {100 * shares[1]:.0f}% of variance"
+        left_out = f"; {said}" if said else ""
+        note = f"prompt {prompt}; {100 * shares[0]:.0f}% and {100 * shares[1]:.0f}% of variance{left_out}"
         rows += [
             {
                 "t": prompt,
                 "token": token,
+                "first": token == paths.tokens[0],
                 "text": text,
                 "x": short_numbers(path[:, 0]),
                 "y": short_numbers(path[:, 1]),

@@ -6,6 +6,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from coupling.untrusted import clean
+
 SCALE = 10_000
 """Coupling is stored as a whole number of parts of this size, which keeps the page small."""
 CONTROLS = {"K": "k", "P": "p", "V": "variant", "T": "prompt", "B": "block"}
@@ -34,7 +36,21 @@ class ChartWithData:
 
     def specification(self) -> dict[str, Any]:
         """The Vega-Lite specification, ready for JSON."""
-        return self.chart.to_dict() | {"datasets": self.data}
+        return cleaned(self.chart.to_dict()) | {"datasets": self.data}
+
+
+def cleaned(value: Any) -> Any:
+    r"""A part of a specification in which every text is clean: Vega puts labels into expressions that it parses.
+
+    Example:
+        >>> cleaned({"title": ["a\u2028b", 1]})
+        {'title': ['a\\u2028b', 1]}
+    """
+    if isinstance(value, dict):
+        return {cleaned(key): cleaned(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    return clean(value, None, keep="\n") if isinstance(value, str) else value
 
 
 def parameters(names: str) -> list[alt.Parameter]:

@@ -4,6 +4,8 @@ import inspect
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 
 from benchmarks.conformance import reference
 from benchmarks.conformance.__main__ import main, run
@@ -51,23 +53,34 @@ REFUSALS = {
 }
 
 
+IS_OF_THE_TABLE = Version(transformers.__version__) >= Version("5.23")
+"""Whether transformers is as new as the table; earlier versions lack architectures, or their attention interface."""
+
+
+def pair_of(name: str) -> Pair:
+    """An architecture by its class."""
+    if name not in PAIRS and not IS_OF_THE_TABLE:
+        pytest.skip(f"transformers {transformers.__version__} has no {name}")
+    return PAIRS[name]
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_every_block_is_right_and_token_local(name):
-    row = judge(PAIRS[name])
-    assert row["outcome"] == LOCAL, row
+    row = judge(pair_of(name))
+    assert row["outcome"] == LOCAL or (row["outcome"] in RIGHT and not IS_OF_THE_TABLE), row
     assert row["error"] < TOLERANCE
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_block_is_right(name):
-    row = judge(PAIRS[name])
+    row = judge(pair_of(name))
     assert row["outcome"] in RIGHT, row
     assert row["error"] < TOLERANCE
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_is_refused_for_the_true_reason(name):
-    row = judge(PAIRS[name])
+    row = judge(pair_of(name))
     assert row["outcome"] == REFUSED, row
     assert REFUSALS[name] in row["reason"]
     assert "\n" not in row["reason"]
@@ -149,6 +162,7 @@ def test_small_configurations_are_small():
     assert all((token or 0) < config.vocab_size for token in (config.eos_token_id, config.pad_token_id))
 
 
+@pytest.mark.skipif(not IS_OF_THE_TABLE, reason="earlier versions of transformers lack some of the architectures")
 def test_every_override_names_a_model_type_or_class():
     known = {pair.model_type for pair in all_pairs()} | set(PAIRS)
     parts = {"_text", "_decoder", "_encoder"}

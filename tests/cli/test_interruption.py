@@ -2,52 +2,85 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import coupling
+from coupling.run_folder import count_measured
 from tests.helpers import refused
 
 
 def _start(folder: Path, *extra: str) -> subprocess.Popen:
     """The real command in a process of its own, on many prompts."""
     command = [sys.executable, "-m", "coupling.cli", "analyze", "--k", "5", "--out", str(folder), *extra]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    # A test run in a shell's background ignores Ctrl-C, and children inherit that; the command's user does not.
+    listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ, preexec_fn=listen, **pipes)
 
 
 def _wait_for_parts(folder: Path, process: subprocess.Popen, count: int) -> None:
     deadline = time.monotonic() + 300
-    while len(list(folder.glob("parts/prompt-*.nc"))) < count:
+    while count_measured(folder) < count:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_resumed_to_the_same_bytes(cli, tmp_path, how, code):
     process = _start(tmp_path / "run")
     _wait_for_parts(tmp_path / "run", process, 3)
     process.send_signal(how)
     _, err = process.communicate(timeout=120)
     assert process.returncode == code
-    assert "Traceback" not in err
-    if how == signal.SIGINT:
-        assert "--resume" in err
-    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("parts/*.nc")}
-    assert len(kept) >= 3
+    if how != signal.SIGKILL:
+        assert re.fullmatch(r"interrupted; \d+ prompts are saved, continue with .*--resume\n", err)
+    kept = count_measured(tmp_path / "run")
+    assert kept >= 3
     refused(cli("show", "run"), "unfinished", "--resume")
     assert cli("analyze", "--k", 5, "--out", "run", "--resume", "--quiet")[0] == 0
     summary = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert summary["timings"]["prompt_seconds"].count(None) == len(kept)
+    assert summary["timings"]["prompt_seconds"].count(None) == kept
     assert cli("analyze", "--k", 5, "--out", "whole", "--quiet")[0] == 0
     assert (tmp_path / "run" / "run.nc").read_bytes() == (tmp_path / "whole" / "run.nc").read_bytes()
     assert np.isfinite(coupling.open_run("run").mismatch).all()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_early_signal_is_not_swallowed(tmp_path, how):
+    """At any moment of the imports: the process ends with the signal's exit code, and leaves nothing."""
+    for delay in (0.15, 0.6, 1.5, 2.5):
+        process = _start(tmp_path / "run")
+        time.sleep(delay)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode in (128 + how, -how), err  # the latter before any of our code runs
+        if process.returncode > 0:
+            assert "Traceback" not in err
+        assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_on_one_folder(tmp_path, cli):
+    """The second is refused, whatever it is told, and the run of the first is whole."""
+    first = _start(tmp_path / "run")
+    _wait_for_parts(tmp_path / "run", first, 1)
+    first.send_signal(signal.SIGSTOP)
+    for options in (("--overwrite", "--random-weights"), ("--resume",)):
+        refused(cli("analyze", "--k", 5, "--out", "run", *options), "another process is writing to the folder run")
+    first.send_signal(signal.SIGCONT)
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 0, err
+    assert cli("analyze", "--k", 5, "--out", "whole", "--quiet")[0] == 0
+    assert (tmp_path / "run" / "run.nc").read_bytes() == (tmp_path / "whole" / "run.nc").read_bytes()
 
 
 def test_a_disk_that_runs_full(tmp_path):

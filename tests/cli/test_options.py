@@ -12,6 +12,7 @@ from coupling.cli.options import (
     parse_pair,
     parse_range,
     parse_selection,
+    parse_steps,
     parse_tokens,
 )
 from coupling.errors import CouplingError
@@ -89,9 +90,19 @@ def test_a_new_folder_is_new(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = new_folder("org/model")
     assert first.name.startswith("model-")
-    first.mkdir(parents=True)
+    assert first.is_dir()
     second = new_folder("org/model")
     assert second != first
-    monkeypatch.setattr("coupling.cli.options.Path.exists", lambda _: True)
+
+    def taken(*_, **__):
+        raise FileExistsError
+
+    monkeypatch.setattr("coupling.cli.options.Path.mkdir", taken)
     with pytest.raises(CouplingError, match="no free folder name"):
         new_folder(None)
+
+
+def test_training_steps():
+    assert parse_steps("0, 64,1000") == [0, 64, 1000]
+    with pytest.raises(typer.BadParameter, match="0,64,1000"):
+        parse_steps("0:64")

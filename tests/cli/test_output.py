@@ -1,12 +1,15 @@
 """Stdout contains the result alone."""
 
+import io
 import json
 import subprocess
 import sys
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
-from coupling.cli.output import print_json
+from coupling.cli.output import PlainConsole, print_json
 
 
 def test_what_is_printed_inside_goes_to_stderr():
@@ -29,3 +32,19 @@ def test_json_refuses_nan(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": 1}
     with pytest.raises(ValueError, match="JSON"):
         print_json({"a": float("nan")})
+
+
+def test_the_console_prints_text_as_text():
+    stream = io.StringIO()
+    screen = PlainConsole(file=stream, width=80, force_terminal=True, color_system="standard")
+    table = Table("[b]name\x07", "two\u202e")
+    table.add_row("[/] \x1b[31m", Text("\x9b31m"))
+    for what in ("[red]x[/]\x1b]0;title\x07 :smile:", Text("y\x1b[2J"), table):
+        screen.print(what)
+    screen.print("styled", style="red")
+    out = stream.getvalue()
+    assert "[red]x[/]\\x1b]0;title\\x07 :smile:" in out
+    assert "[b]name" in out
+    assert out.count("\x1b[31mstyled\x1b[0m") == 1  # rich's own codes stay
+    allowed = out.replace("\x1b[31mstyled\x1b[0m", "").replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert not any(character in allowed for character in "\x1b\x07\x9b\u202e")

@@ -10,8 +10,8 @@ PROMPTS = ("analyze", "--prompts", "import os\nimport sys", "--k", 3)
 
 @pytest.fixture
 def run(cli):
-    assert cli(*PROMPTS, "--out", "run")[0] == 0
-    return "run"
+    assert cli(*PROMPTS, "--out", "run-step1")[0] == 0  # the picture checkpoints reads the step
+    return "run-step1"
 
 
 def test_every_kind_of_picture_of_a_run(cli, run, tmp_path):
@@ -31,6 +31,23 @@ def test_pictures_of_tables(cli, tmp_path):
     words = (tmp_path / "named.svg").read_text()
     assert "excess" in words
     assert "accuracy" in words
+
+
+def test_checkpoints_are_placed_by_their_steps(cli, tmp_path):
+    for seed, step in ((0, 0), (0, 10), (1, 0), (1, 10)):
+        weights = ("--random-weights", "--seed", seed) if step == 0 else ()
+        assert cli(*PROMPTS, *weights, "--out", f"runs/small-seed{seed}-step{step}")[0] == 0
+    for picture in ("dynamics", "checkpoints"):
+        runs = sorted((tmp_path / "runs").iterdir())
+        assert cli("plot", *runs, "--picture", picture, "-p", 1, "--k", 3, "-o", f"{picture}.svg")[0] == 0
+    assert "line-shape" in (tmp_path / "dynamics.svg").read_text()
+    assert "step 10" in (tmp_path / "checkpoints.svg").read_text()
+    refused(cli("plot", "runs", "--picture", "checkpoints", "--steps", "7", "-o", "x.png"), "at step 7", "0, 10")
+    refused(cli("plot", "runs", "--picture", "checkpoints", "--steps", "a", "-o", "x.png"), "0,64,1000", code=2)
+    refused(cli("plot", "runs", "--picture", "dynamics", "--step-pattern", "x(", "-o", "x.png"), "--step-pattern")
+    refused(cli("plot", "runs", "--picture", "dynamics", "--k", 7, "-o", "x.png"), "k = 7", "[3]")
+    given = ("--step-pattern", "(1)", "-o", "x.png")
+    refused(cli("plot", *runs, "--picture", "heatmap", *given), "--step-pattern does not apply", code=2)
 
 
 def test_what_a_picture_needs_and_the_run_has_not(cli, tmp_path):

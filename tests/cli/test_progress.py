@@ -23,7 +23,7 @@ def state(bar):
 
 def test_prompts(console):
     with PromptProgress(console, "org/[model]") as progress:
-        assert state(progress) == ("loading org/\\[model]", 0, None)
+        assert state(progress) == ("loading org/[model]", 0, None)
         progress(1, 4, 3, 6)
         assert state(progress) == ("prompt 2/4, Jacobian 3/6", 1.5, 4)
 

@@ -75,7 +75,18 @@ def test_the_command_measures_the_golden_values(cli):
 
 
 def test_all_bundled_prompts():
-    run = coupling.analyze(GGUF, k=10, detail="none")
+    """Also the first table of the README."""
+    run = coupling.analyze(GGUF, k=(5, 10), detail="none")
+    table = (ROOT / "docs/pictures/smollm2.txt").read_text(encoding="utf-8")
+    for row in (row for row in coupling.summarize(run)["scores"] if row["variant"] == "absolute"):
+        cells = next(
+            line.split() for line in table.splitlines() if line.split()[:2] == [str(row["k"]), str(row["norm"])]
+        )
+        measured = [row["score"], row["sd_over_prompts"], row["chance"]]
+        assert np.allclose([float(cell) for cell in cells[2:5]], measured, rtol=0, atol=0.0015)
+        assert float(cells[5].rstrip("%")) == pytest.approx(100 * row["excess"], abs=0.11)
+    leaves_out = next(line for line in table.splitlines() if line.startswith("measures of tokens"))
+    assert coupling.summarize(run)["tokens_left_out"] in leaves_out
     pairs = excess_of_pairs(run)
     others = pairs[~np.eye(len(pairs), dtype=bool)]
     assert pairs.shape == (30, 30)

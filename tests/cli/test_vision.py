@@ -1,5 +1,7 @@
 """``coupling analyze`` on images: real digits, options, what the run says, and bad input."""
 
+import json
+import os
 import shutil
 
 import numpy as np
@@ -93,6 +95,29 @@ def test_a_run_of_images_is_resumed(cli, vit, real):
     assert cli(*arguments)[0] == 0
     assert cli(*arguments, "--resume")[0] == 0
     refused(cli(*arguments, "--resume", "--patch", "0,0"), "differs in patch")
+
+
+def test_a_run_of_other_images_or_another_processor_is_not_resumed(cli, vit, real, tmp_path):
+    arguments = ("analyze", vit, "--images", real, "--k", 2, "--out", "run", "-q")
+    assert cli(*arguments)[0] == 0
+    assert {"processor_hash", "inputs_hash"} <= set(coupling.open_run("run").attrs)
+    assert "tokenizer_hash" not in coupling.open_run("run").attrs
+    save_picture(tmp_path / real / "2.png")
+    assert cli(*arguments, "--resume")[0] == 0  # others may follow
+    assert coupling.open_run("run").sizes["prompt"] == 3
+    usual = (tmp_path / real / "1.png").read_bytes()
+    save_picture(tmp_path / real / "1.png")
+    refused(cli(*arguments, "--resume"), "has measured another image as image 1", "--overwrite")
+    (tmp_path / real / "1.png").write_bytes(usual)
+    configuration = tmp_path / vit / "preprocessor_config.json"
+    content = json.loads(configuration.read_text()) | {"image_mean": [0.4, 0.5, 0.5]}
+    configuration.write_text(json.dumps(content))
+    refused(cli(*arguments, "--resume"), "differs in processor_hash")
+
+
+def test_a_pipe_in_place_of_an_image_is_not_waited_for(cli, vit, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    refused(cli("analyze", vit, "--images", "pipe.png", "--out", "run"), "pipe.png is a named pipe")
 
 
 def test_every_bad_image_is_one_line_and_the_others_are_measured(cli, vit, tmp_path):

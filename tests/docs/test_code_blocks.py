@@ -16,11 +16,12 @@ import pytest
 import yaml
 
 from coupling.analyses.rl.config import from_mapping, read_config
+from coupling.analyses.sweep.study import study_from_mapping
 from tests.docs import workspace
 from tests.docs.code_blocks import DOCUMENTS, ROOT, Block, Command, all_blocks, blocks, commands
 
 KNOWN = {"sh", "python", "yaml", "csv", "text", "math"}
-SLOW = re.compile(r"^coupling rl |--family|--alias|--measure|leaderboard|guides/(follow|post)")
+SLOW = re.compile(r"^coupling (rl|sweep) |--family|--alias|--measure|leaderboard|guides/(follow|post|sweep)")
 """Commands, and documents with Python, that take long."""
 BEFORE = {
     "README.md": """
@@ -76,9 +77,10 @@ def run_coupling(command: Command, folder: Path, cli: Callable, monkeypatch: pyt
     """Run it through the application, in the workspace."""
     words = [name for word in command.words[1:] for name in (sorted(glob(word)) if "*" in word else [word])]
     prepare_runs(words, folder)
-    if "--revision" in words:  # the models of the workspace are folders, which have none
-        at = words.index("--revision")
-        del words[at : at + 2]
+    for option in ("--revision", "--revisions"):  # the models of the workspace are folders, which have none
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
     if {"analyze", "--from-checkpoints"} & set(words) and not {"--limit", "--prompts"} & set(words):
         words += ["--limit", str(MINI)]
     if words == ["rl", "--demo"]:
@@ -203,19 +205,22 @@ def test_a_command(command, folder, cli, monkeypatch):
 
 
 @pytest.mark.parametrize("document", with_python())
-@pytest.mark.usefixtures("folder")
-def test_the_python_of_a_document_runs_from_top_to_bottom(document):
+def test_the_python_of_a_document_runs_from_top_to_bottom(document, folder):
     names: dict = {"__name__": "__main__"}
     exec(BEFORE.get(document, ""), names)
     for block in all_blocks("python"):
         if block.document == document:
+            for name in workspace.LATER_RUNS:
+                if f'"runs/{name}"' in block.text:
+                    workspace.add_run(folder, name)
             code = "\n" * (block.line - 1) + block.text  # so that a traceback names the line of the document
             exec(compile(code, str(ROOT / document), "exec"), names)
 
 
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=lambda block: f"{block.document}:{block.line}")
 def test_a_configuration_is_sound(block):
-    from_mapping(yaml.safe_load(block.text), block.document)
+    read = study_from_mapping if "sweep" in block.document else from_mapping
+    read(yaml.safe_load(block.text), block.document)
 
 
 @pytest.mark.parametrize("block", all_blocks("csv"), ids=lambda block: f"{block.document}:{block.line}")

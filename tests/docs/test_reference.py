@@ -24,6 +24,7 @@ from tests.docs.pages import DOCS, ROOT, tables_of, text_of
 
 OTHER_OPTIONS = {
     "--help",
+    "--head",  # of Ray
     "--no-python",  # of accelerate
     "--logprobs-mode",  # of vLLM
     "--out",  # also of the studies
@@ -82,10 +83,11 @@ def test_every_public_name_has_its_reference():
     named = set(re.findall(r"^::: (\S+)$", page, re.MULTILINE)) | set(
         re.findall(r"heading: (\S+)$", page, re.MULTILINE)
     )
-    parts = {"__version__", "analyses", "figures", "rl"}
+    parts = {"__version__", "analyses", "figures", "rl", "training"}
     public = {f"coupling.{name}" for name in set(coupling.__all__) - parts}
     public |= {f"coupling.figures.{name}" for name in coupling.figures.__all__}
-    public |= {f"coupling.rl.{name}" for name in coupling.rl.__all__}
+    public |= {f"coupling.rl.{name}" for name in coupling.rl.__all__ if name != "CouplingCallback"}
+    public |= {f"coupling.training.{name}" for name in coupling.training.__all__}
     assert public <= named
 
 

@@ -9,6 +9,8 @@ import xarray as xr
 import yaml
 
 import coupling
+from coupling.analyses.sweep.study_folder import StudyFolder
+from coupling.analyses.sweep.tasks import Task
 from coupling.run_folder import RunFolder
 from tests.docs.code_blocks import ROOT, all_blocks
 from tests.helpers import BUNDLED
@@ -56,6 +58,7 @@ def build(folder: Path) -> None:
     _write_tables(folder)
     _write_images(folder)
     _write_examples(folder)
+    _write_study(folder)
 
 
 def add_run(folder: Path, name: str) -> None:
@@ -99,6 +102,16 @@ def _save(run: xr.Dataset, folder: Path, model: str, factor: float, **attributes
     RunFolder(folder, {}).finish(changed, {})
 
 
+def _write_study(folder: Path) -> None:
+    """The study that ``coupling status`` and ``coupling report`` read; its runs are those of ``RUNS``."""
+    place = StudyFolder(folder / "sweeps" / "pythia")
+    place.make()
+    tasks = [Task(name, model, "", None, model, on_hub=True) for name, (model, _) in RUNS.items()]
+    place.write({"tasks": [task.as_dict() for task in tasks]})
+    for name in RUNS:
+        shutil.copytree(folder / "runs" / name, place.run(name))
+
+
 def _write_scores(folder: Path) -> None:
     rows = [
         {"model": model, "family": "a", "params_b": 0.1 * at, "mmlu": 25 + 3 * at, "hellaswag": 27 + at**2}
@@ -136,7 +149,13 @@ def _write_tables(folder: Path) -> None:
 def _write_examples(folder: Path) -> None:
     """The example that runs on a CPU, and the one in the guide: short, on a model that need not be trained first."""
     (folder / "examples").mkdir()
-    (guided,) = all_blocks("yaml")
+    guided, study = (
+        next(block for block in all_blocks("yaml") if block.document == f"docs/guides/{name}.md")
+        for name in ("post-train-with-p3o", "sweep")
+    )
+    content = yaml.safe_load(study.text) | {"models": ["my-model"], "limit": 1}
+    del content["revisions"]
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
     example = (ROOT / "examples" / "addition.yaml").read_text(encoding="utf-8")
     for text, path in ((example, folder / "examples" / "addition.yaml"), (guided.text, folder / "run.yaml")):
         content = yaml.safe_load(text)

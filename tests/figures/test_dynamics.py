@@ -69,3 +69,37 @@ def test_steps_are_short_numbers():
     table = pd.DataFrame({"model": "a", "step": steps, "score": 0.1})
     (axes,) = figures.dynamics(table).axes
     assert [axes.xaxis.get_major_formatter()(step) for step in steps] == ["0", "5000", "143k", "2M", "3B"]
+
+
+FULL = """model,seed,step,k,norm,score,chance,excess,line_shape_score,expodistance,residual_growth
+a,0,0,5,2,0.02,0.02,0.0,2.0,400,1.1
+a,1,0,5,2,0.04,0.02,0.1,2.1,300,1.2
+a,0,10,5,2,0.2,0.02,0.3,1.5,1,4
+a,1,10,5,2,0.3,0.02,0.4,1.4,2,5
+a,0,0,10,1,0.7,0.6,0.1,2.0,400,1.1
+a,0,0,10,2,0.5,0.4,0.2,2.0,400,1.1
+"""
+
+
+def test_every_measure_has_a_panel_and_seeds_give_the_band():
+    figure = figures.dynamics(pd.read_csv(io.StringIO(FULL)), k=5)
+    names = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes]
+    assert names[0] == "coupling 1 − m K = 5, p = 2"
+    assert names[2:] == ["line-shape score", "expodistance", "growth of the residual norm"]
+    score, _, _, distance, _ = figure.axes
+    assert np.allclose(score.lines[0].get_ydata(), [0.03, 0.25])
+    band = score.collections[0].get_datalim(score.transData)
+    assert (band.y0, band.y1) == pytest.approx((0.02, 0.3))  # from the lowest to the highest seed
+    assert distance.get_yscale() == "log"
+    assert score.get_yscale() == "linear"
+    assert figure.axes[-1].get_xlabel() == "training step"
+
+
+def test_one_k_and_one_norm_are_drawn():
+    table = pd.read_csv(io.StringIO(FULL))
+    assert np.allclose(figures.dynamics(table).axes[0].lines[0].get_ydata(), [0.5])  # the largest K, and p = 2
+    assert np.allclose(figures.dynamics(table, norm=1).axes[0].lines[0].get_ydata(), [0.7])
+    with pytest.raises(CouplingError, match=r"no rows with k = 7, but with \[5, 10\]"):
+        figures.dynamics(table, k=7)
+    with pytest.raises(CouplingError, match="no column k, so `k` cannot choose"):
+        figures.dynamics(pd.read_csv(io.StringIO(TABLE)), k=5)

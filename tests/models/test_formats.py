@@ -98,6 +98,9 @@ def test_gguf_files_that_cannot_be_read(tmp_path, monkeypatch):
         load(str(tmp_path / "b-00001-of-00003.gguf"))
     with pytest.raises(CouplingError, match=r"contains 2 GGUF files \(a.gguf, .*\); give one of them"):
         load(str(tmp_path))
+    with pytest.raises(CouplingError, match=r"a.gguf is damaged: it ends within its header"):
+        load(str(tmp_path / "a.gguf"))
+    (tmp_path / "a.gguf").write_bytes(b"GGUF\3\0\0\0" + bytes(16))  # a whole header that says nothing
     with pytest.raises(CouplingError, match=r"cannot load the configuration of .*a.gguf"):
         load(str(tmp_path / "a.gguf"))
     monkeypatch.setattr(formats, "find_spec", lambda name: None)

@@ -86,3 +86,24 @@ def test_a_pass_that_draws_random_numbers_without_effect_is_measured(monkeypatch
     torch.manual_seed(5)
     coupling.measure(model, make_ids(), k=4)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_windows_of_one_image_are_not_called_a_batch():
+    class Windows(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList([torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)])
+
+        def forward(self, input_ids):
+            x = torch.ones(4, input_ids.shape[1] // 4, 8)
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    with pytest.raises(
+        coupling.CouplingError, match="with 4 sequences for one input, as in models that split an image"
+    ):
+        coupling.record(Windows(), {"input_ids": make_ids(0, 12)})
+    batch = {"input_ids": torch.cat([make_ids(0), make_ids(1)])}
+    with pytest.raises(coupling.CouplingError, match="of one prompt, but the batch contains 2"):
+        coupling.record(make_model("llama"), batch)

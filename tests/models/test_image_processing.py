@@ -55,3 +55,12 @@ def test_what_is_no_single_image(tmp_path):
     failing = Processor(lambda _: {}, (0.0,), (1.0,))
     with pytest.raises(CouplingError, match=r"pixels of shape \(\)"):
         failing(image)
+
+
+def test_the_digest_of_a_processor_is_that_of_its_configuration(tmp_path):
+    model = make_vit()
+    usual = load_processor("vit", save_vit(tmp_path / "vit"), model)
+    other = load_processor("vit", save_vit(tmp_path / "other", image_mean=[0.4, 0.5, 0.6]), model)
+    assert usual.digest == load_processor("vit", str(tmp_path / "vit"), model).digest != other.digest
+    timm = [timm_processor(make_timm(pretrained_cfg_overlay={"crop_pct": crop})).digest for crop in (1.0, 1.0, 0.9)]
+    assert timm[0] == timm[1] != timm[2]

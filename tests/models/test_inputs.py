@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,23 @@ def test_patches_that_are_not_pairs():
     for bad in (3, (1, 2, 3), [(1, 2, 3)], "ab"):
         with pytest.raises(CouplingError, match="must be a row and a column such as"):
             parse_patches(bad)
+
+
+def test_the_digest_of_an_image_covers_its_name_and_its_pixels():
+    def digest(value, scale=1.0, name="image"):
+        processor = Processor(
+            lambda image: {"pixel_values": scale * torch.tensor(np.asarray(image))[None]}, (0.0,), (1.0,)
+        )
+        images = read_images(np.full((8, 8, 3), value, np.uint8))
+        (one,) = image_inputs(images, torch.nn.Linear(1, 1, dtype=torch.bfloat16), processor)
+        return replace(one, image=replace(one.image, name=name)).digest()
+
+    assert digest(3) == digest(3)
+    assert len({digest(3), digest(4), digest(3, scale=0.5), digest(3, name="other")}) == 4
+
+
+def test_the_digest_of_a_text_covers_its_token_ids():
+    texts = [
+        TextInput(text, {"input_ids": torch.tensor([[number]])}, []) for text, number in (("a", 1), ("b", 1), ("a", 2))
+    ]
+    assert len({text.digest() for text in texts}) == 3

@@ -15,13 +15,13 @@ def make_config(folder, **options):
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        ({"epsilon": 0.3}, "`epsilon=0.3` means nothing in P3O: P3O has no clip range"),
+        ({"epsilon": 0.3}, "`epsilon=0.3` cannot be used with P3O: P3O has no clip range"),
         ({"epsilon_high": 0.3}, "no clip range"),
         ({"delta": 2.0}, "no clip range"),
         ({"loss_type": "grpo"}, "P3O is the loss"),
         ({"importance_sampling_level": "sequence"}, "those of tokens"),
         ({"vllm_importance_sampling_clip_max": 1.5}, "already accounts for the mismatch"),
-        ({"entropy_coef": 0.1}, "no entropy term"),
+        ({"entropy_coef": 0.1}, "entropy term, .* is not supported here"),
         ({"gradient_accumulation_steps": 2, "steps_per_generation": 1}, "make the latter a multiple"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_case_worked_by_hand():
     assert metrics["cap_fraction"] == 1.0
     assert metrics["ratio_mean"] == pytest.approx(1.5)
     assert metrics["ratio_max"] == pytest.approx(2)
-    assert metrics["approx_kl"] == pytest.approx((2 - 1 - math.log(2)) / 2)
+    assert metrics["kl_from_behavior"] == pytest.approx((2 - 1 - math.log(2)) / 2)
 
 
 def test_on_policy_the_loss_is_the_score_function_estimator():
@@ -228,3 +228,31 @@ def test_a_mask_of_another_shape_and_negative_ratios_are_refused():
     with pytest.raises(ValueError, match="negative"):
         effective_sample_size(-ratio, torch.ones(2, 2))
     assert effective_sample_size(torch.tensor([-1.0, 1.0]), torch.tensor([0, 1])) == 1  # masked values may be anything
+
+
+@pytest.mark.parametrize("junk", [-math.inf, math.inf, math.nan])
+@pytest.mark.parametrize("where", ["policy", "behavior"])
+def test_one_token_that_is_not_finite_is_left_out_and_counted(junk, where):
+    logprobs, old, advantages, mask = tensors()
+    place = tuple(int(index) for index in mask.nonzero()[0])
+    without = mask.clone()
+    without[place] = False
+    expected, metrics = p3o_loss(logprobs, old, advantages, without)
+    bad_logprobs, bad_old = logprobs.clone(), old.clone()
+    (bad_logprobs if where == "policy" else bad_old)[place] = junk
+    bad_logprobs.requires_grad_()
+    loss, bad_metrics = p3o_loss(bad_logprobs, bad_old, advantages, mask)
+    assert float(loss.detach()) == float(expected)
+    assert bad_metrics == metrics | {"nonfinite": 1.0}
+    assert torch.isfinite(torch.autograd.grad(loss, bad_logprobs)[0]).all()
+    mixed = p3o_mixture_loss(bad_logprobs, bad_old, logprobs, advantages, mask)
+    assert float(mixed[0].detach()) == float(p3o_mixture_loss(logprobs, old, logprobs, advantages, without)[0])
+    assert mixed[1]["nonfinite"] == 1
+
+
+def test_a_batch_without_finite_tokens_is_seen():
+    logprobs, old, advantages, mask = tensors()
+    for function, extra in ((p3o_loss, ()), (p3o_mixture_loss, (old,))):
+        loss, metrics = function(torch.full_like(logprobs, math.nan), old, *extra, advantages, mask)
+        assert math.isnan(float(loss))
+        assert metrics["nonfinite"] == mask.sum()

@@ -36,7 +36,15 @@ def test_micro_batches_train_as_one_batch_does(tmp_path):
     assert second == pytest.approx(first, rel=1e-4)
     moved = (weights(whole) - weights(make_trainer(tmp_path / "c"))).abs().max()
     assert (weights(whole) - weights(split)).abs().max() < 1e-3 * moved
-    for name in ("kl_behavior", "cap_fraction", "approx_kl", "ratio_mean", "ratio_max", "ratio_q05", "ratio_q95"):
+    for name in (
+        "kl_behavior",
+        "cap_fraction",
+        "kl_from_behavior",
+        "ratio_mean",
+        "ratio_max",
+        "ratio_q05",
+        "ratio_q95",
+    ):
         assert logged(split, f"p3o/{name}") == pytest.approx(logged(whole, f"p3o/{name}"), rel=1e-3, abs=1e-6), name
 
 
@@ -73,7 +81,7 @@ def test_micro_batches_train_as_one_batch_with_a_reference_policy_and_several_st
 def test_what_is_logged(tmp_path):
     trainer = make_trainer(tmp_path, num_iterations=2, max_steps=2)
     trainer.train()
-    names = "ess kl_behavior cap_fraction approx_kl ratio_mean ratio_max ratio_q05 ratio_q50 ratio_q95"
+    names = "ess kl_behavior nonfinite cap_fraction kl_from_behavior ratio_mean ratio_max ratio_q05 ratio_q50 ratio_q95"
     for name in names.split():
         assert len(logged(trainer, f"p3o/{name}")) == 2, name
     low, median, high, largest = (logged(trainer, f"p3o/ratio_{name}")[1] for name in ("q05", "q50", "q95", "max"))
@@ -200,3 +208,18 @@ def test_loss_falls_and_reward_rises(tmp_path):
     assert sum(reward[-5:]) / 5 > sum(reward[:5]) / 5 + 1
     # Each batch has other advantages, but the loss is lower once the better completions have become likelier.
     assert sum(loss[:10]) / 10 > sum(loss[-60:]) / 60 + 0.1
+
+
+@pytest.mark.parametrize("sizes", [(8, 1), (4, 2)])
+def test_tokens_of_probability_0_are_left_out_and_counted(tmp_path, sizes):
+    def rollouts(prompts, trainer):
+        output = scripted(prompts, trainer)
+        output["logprobs"][0][0] = -float("inf")
+        return output
+
+    batch, accumulation = sizes
+    settings = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "max_steps": 1}
+    trainer = make_trainer(tmp_path, rollout_func=rollouts, **settings)
+    trainer.train()
+    assert logged(trainer, "p3o/nonfinite") == [1.0]
+    assert logged(trainer, "p3o/ess")[0] > 0.1  # without the token; with it, 1 over the number of tokens

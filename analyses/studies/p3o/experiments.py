@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from coupling.analyses.rl.config import DataConfig, ProbeConfig, RunConfig
-from coupling.analyses.rl.log import SUMMARY, TABLE
+from coupling.analyses.rl.folder import SUMMARY, TABLE
 from coupling.analyses.rl.post_training import post_train
 from coupling.analyses.rl.tasks import task
 from coupling.analyses.studies.p3o.held_out import HeldOutReward

@@ -1,10 +1,10 @@
-"""Rows for the trainer from tasks, files and data sets; the prompts of the probe; the initial model."""
+"""Rows for the trainer from tasks, files and data sets; the prompts of the probe."""
 
 import pytest
 
 from coupling import CouplingError
 from coupling.analyses.rl.config import ProbeConfig, from_mapping
-from coupling.analyses.rl.data import TASK_ROWS, initial_model, probe_texts, read_rows
+from coupling.analyses.rl.data import TASK_ROWS, probe_texts, read_rows
 
 
 def rows(**data):
@@ -62,13 +62,3 @@ def test_the_probe_reads_its_own_prompts_or_the_first_of_the_data(tmp_path):
     assert probe_texts(ProbeConfig(prompts=("a", "b", "c"), count=2), data) == ["a", "b"]
     (tmp_path / "p.txt").write_text("one\ntwo\n")
     assert probe_texts(ProbeConfig(prompts=str(tmp_path / "p.txt")), data) == ["one", "two"]
-
-
-def test_the_initial_model(small_model):
-    config = from_mapping({"data": {"task": "brackets"}, "model": str(small_model)})
-    assert initial_model(config, 0) == str(small_model)
-    config = from_mapping({"data": {"task": "brackets"}, "model": "organization/name"})
-    assert initial_model(config, 0) == "organization/name"
-    config = from_mapping({"data": {"task": "brackets"}, "model": "./nowhere"})
-    with pytest.raises(CouplingError, match=r"no checkpoint in \./nowhere"):
-        initial_model(config, 0)

@@ -1,8 +1,7 @@
-"""The table of a run and its folder."""
+"""The table of a run."""
 
 import json
 import math
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from coupling import CouplingError
-from coupling.analyses.rl.log import COLUMNS, Recorder, RunTable, columns_of, prepare_folder
+from coupling.analyses.rl.log import COLUMNS, Recorder, RunTable, columns_of
 from coupling.errors import DivergedError
 from coupling.figures import rl
 from coupling.figures.columns import read_table
@@ -63,13 +62,20 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert again.rows() == [row for row in table.rows() if (row["seed"], row["step"]) != (0, 2)]
     assert [row["step"] for row in again.rows(seed=1)] == [2]
     assert again.columns == [*COLUMNS, "p3o/ratio_max"]
-    (tmp_path / "table.csv").write_text("seed,step\n0,first\n")
-    with pytest.raises(CouplingError, match="cannot read the table"):
-        RunTable(tmp_path / "table.csv", "p3o").read(lambda *_: True)
+    for damaged in (
+        "seed,step\n0,first\n",
+        "run,seed,step\np3o,0\n",
+        "run,seed,step\np3o,0,1",
+        "run,seed,step\np,0,1,2\n",
+    ):
+        (tmp_path / "table.csv").write_text(damaged)
+        with pytest.raises(CouplingError, match="cannot read the table"):
+            RunTable(tmp_path / "table.csv", "p3o").read(lambda *_: True)
 
 
 def test_names_of_earlier_versions_are_understood(tmp_path):
     assert columns_of({"p3o/kl_behaviour": 0.1}, 5) == columns_of({"p3o/kl_behavior": 0.1}, 5) == {"kl": 0.1}
+    assert columns_of({"p3o/approx_kl": 0.1}, 5) == {"p3o/kl_from_behavior": 0.1}
     (tmp_path / "table.csv").write_text("run,seed,step,kl,p3o/kl_behaviour\np3o,0,1,,0.25\n")
     table = RunTable(tmp_path / "table.csv", "p3o")
     table.read(lambda *_: True)
@@ -108,69 +114,6 @@ def test_progress_is_told_of_steps_with_a_loss():
     for logs in ({"coupling/score_k10_p2": 0.1}, {"loss": 0.5}, {"epoch": 1.0}, None):
         recorder.on_log(SimpleNamespace(), state, None, logs=logs)
     assert steps == [(2, 3, {"run": "p3o", "seed": 0, "step": 2, "score": 0.1, "loss": 0.5})]
-
-
-def earlier_run(folder: Path, *, table: bool = True, checkpoint: bool = True) -> Path:
-    folder.mkdir()
-    (folder / "run.json").write_text('{"config": {}, "seeds": [0]}')
-    if table:
-        (folder / "table.csv").write_text("step\n")
-    if checkpoint:
-        (folder / "trainer" / "checkpoint-1").mkdir(parents=True)
-    return folder
-
-
-def test_a_run_is_replaced_when_asked_for(tmp_path):
-    folder = earlier_run(tmp_path / "run")
-    with pytest.raises(CouplingError, match=r"already contains a run; .*`overwrite=True`"):
-        prepare_folder(folder, overwrite=False)
-    assert (folder / "trainer" / "checkpoint-1").exists()
-    prepare_folder(folder, overwrite=True)
-    assert list(folder.iterdir()) == []
-    prepare_folder(tmp_path / "new" / "deep", overwrite=False)
-    assert (tmp_path / "new" / "deep").is_dir()
-
-
-def test_a_run_of_the_previous_version_is_recognized(tmp_path):
-    folder = Path(shutil.copytree(EARLIER_RUN, tmp_path / "run"))
-    with pytest.raises(CouplingError, match="already contains a run"):
-        prepare_folder(folder, overwrite=False)
-    prepare_folder(folder, overwrite=True)
-    assert list(folder.iterdir()) == []
-
-
-def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(tmp_path):
-    folder = earlier_run(tmp_path / "run", table=False, checkpoint=False)
-    (folder / "trainer").mkdir()
-    prepare_folder(folder, overwrite=False)
-    assert not (folder / "run.json").exists()
-
-
-def test_checkpoints_of_another_kind_of_run_are_never_removed(tmp_path):
-    folder = earlier_run(tmp_path / "run")
-    with pytest.raises(CouplingError, match="contains trainer/ of another run, which would be lost"):
-        prepare_folder(folder, overwrite=True, replaced=())
-    assert (folder / "table.csv").exists()
-    assert (folder / "trainer" / "checkpoint-1").exists()
-
-
-def test_folders_of_others_are_left_alone(tmp_path):
-    kept = tmp_path / "model" / "weights.bin"
-    kept.parent.mkdir()
-    kept.write_text("x")
-    for summary in ("{}", "not JSON", '{"config": {}, "seeds": []}'):
-        (tmp_path / "run.json").write_text(summary)
-        with pytest.raises(CouplingError, match="contains"):
-            prepare_folder(tmp_path, overwrite=False)
-        assert kept.exists()
-    with pytest.raises(CouplingError, match="would be lost"):
-        prepare_folder(tmp_path, overwrite=True, replaced=())
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(CouplingError, match="contains other files and no run"):
-        prepare_folder(tmp_path, overwrite=True)
-    assert kept.exists()
-    with pytest.raises(CouplingError, match="is a file"):
-        prepare_folder(kept, overwrite=True)
 
 
 def test_the_fixture_is_a_run_of_the_previous_version():

@@ -173,15 +173,101 @@ def test_runs_that_cannot_be_continued(configured):
 def test_a_run_of_the_previous_version_is_understood(tmp_path):
     summary = json.loads((EARLIER_RUN / "run.json").read_text())
     config = from_mapping(summary["config"])
-    assert resumption(EARLIER_RUN, config, (0,), 2).done == (0,)
+    assert resumption(EARLIER_RUN, config, (0,), 2, dict).done == {0: None}
     assert can_continue(EARLIER_RUN)
     unfinished = Path(shutil.copytree(EARLIER_RUN, tmp_path / "run"))
     (unfinished / "run.json").write_text(json.dumps(summary | {"seeds_done": [], "finished": False}))
     assert not can_continue(unfinished)
     with pytest.raises(CouplingError, match="left no checkpoint to continue from"):
-        resumption(unfinished, config, (0,), 2)
+        resumption(unfinished, config, (0,), 2, dict)
     assert [row["step"] for row in post_train(config, EARLIER_RUN, resume=True)] == list(range(13))
 
 
 def test_a_folder_without_a_run_cannot_be_continued(tmp_path):
     assert not can_continue(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_checkpoint_that_lacks_a_part_is_never_continued_from(configured, name):
+    whole = post_train(configured(), "whole")
+    stopped_run(configured(), at=5)
+    Path("out/trainer/checkpoint-4", name).unlink()
+    notes, seen = [], []
+    rows = post_train(
+        configured(), "out", resume=True, notify=notes.append, progress=lambda seed, done, *_: seen.append(done)
+    )
+    assert seen == [3, 4, 5, 6]  # from the checkpoint before it
+    assert compared(rows) == compared(whole)
+    assert len(notes) == 1
+    assert "checkpoint-4 is not continued from, because it lacks the state of the" in notes[0]
+    stopped_run(configured(), at=3, overwrite=True)
+    Path("out/trainer/checkpoint-2", name).unlink()
+    with pytest.raises(CouplingError, match=rf"left no checkpoint .*checkpoint-2 lacks the state of .*{name}"):
+        post_train(configured(), "out", resume=True)
+
+
+def test_a_table_that_lost_rows_is_noticed(configured):
+    stopped_run(configured(), at=5)
+    table = Path("out/table.csv")
+    text = table.read_text()
+    lines = text.splitlines(keepends=True)
+    table.write_text("".join(lines[:3]))  # the header, and steps 0 and 1
+    with pytest.raises(CouplingError, match=r"lacks 3 steps, the first of them 2, of seed 0, .*cut short or deleted"):
+        post_train(configured(), "out", resume=True)
+    table.write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(CouplingError, match="lacks step 1 of seed 0"):
+        post_train(configured(), "out", resume=True)
+    table.write_text(text[:-4])
+    with pytest.raises(CouplingError, match="its last line is cut short"):
+        post_train(configured(), "out", resume=True)
+    table.unlink()
+    with pytest.raises(CouplingError, match="lacks 5 steps, the first of them 0, of seed 0"):
+        post_train(configured(), "out", resume=True)
+    table.write_text(text)
+    assert len(post_train(configured(), "out", resume=True)) == 7
+    table.unlink()
+    with pytest.raises(CouplingError, match="lacks 7 steps"):
+        post_train(configured(), "out", resume=True)
+
+
+def test_a_run_is_not_continued_from_another_beginning(configured, small_model, tmp_path):
+    model = Path(shutil.copytree(small_model, tmp_path / "model"))
+    rows = Path("rows.jsonl")
+    rows.write_text("".join(json.dumps({"prompt": "([{"[n % 3], "answer": ")]}"[n % 3]}) + "\n" for n in range(8)))
+    config = replace(configured(), model=str(model), data=replace(configured().data, task=None, file=str(rows)))
+    stopped_run(config, at=3)
+    weights, text = (model / "model.safetensors").read_bytes(), rows.read_text()
+    (model / "model.safetensors").write_bytes(weights[:-1] + b"x")
+    with pytest.raises(CouplingError, match=r"^the model of the run in out has changed since it began, so"):
+        post_train(config, "out", resume=True)
+    rows.write_text(text.replace(")", "]"))
+    with pytest.raises(CouplingError, match=r"^the model and the data of the run in out have changed"):
+        post_train(config, "out", resume=True)
+    (model / "model.safetensors").write_bytes(weights)
+    rows.write_text(text)
+    assert post_train(config, "out", resume=True)[-1]["step"] == 6
+
+
+def test_a_run_that_was_being_replaced_is_begun_again(configured):
+    Path("out").mkdir()
+    Path("out/run.json").write_text('{"replacing": true}')
+    with pytest.raises(CouplingError, match=r"was being replaced .*`overwrite=True`"):
+        post_train(configured(max_steps=1), "out", resume=True)
+    assert post_train(configured(max_steps=1), "out", overwrite=True)[-1]["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "damage", [{"seeds_done": 3}, {"steps": []}, {"identity": "x"}, {"config": None}, {"seeds": 1}]
+)
+def test_a_damaged_record_is_one_line(configured, damage):
+    stopped_run(configured(), at=3)
+    summary = json.loads(Path("out/run.json").read_text())
+    Path("out/run.json").write_text(json.dumps(summary | damage))
+    with pytest.raises(CouplingError, match=r"out.run\.json is damaged: "):
+        post_train(configured(), "out", resume=True)
+    assert not can_continue(Path("out"))
+
+
+def test_a_limit_on_the_time_of_rewards_may_be_given_for_the_rest(configured):
+    stopped_run(configured(), at=5)
+    assert post_train(replace(configured(), reward_timeout=60), "out", resume=True)[-1]["step"] == 6

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,50 @@ def test_an_exception_names_the_reward():
     reward = checked_reward("mine", fails, only_one=True)
     with pytest.raises(CouplingError, match="the first step: the reward mine raised OSError: disk"):
         reward(completions=["a"])
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), SystemExit(), GeneratorExit("x")])
+def test_a_reward_that_would_end_the_program_is_an_error(error):
+    def fails(completions, **_):
+        raise error
+
+    async def fails_later(completions, **_):
+        raise error
+
+    for function, run in ((fails, lambda reward: reward(completions=["a"])),
+                          (fails_later, lambda reward: asyncio.run(reward(completions=["a"])))):  # fmt: skip
+        with pytest.raises(CouplingError, match=f"the reward mine raised {type(error).__name__}"):
+            run(checked_reward("mine", function, only_one=True))
+
+
+def test_an_interruption_by_the_user_stays_one():
+    def interrupted(completions, **_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checked_reward("mine", interrupted, only_one=True)(completions=["a"])
+
+
+def test_a_reward_that_hangs_ends_after_its_time():
+    def hangs(completions, **_):
+        try:
+            time.sleep(60)
+        except Exception:  # as careless code does
+            return [1.0]
+
+    async def hangs_later(completions, **_):
+        await asyncio.sleep(60)
+
+    message = r"the first step: the reward mine took longer than reward_timeout, 0\.2 seconds"
+    with pytest.raises(CouplingError, match=message):
+        checked_reward("mine", hangs, only_one=True, seconds=0.2)(completions=["a"])
+    with pytest.raises(CouplingError, match=message):
+        asyncio.run(checked_reward("mine", hangs_later, only_one=True, seconds=0.2)(completions=["a"]))
+
+
+def test_a_timeout_of_the_reward_itself_is_its_own():
+    def own(completions, **_):
+        raise TimeoutError("the server")
+
+    with pytest.raises(CouplingError, match="raised TimeoutError: the server"):
+        checked_reward("mine", own, only_one=True, seconds=30)(completions=["a"])

@@ -29,7 +29,9 @@ def test_a_run_that_finishes(record):
     with recorded(record):
         assert ending(record) == (False, False, None)
         assert saved(record)["seconds"] is None
-        record.seeds_done.append(0)
+        record.finish_seed(0, 12)
+        assert (saved(record)["seeds_done"], saved(record)["steps"]) == ([0], {"0": 12})  # at once
+        assert ending(record) == (False, False, None)
     assert ending(record) == (True, False, None)
     content = saved(record)
     assert (content["seeds"], content["seeds_done"], content["generation_window"]) == ([0, 1], [0], 2)

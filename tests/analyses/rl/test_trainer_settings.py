@@ -41,7 +41,7 @@ def test_numbers_that_yaml_reads_as_text_become_numbers():
 
 
 def test_p3o_refuses_a_clip_range_even_at_its_default():
-    with pytest.raises(CouplingError, match="epsilon has no meaning in p3o"):
+    with pytest.raises(CouplingError, match="epsilon cannot be set for p3o"):
         settings({"epsilon": 0.2}, P3OConfig, objective="p3o")
     assert settings({"epsilon": 0.2}, objective="grpo")["epsilon"] == 0.2
 

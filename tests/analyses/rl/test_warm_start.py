@@ -1,6 +1,7 @@
 """The supervised start of the tasks' small model."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from coupling import CouplingError
 from coupling.analyses.rl.tasks import TASKS, task
 from coupling.analyses.rl.warm_start import cache_folder, one_thread, sampled_reward, warm_start
+from coupling.locking import LOCK, locked
 
 
 def test_the_warm_start_is_deterministic_and_kept(tmp_path):
@@ -22,6 +24,18 @@ def test_the_warm_start_is_deterministic_and_kept(tmp_path):
     assert tokenizer.decode(tokenizer.encode("12+3=")) == "12+3="
     assert tokenizer.padding_side == "left"
     assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    for name in ("old", "young", "locked"):
+        (tmp_path / f".training-{name}").mkdir()
+        (tmp_path / f".training-{name}" / "model.safetensors").write_text("half")
+    with locked(tmp_path / ".training-locked"):
+        for name in ("old", "locked"):
+            os.utime(tmp_path / f".training-{name}", (0, 0))
+        trained = warm_start("brackets", steps=1, cache=tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {trained.name, ".training-young", ".training-locked"}
+    assert not (trained / LOCK).exists()
 
 
 def test_the_reward_is_measured_as_it_was_when_training_ended(small_model):

@@ -9,8 +9,9 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import coupling
+from coupling.analyses.correlation.measures import OF_TOKENS, measures_of
 from coupling.errors import CouplingError
-from coupling.rl import CouplingCallback
+from coupling.training import CouplingCallback
 from tests.tiny_policy import make_policy, make_tokenizer, make_trainer, weights
 
 PROBES = ["a b c d", "h g f e d c"]
@@ -37,26 +38,36 @@ class Tracker(TrainerCallback):
         self.logs.append((state.global_step, dict(logs)))
 
 
+ARGUMENTS = {
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-2,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 2,
+    "use_cpu": True,
+    "seed": 1,
+    "disable_tqdm": True,
+}
+
+
 def plain_trainer(folder, callbacks=None, steps=6, **options):
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=4,
-        learning_rate=1e-2,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=2,
-        use_cpu=True,
-        seed=1,
-        disable_tqdm=True,
-    )
+    arguments = TrainingArguments(output_dir=str(folder), max_steps=steps, **ARGUMENTS | options)
     return Trainer(
-        make_policy(attention_dropout=0.3, **options),
+        make_policy(attention_dropout=0.3),
         arguments,
         train_dataset=Letters(),
+        eval_dataset=Letters(),
         processing_class=make_tokenizer(),
         callbacks=callbacks,
     )
+
+
+def without_times(row):
+    return {name: value for name, value in row.items() if name not in ("coupling/seconds", "coupling/overhead")}
+
+
+def probe_ids():
+    return [make_tokenizer()(text, return_tensors="pt")["input_ids"] for text in PROBES]
 
 
 def test_it_logs_what_coupling_measure_measures(tmp_path):
@@ -68,14 +79,16 @@ def test_it_logs_what_coupling_measure_measures(tmp_path):
     rows = [row for row in trainer.state.log_history if "coupling/score_k4_p2" in row]
     assert [row["step"] for row in rows] == [0, 3, 6]
     assert [row["step"] for row in callback.history] == [0, 3, 6]
-    ids = [make_tokenizer()(text, return_tensors="pt")["input_ids"] for text in PROBES]
-    runs = [coupling.measure(model, ids, k=(2, 4)) for model in (before, trainer.model.eval())]
+    runs = [coupling.measure(model, probe_ids(), k=(2, 4)) for model in (before, trainer.model.eval())]
     for row, run in ((rows[0], runs[0]), (rows[2], runs[1])):
         for k, p in ((2, 1), (2, 2), (4, 1), (4, 2)):
             assert row[f"coupling/score_k{k}_p{p}"] == pytest.approx(coupling.score(run, k, p), abs=1e-6)
             assert row[f"coupling/chance_k{k}_p{p}"] == pytest.approx(coupling.chance_score(run, k, p), abs=1e-6)
         score, chance = row["coupling/score_k4_p2"], row["coupling/chance_k4_p2"]
         assert row["coupling/excess_k4_p2"] == pytest.approx((score - chance) / (1 - chance), abs=0.02)
+        expected = measures_of(run)
+        for name, measure in zip(("line_shape_score", "expodistance", "residual_growth"), OF_TOKENS, strict=True):
+            assert row[f"coupling/{name}"] == pytest.approx(expected[measure], rel=1e-5)
     assert [step for step, logs in tracker.logs if "coupling/score_k4_p2" in logs] == [0, 3, 6]
 
 
@@ -161,12 +174,12 @@ def test_wrong_settings_are_refused(tmp_path):
 def test_on_a_device_without_float64_a_copy_is_measured_on_the_cpu(tmp_path, monkeypatch):
     rows = []
     for device_types in ((), ("cpu",)):
-        monkeypatch.setattr("coupling.rl.callback.WITHOUT_FLOAT64", device_types)
+        monkeypatch.setattr("coupling.training.probe.WITHOUT_FLOAT64", device_types)
         trainer = make_trainer(tmp_path, max_steps=1)
         rows.append(CouplingCallback(PROBES, k=2).attach(trainer).history)
         trainer.train()
     assert len(rows[0]) == 2
-    assert rows[0] == rows[1]
+    assert [without_times(row) for row in rows[0]] == [without_times(row) for row in rows[1]]
 
 
 def test_a_later_measurement_that_fails_is_a_warning(tmp_path):
@@ -185,9 +198,8 @@ def test_a_later_measurement_that_fails_is_a_warning(tmp_path):
     assert [row["step"] for row in callback.history] == [0, 2, 3]
 
 
-def test_a_resumed_training_is_not_compared_with_the_policy_that_it_resumes_from(tmp_path):
-    first = plain_trainer(tmp_path, steps=4)
-    first.args.save_strategy, first.args.save_steps = "steps", 2
+def test_a_resumed_training_without_the_callback_before_is_not_compared_with_what_it_resumes_from(tmp_path):
+    first = plain_trainer(tmp_path, steps=4, save_strategy="steps", save_steps=2)
     first.train()
     resumed = plain_trainer(tmp_path, steps=6)
     callback = CouplingCallback(PROBES, every=2, k=2).attach(resumed)

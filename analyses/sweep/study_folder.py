@@ -1,0 +1,172 @@
+"""The folder of a study: where everything lies, what was asked for, and the lock of the one driver.
+
+``study.json`` contains the tasks, the settings and the prompts; ``tasks/`` one record per task; ``runs/`` one run per
+task, as ``coupling analyze --out`` writes them; ``index.csv`` and ``index.parquet`` the table.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coupling.analyses.sweep.tasks import Task
+from coupling.errors import CouplingError
+from coupling.files import check_output_folder, load_json, to_json, write_atomically
+
+if TYPE_CHECKING:
+    from coupling.models.prompts import Prompts
+
+STUDY, DRIVER, LOCK = "study.json", "driver.json", "driver.lock"
+RUNS, TASKS, PROGRESS, LOGS = "runs", "tasks", "progress", "logs"
+STALE = 20.0
+"""Seconds without a sign of life after which a driver on another machine is taken for dead."""
+
+
+class StudyFolder:
+    """The folder of a study.
+
+    Args:
+        folder: its path.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+
+    def run(self, name: str) -> Path:
+        """The folder of a task's run."""
+        return self.folder / RUNS / name
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises:
+            CouplingError: if they cannot be made.
+        """
+        try:
+            for name in (RUNS, TASKS, PROGRESS, LOGS):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CouplingError(f"cannot write to the folder {self.folder}: {error.strerror or error}") from None
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Write what was asked for."""
+        write_atomically(self.folder / STUDY, to_json(content))
+
+    def content(self) -> dict[str, Any]:
+        """What was asked for.
+
+        Raises:
+            CouplingError: if the folder contains no study.
+        """
+        if not (self.folder / STUDY).exists():
+            raise CouplingError(f"{self.folder} is not the folder of a study: it contains no {STUDY}")
+        return load_json(self.folder / STUDY)
+
+    def tasks(self) -> list[Task]:
+        """The tasks, in order."""
+        return [Task(**task) for task in self.content()["tasks"]]
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one driver of this folder; the operating system ends it with the process, however that ends.
+
+        Raises:
+            CouplingError: if there is another driver.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            other = self.driver() or {}
+            who = f" (process {other['pid']} on {other['host']})" if "pid" in other else ""
+            raise CouplingError(
+                f"another coupling sweep works on {self.folder}{who}; coupling status {self.folder} shows how far it is"
+            ) from None
+        try:
+            yield
+        finally:
+            (self.folder / DRIVER).unlink(missing_ok=True)
+            lock.release()
+
+    def beat(self, content: dict[str, Any]) -> None:
+        """The driver's sign of life."""
+        now = {"pid": os.getpid(), "host": socket.gethostname(), "beat": time.time()}
+        write_atomically(self.folder / DRIVER, to_json(content | now))
+
+    def driver(self) -> dict[str, Any] | None:
+        """What the driver wrote last; None where no driver lives."""
+        try:
+            content = load_json(self.folder / DRIVER)
+        except CouplingError:
+            return None
+        if content.get("host") == socket.gethostname():
+            return content if _is_alive(int(content["pid"])) else None
+        return content if time.time() - float(content["beat"]) < STALE else None
+
+
+def _is_alive(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def is_study(folder: str | Path) -> bool:
+    """Whether a folder is that of a study."""
+    return (Path(folder).expanduser() / STUDY).is_file()
+
+
+def prepare(folder: StudyFolder) -> dict[str, Any]:
+    """Check that a study may be written to a folder, or goes on there.
+
+    Returns:
+        What an earlier start asked for; empty for a new study.
+
+    Raises:
+        CouplingError: if the folder contains something else, or cannot be written to.
+    """
+    entries = check_output_folder(
+        folder.folder,
+        is_ours=lambda names: STUDY in names or names <= {LOCK, RUNS, TASKS, PROGRESS, LOGS},
+        overwrite=False,
+        resume=True,
+    )
+    return folder.content() if STUDY in entries else {}
+
+
+def check_same(folder: StudyFolder, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that a study is continued with the settings and prompts that it began with.
+
+    Raises:
+        CouplingError: if they differ; models and revisions may be added.
+    """
+    wanted = json.loads(to_json(now))
+    before, after = (content["settings"] | {"prompts": content["prompts"]} for content in (earlier, wanted))
+    differing = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    if differing:
+        key = differing[0]
+        values = "" if key == "prompts" else f" ({key}: {before.get(key)!r} there, {after.get(key)!r} now)"
+        raise CouplingError(
+            f"{folder.folder} contains a study that differs in {', '.join(differing)}{values}; give the same settings, "
+            "or another `out`"
+        )
+
+
+def prompts_as_json(prompts: "Prompts") -> dict[str, Any]:
+    """Prompts as ``study.json`` keeps them, so that every task measures the same texts."""
+    return {"texts": prompts.texts, "source": prompts.source, "conversations": prompts.conversations}
+
+
+def prompts_from_json(content: dict[str, Any]) -> "Prompts":
+    """The prompts of ``study.json``."""
+    from coupling.models.prompts import Prompts
+
+    return Prompts(content["texts"], content["source"], content["conversations"])

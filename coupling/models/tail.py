@@ -1,0 +1,235 @@
+r"""The tail of a block: the layers whose derivative is their weight, so that no product with it is needed.
+
+Every row of a dense Jacobian starts as a unit vector, and the first layer that it meets on the way back is the block's
+last linear layer, ``y = W h + b``: its product with the identity is W itself. So y is cut from the graph, and the pair
+(identity at the rest of the output, W at h) is pulled back. Where h in turn is an elementwise function of the outputs z
+of other linear layers (an activation, or a gate times a value), its derivative is a diagonal D, and ``W D`` is pulled
+back from z instead.
+
+Neither is assumed. The derivative of the block's output by y must be the identity, which one random vector shows; that
+of h by z must be a diagonal, which another one shows; and with z cut from the graph as well, nothing else may lead from
+the input to h. A normalization or a factor after the last layer fails the first check, and the block is then
+differentiated without this.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from coupling.linalg.jacobian import End, at_row
+
+
+class TailError(Exception):
+    """The output of a layer that was cut does not enter the block's output unscaled."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a linear layer ``y = W h + b``.
+
+    Attributes:
+        module: the layer.
+        entered: h.
+        output: y, with the graph behind it.
+        onward: what the block went on with: y, or the same values cut from the graph.
+    """
+
+    module: nn.Module
+    entered: Float[Tensor, "*batch r features"]
+    output: Float[Tensor, "*batch r out"]
+    onward: Float[Tensor, "*batch r out"]
+
+    @property
+    def weight(self) -> Float[Tensor, "out features"]:
+        """W."""
+        weight: Tensor = self.module.weight.detach()  # type: ignore[operator]
+        return weight.mT if isinstance(self.module, Conv1D) else weight
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Which layers of a block can be cut.
+
+    Attributes:
+        last: linear layers whose output enters the block's output unscaled and nothing else.
+        inner: for each of them the linear layers of whose outputs its input is an elementwise function; empty where it
+            is something else.
+    """
+
+    last: tuple[nn.Module, ...] = ()
+    inner: tuple[tuple[nn.Module, ...], ...] = ()
+
+
+NO_TAIL = Tail()
+
+
+@dataclass
+class Cut:
+    """The layers of a tail in one call of the block, which happens inside ``cutting``.
+
+    Attributes:
+        tail: the layers.
+        row: the index of the output token among the rows that are computed.
+        calls: the calls of the last and the inner layers.
+    """
+
+    tail: Tail
+    row: int
+    calls: list[Call] = field(default_factory=list)
+
+    def ends(self, output: Float[Tensor, "d"], x: Float[Tensor, "d"]) -> list[End]:
+        """Inner points of the graph by which the derivative of the output is known.
+
+        Args:
+            output: what the block added to the stream of the output token.
+            x: the input token.
+
+        Raises:
+            TailError: if a layer that was cut acts on the output in another way than the tail says.
+        """
+        last = [call for call in self.calls if call.module in self.tail.last]
+        if not last:
+            return []
+        inner = [call for call in self.calls if call.module not in self.tail.last]
+        moving = [call for call in last if call.entered.requires_grad]
+        u = _direction(output)
+        # the rest of the output has the last layers' outputs in it, unscaled, and none of the inner layers'
+        gradients = torch.autograd.grad(
+            output, [call.onward for call in [*last, *inner]], u, retain_graph=True, allow_unused=True
+        )
+        if not all(_is_unscaled(gradient, u, self.row) for gradient in gradients[: len(last)]):
+            raise TailError
+        if any(gradient is not None for gradient in gradients[len(last) :]):
+            raise TailError
+        return [end for call in moving for end in self._ends_of(call, last, inner, x)]
+
+    def _ends_of(self, call: Call, last: Sequence[Call], inner: Sequence[Call], x: Float[Tensor, "d"]) -> list[End]:
+        """The input of a last layer with W; or the outputs of its inner layers with ``W D``."""
+        h, names = call.entered, self.tail.inner[self.tail.last.index(call.module)]
+        own = [other for other in inner if other.module in names]
+        foreign = [other for other in [*last, *inner] if other not in own]
+        # h must depend on its own inner layers and, where there are some, on nothing else
+        excluded = [other.onward for other in foreign] + ([x] if own else [])
+        if excluded:
+            others = torch.autograd.grad(h, excluded, torch.ones_like(h), retain_graph=True, allow_unused=True)
+            if any(gradient is not None for gradient in others):
+                raise TailError
+        if not own:
+            return [End(h, call.weight, None, self.row)]
+        diagonals = _diagonals(h, [other.onward for other in own])
+        if diagonals is None:
+            raise TailError
+        return [
+            End(other.output, call.weight, diagonal.reshape(-1, diagonal.shape[-1])[self.row], self.row)
+            for other, diagonal in zip(own, diagonals, strict=True)
+        ]
+
+
+def linear_layers(block: nn.Module) -> list[nn.Module]:
+    """The layers of a block that are linear and nothing else: no subclass, wrapper or hook changes what they do."""
+    return [module for module in block.modules() if _is_linear(module)]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return type(module) in (nn.Linear, Conv1D) and "forward" not in vars(module) and not hooked
+
+
+@contextmanager
+def observing(modules: Sequence[nn.Module], *, cut: bool = False) -> Iterator[list[Call]]:
+    """A context in which calls of linear layers are noted, and their outputs cut from the graph if asked for."""
+    calls: list[Call] = []
+
+    def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        onward = output.detach().requires_grad_() if cut else output
+        calls.append(Call(module, args[0], output, onward))
+        return onward
+
+    handles = [module.register_forward_hook(after) for module in modules]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def cutting(cut: Cut) -> Iterator[None]:
+    """A context in which the outputs of a tail's layers are cut from the graph."""
+    modules = dict.fromkeys([*cut.tail.last, *(module for group in cut.tail.inner for module in group)])
+    # a layer that has been given a hook since then is left alone
+    whole = all(_is_linear(module) for module in modules)
+    with observing(list(modules) if whole else [], cut=True) as cut.calls:
+        yield
+
+
+def find_tail(calls: Sequence[Call], output: Float[Tensor, "d"], row: int) -> Tail:
+    """The tail of a block, from the calls of its linear layers in a graph that is whole.
+
+    Args:
+        calls: the calls, as noted by ``observing``.
+        output: what the block added to the stream of the output token.
+        row: the index of the output token among the rows that are computed.
+    """
+    modules = [call.module for call in calls]
+    calls = [call for call in calls if call.output.requires_grad and modules.count(call.module) == 1]
+    if not calls:
+        return NO_TAIL
+    u = _direction(output)
+    gradients = torch.autograd.grad(output, [call.output for call in calls], u, retain_graph=True, allow_unused=True)
+    last = [call for call, gradient in zip(calls, gradients, strict=True) if _is_unscaled(gradient, u, row)]
+    return Tail(tuple(call.module for call in last), tuple(_inner(call, calls) for call in last))
+
+
+def _inner(last: Call, calls: Sequence[Call]) -> tuple[nn.Module, ...]:
+    """The layers of whose outputs the input of a last layer seems to be an elementwise function; ``Cut`` makes sure."""
+    h = last.entered
+    calls = [call for call in calls if call is not last and call.output.shape == h.shape]
+    if not calls or not h.requires_grad:
+        return ()
+    ones = torch.autograd.grad(
+        h, [call.output for call in calls], torch.ones_like(h), retain_graph=True, allow_unused=True
+    )
+    inner = [call for call, one in zip(calls, ones, strict=True) if one is not None]
+    found = inner and _diagonals(h, [call.output for call in inner]) is not None
+    return tuple(call.module for call in inner) if found else ()
+
+
+def _diagonals(h: Tensor, outputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """The derivatives of h by each z, as diagonals; None where one is not diagonal."""
+    r = _direction(h)
+    ones = torch.autograd.grad(h, outputs, torch.ones_like(h), retain_graph=True, allow_unused=True)
+    probes = torch.autograd.grad(h, outputs, r, retain_graph=True, allow_unused=True)
+    # D r = D 1 * r for a diagonal D
+    diagonals = [one for one in ones if one is not None]
+    if len(diagonals) < len(ones) or not all(
+        probe is not None and _agree(r * one, probe) for one, probe in zip(diagonals, probes, strict=True)
+    ):
+        return None
+    return diagonals
+
+
+def _direction(like: Tensor) -> Tensor:
+    """A random tensor of the shape and dtype of another, the same each time."""
+    generator = torch.Generator().manual_seed(like.numel())
+    return torch.randn(like.shape, generator=generator).to(like)
+
+
+def _is_unscaled(gradient: Tensor | None, u: Float[Tensor, "d"], row: int) -> bool:
+    """Whether a gradient is u at one row and zero elsewhere, exactly."""
+    return (
+        gradient is not None
+        and gradient.shape[-1] == len(u)
+        and torch.equal(gradient, at_row(u[None], gradient, row)[0])
+    )
+
+
+def _agree(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors agree to the rounding of their dtype."""
+    eps = torch.finfo(a.dtype).eps
+    return bool(torch.linalg.vector_norm((a - b).double()) <= 16 * eps * torch.linalg.vector_norm(b.double()))

@@ -1,0 +1,98 @@
+"""A first token that dwarfs the others is left out of what is averaged or drawn over tokens, and that is said."""
+
+import numpy as np
+import pytest
+
+import coupling
+from coupling import figures
+from coupling.analyses.correlation.measures import measures_of
+from coupling.figures.trajectory import paths_of
+from coupling.sinks import DOMINANT, note, skipped
+from tests.helpers import refused
+
+
+@pytest.fixture(scope="module")
+def sink(run):
+    """A run whose first token has a hundred times its norm from the first block on."""
+    made = run.copy(deep=True)
+    made["residual_norm"].loc[{"token": 0}] = 100 * run.residual_norm.sel(token=0)
+    made["line_shape_score"].loc[{"token": 0}] = 1e6
+    made["residual_stream"].loc[{"token": 0}] = 100 * run.residual_stream.sel(token=0)
+    return made
+
+
+def test_dominance_is_the_largest_ratio_to_the_median_of_the_other_tokens(run):
+    ratios = []
+    for prompt in range(run.sizes["prompt"]):
+        norms = run.residual_norm.values[prompt, : int(run.n_tokens[prompt])]
+        ratios.append((norms[0] / np.median(norms[1:], axis=0)).max())
+    assert coupling.first_token_dominance(run) == pytest.approx(np.median(ratios))
+    assert coupling.first_token_dominance(run) < DOMINANT
+    assert np.isnan(coupling.first_token_dominance(run.isel(token=[0])))
+
+
+def test_a_run_without_a_sink_keeps_all_tokens(run):
+    assert skipped(run) == 0
+    assert note(run) == ""
+    summary = coupling.summarize(run)
+    assert summary["tokens_left_out"] == ""
+    assert summary["tokens"]["line_shape_score"]["tokens"] == int(run.n_tokens.sum())
+
+
+def test_a_sink_is_left_out_of_the_summary_and_of_correlate(run, sink):
+    assert skipped(sink) == 1
+    summary = coupling.summarize(sink)
+    others = run.line_shape_score.isel(token=slice(1, None)).values
+    assert summary["tokens"]["line_shape_score"]["mean"] == pytest.approx(np.nanmean(others))
+    assert summary["tokens_left_out"].startswith("first token left out (its norm reaches 1")
+    assert coupling.summarize(sink, skip_first=0)["tokens"]["line_shape_score"]["mean"] > 1e4
+    assert coupling.summarize(sink, skip_first=0)["tokens_left_out"] == ""
+    assert measures_of(sink)["line-shape score"] == pytest.approx(np.nanmedian(others))
+
+
+def test_a_number_is_obeyed_whatever_the_norms(run, sink):
+    assert skipped(run, 2) == 2
+    assert note(run, 2) == "the first 2 tokens of each prompt left out"
+    assert note(run, 1) == "each prompt's first token left out"
+    assert skipped(sink, 0) == 0
+    longest = int(run.n_tokens.max())
+    for bad in (-1, longest):
+        with pytest.raises(
+            coupling.CouplingError, match=rf"`skip_first={bad}` does not leave a token.*to {longest - 1}"
+        ):
+            coupling.summarize(run, skip_first=bad)
+
+
+def test_pictures_leave_a_sink_out_and_say_so(sink):
+    assert paths_of(sink, 0).tokens[0] == 1
+    assert paths_of(sink, 0, skip_first=0).tokens[0] == 0
+    assert paths_of(sink, 0, tokens=0).tokens == [0]  # asked for by name
+    caption = figures.trajectory(sink).legends[0].get_title().get_text()
+    assert "first token left out (its norm reaches" in caption
+    assert "left out" not in figures.trajectory(sink, skip_first=0).legends[0].get_title().get_text()
+    upper, lower = figures.linearity(sink).axes
+    assert upper.lines[0].get_xdata()[0] == 1
+    assert "first token left out" in lower.get_xlabel()
+    upper, lower = figures.linearity(sink, prompt=0, skip_first=2).axes
+    assert list(upper.lines[0].get_xdata()[:2]) == [2, 3]
+    assert "the first 2 tokens" in lower.get_xlabel()
+
+
+def test_the_page_leaves_a_sink_out_and_says_so(sink):
+    pytest.importorskip("altair")
+    page = figures.report(sink)
+    assert "first token left out (its norm reaches" in page
+
+
+def test_the_commands(cli):
+    assert cli("analyze", "--limit", 2, "--k", 3, "--out", "run", "--quiet")[0] == 0
+    assert "left out" not in cli("show", "run")[1]
+    assert "the first 2 tokens of each prompt left out" in cli("show", "run", "--skip-first", 2)[1]
+    for picture in ("trajectory", "linearity"):
+        assert cli("plot", "run", "--picture", picture, "--skip-first", 1, "-o", f"{picture}.svg")[0] == 0
+    refused(cli("show", "run", "--skip-first", 4000), "--skip-first 4000 does not leave a token")
+    refused(
+        cli("plot", "run", "--picture", "heatmap", "--skip-first", 1, "-o", "a.svg"),
+        "--skip-first does not apply",
+        code=2,
+    )
