@@ -16,22 +16,24 @@ from coupling.cli.options import (
     formerly,
     new_folder,
     parse_pair,
+    parse_patch,
     parse_token,
     parse_tokens,
     remove_if_empty,
 )
 from coupling.cli.output import console, print_json
-from coupling.cli.prompts import prompt_warnings, prompts_of
+from coupling.cli.prompts import check_sources, images_of, prompt_warnings, prompts_of
+from coupling.cli.saved import detail_note, resume_hint
 
-MODEL, PROMPTS, MEASURE = "Model", "Prompts", "Measurement"
+MODEL, PROMPTS, MEASURE = "Model", "Prompts and images", "Measurement"
 
 
 def analyze(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A local folder, a .gguf file, a PEFT adapter's folder, or a Hugging Face hub id. Default: the "
-            "bundled small checkpoint.",
+            help="A local folder, a .gguf file, a PEFT adapter's folder, a Hugging Face hub id, or timm:NAME for one of"
+            " timm's vision transformers. Default: the bundled small checkpoint.",
             show_default=False,
         ),
     ] = None,
@@ -46,7 +48,9 @@ def analyze(
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option(help="The column that contains the prompt.", show_default=False, rich_help_panel=PROMPTS),
+        typer.Option(
+            help="The column that contains the prompt or the image.", show_default=False, rich_help_panel=PROMPTS
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -63,7 +67,18 @@ def analyze(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Use only the first N prompts.", show_default=False, rich_help_panel=PROMPTS),
+        typer.Option(
+            min=1, help="Use only the first N prompts or images.", show_default=False, rich_help_panel=PROMPTS
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="For image models: a file, a folder, a glob, a .npy array, or anything that datasets.load_dataset "
+            "loads. Default: the bundled set.",
+            show_default=False,
+            rich_help_panel=PROMPTS,
+        ),
     ] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=PROMPTS)
@@ -98,8 +113,17 @@ def analyze(
     tokens: Annotated[
         str | None,
         typer.Option(
-            help="Tokens measured: indices such as 0,5,-1, or last, or all. Default: last for depth, all for the "
-            "other kinds.",
+            help="Tokens measured: indices such as 0,5,-1, or last, or all. Default: last for depth (of an image the "
+            "class token, else the center patch), all for the other kinds.",
+            show_default=False,
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    patch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROW,COLUMN",
+            help="Of an image, the patch that is measured, in place of --tokens; may be repeated.",
             show_default=False,
             rich_help_panel=MEASURE,
         ),
@@ -149,9 +173,11 @@ def analyze(
         ),
     ] = None,
     part: Annotated[
-        Literal["encoder", "decoder"] | None,
+        Literal["encoder", "decoder", "vision"] | None,
         typer.Option(
-            help="The half of an encoder-decoder model that is measured.", show_default=False, rich_help_panel=MODEL
+            help="The half of an encoder-decoder model that is measured, or the vision tower of a multimodal model.",
+            show_default=False,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     base: Annotated[
@@ -175,17 +201,13 @@ def analyze(
     random_weights: Annotated[
         bool,
         typer.Option(
-            "--random-weights",
-            help="Measure the untrained model as a baseline: the configuration alone, with weights drawn from the "
-            "seed.",
-            rich_help_panel=MODEL,
+            "--random-weights", help="Measure the untrained model: weights drawn from the seed.", rich_help_panel=MODEL
         ),
     ] = False,
     detail: Annotated[
         Detail,
         typer.Option(
-            help="Prompts that keep the data of the pictures grid and trajectory: K² numbers per pair and (L + 1) d "
-            "per token, 4 bytes each. auto: the first prompts, up to 64 MB.",
+            help="Prompts that keep the data of the pictures grid and trajectory. auto: the first, up to 64 MB.",
             rich_help_panel=OUTPUT,
         ),
     ] = "auto",
@@ -203,14 +225,14 @@ def analyze(
     quiet: NoTable = False,
     blocks: Annotated[str | None, typer.Option("--blocks", hidden=True)] = None,
 ) -> None:
-    """Measure block coupling of a checkpoint, and save the run."""
+    """Measure block coupling of a checkpoint on prompts or images, and save the run."""
     block_list = formerly("--blocks", blocks, "--block-list", block_list)
     if overwrite and resume:
         raise typer.BadParameter("--overwrite and --resume exclude each other")
-    if prompts is not None and dataset is not None:
-        raise typer.BadParameter("--prompts and --dataset exclude each other")
-    if dataset is None and (split is not None or dataset_config is not None):
-        raise typer.BadParameter("--split and --dataset-config apply to --dataset")
+    check_sources(prompts, dataset, dataset_config, split, images)
+    if patch and tokens is not None:
+        raise typer.BadParameter("--patch and --tokens exclude each other")
+    patches = [parse_patch(one) for one in patch or ()]
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
     settings: dict[str, Any] = {
@@ -236,12 +258,15 @@ def analyze(
             from coupling.pipeline import analyze as run_analysis
             from coupling.summary import summarize
         check()
-        texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat)
+        texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
         place = out if out is not None else new_folder(model)
         with prompt_warnings(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(
                 model,
                 texts,
+                images=images_of(images, column, dataset_config, split, limit),
+                patch=patches or None,
+                limit=limit,
                 out=place,
                 overwrite=overwrite,
                 resume=resume,
@@ -262,7 +287,7 @@ def analyze(
                 **settings,
             )
     except KeyboardInterrupt:
-        print(f"interrupted{_resume_hint(place)}", file=sys.stderr)
+        print(f"interrupted{resume_hint(place)}", file=sys.stderr)
         raise
     finally:
         if out is None and place is not None:
@@ -280,25 +305,3 @@ def analyze(
             soft_wrap=True,
         )
     screen.print(f"saved in {place}{detail_note(run)}", highlight=False, soft_wrap=True)
-
-
-def _resume_hint(folder: Path | None) -> str:
-    """How an interrupted run is continued; empty where no prompt was measured."""
-    if folder is None or not folder.exists():
-        return ""
-    from coupling.run_folder import count_measured
-
-    kept = count_measured(folder)
-    if not kept:
-        return ""
-    return f"; {kept} prompts are saved, continue with the same command and --out {folder} --resume"
-
-
-def detail_note(run: Any) -> str:
-    """The size of the pictures' data, and which prompts have it."""
-    from coupling.dataset import DETAIL_VARIABLES
-
-    size = sum(run[name].nbytes for name in DETAIL_VARIABLES if name in run)
-    with_detail, prompts = run.sizes.get("detailed_prompt", 0), run.sizes["prompt"]
-    which = "" if with_detail in (0, prompts) else f"the first {with_detail} of {prompts} prompts, "
-    return f" ({which}{size / 1e6:.1f} MB of it for the pictures grid and trajectory)" if with_detail else ""

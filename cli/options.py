@@ -111,6 +111,15 @@ def parse_pair(pair: str) -> tuple[int, int]:
         raise typer.BadParameter(f"block pair {pair!r} is not of the form 2:5") from None
 
 
+def parse_patch(patch: str) -> tuple[int, int]:
+    """``3,4``: a row and a column."""
+    try:
+        row, column = patch.split(",")
+        return int(row), int(column)
+    except ValueError:
+        raise typer.BadParameter(f"patch {patch!r} is not a row and a column such as 3,4") from None
+
+
 def parse_range(text: str, what: str) -> tuple[int, int]:
     """``4:12``; either end may be left out."""
     first, colon, last = text.partition(":")

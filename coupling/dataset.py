@@ -15,7 +15,7 @@ from coupling.plan import Plan
 
 DETAIL_VARIABLES = ("projection", "residual_stream")
 """Large variables that only some pictures need; a run keeps them for its first prompts, in float32."""
-PROMPT_ATTRIBUTES = ("width", "engine", "linearization", "virtual_tokens")
+PROMPT_ATTRIBUTES = ("width", "engine", "linearization", "virtual_tokens", "measured_place")
 """Attributes that each prompt's Dataset has; those of the origin are added to the joined run."""
 TOKEN_AXES = ("token", "other_token")
 """Dimensions whose length is that of the prompt."""

@@ -19,6 +19,9 @@ EXTRAS = {
     "gguf": "gguf",
     "ray": "ray",
     "mistral_common": "mistral",
+    "PIL": "vision",
+    "timm": "vision",
+    "torchvision": "vision",
 }
 """Modules that the base install does not bring, and the extra that brings each."""
 
@@ -50,7 +53,11 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
         module: a module of ``EXTRAS``.
         purpose: what needs the module; the subject of the sentence.
     """
-    package = {"vl_convert": "vl-convert-python", "mistral_common": "mistral-common"}.get(module, module)
+    package = {
+        "vl_convert": "vl-convert-python",
+        "mistral_common": "mistral-common",
+        "PIL": "pillow",
+    }.get(module, module)
     return CouplingError(
         f"{purpose} needs the {package} package, which is not installed: pip install 'block-coupling[{EXTRAS[module]}]'"
     )

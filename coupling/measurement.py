@@ -13,6 +13,8 @@ from coupling.errors import CouplingError, renamed
 from coupling.joining import join_prompts
 from coupling.linalg.pairwise import FactoredJacobian, compare, factor
 from coupling.models.blocks import find_blocks
+from coupling.models.inputs import describe_grid, measured_place, with_patches
+from coupling.models.patches import PatchGrid
 from coupling.models.recording import Recording, record_blocks
 from coupling.models.tokenization import split_inputs
 from coupling.plan import Plan
@@ -45,11 +47,13 @@ def measure(
     """Measure a model that is already in memory.
 
     Args:
-        model: a transformers model; it is left as it was, training mode included.
-        inputs: token ids, a tokenizer's output, or a sequence of either (see ``split_inputs``).
+        model: a transformers model, or one of timm's vision transformers; it is left as it was, training mode included.
+        inputs: token ids, a tokenizer's output, or a sequence of either (see ``split_inputs``); for an image model
+            ``{"pixel_values": tensor}`` with (n, channels, height, width).
         k: numbers of top singular vectors.
         tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
-            for kind "depth", all for the other kinds.
+            for kind "depth" (of an image the class token, or the center patch where there is none), all for the other
+            kinds.
         seed: seed of every random draw; the same seed gives the same numbers.
         kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
         fixed_token: the token that a context kind keeps fixed.
@@ -84,11 +88,29 @@ def measure(
     _, modules = find_blocks(model, block_list)
     budget = DetailBudget(detail)
     run = join_prompts(
-        measure_recording(record_blocks(model, modules, prompt), settings, progress, budget)
-        for prompt in split_inputs(inputs)
+        _measure_input(model, modules, prompt, settings, progress, budget) for prompt in split_inputs(inputs)
     )
     run.attrs |= origin
     return run
+
+
+def _measure_input(
+    model: nn.Module,
+    modules: list[nn.Module],
+    arguments: dict[str, Any],
+    settings: Settings,
+    progress: Progress | None,
+    budget: DetailBudget,
+) -> xr.Dataset:
+    """Measure one input; the tokens of an image are named by their patches, and have their own default."""
+    recording = record_blocks(model, modules, arguments)
+    if "pixel_values" not in arguments or "input_ids" in arguments:
+        return measure_recording(recording, settings, progress, budget)
+    grid = PatchGrid.of(model, arguments["pixel_values"], recording.n_tokens)
+    part = measure_recording(recording, with_patches(settings, grid), progress, budget)
+    describe_grid(part, grid)
+    part.attrs["measured_place"] = measured_place(settings, grid)
+    return part
 
 
 def measure_recording(

@@ -1,4 +1,4 @@
-"""From a checkpoint's name and prompts to a measured and saved run: the function behind ``coupling analyze``."""
+"""From a checkpoint's name and its inputs to a measured and saved run: the function behind ``coupling analyze``."""
 
 import hashlib
 import time
@@ -16,16 +16,18 @@ from coupling.files import environment
 from coupling.joining import join_prompts
 from coupling.measurement import measure_recording
 from coupling.models.blocks import find_blocks
-from coupling.models.chat import render
+from coupling.models.images import Images
+from coupling.models.inputs import Input, parse_patches
 from coupling.models.loading import Checkpoint, load
 from coupling.models.parts import Part
-from coupling.models.prompts import Prompts, read_prompts
+from coupling.models.prompts import Prompts
 from coupling.models.recording import record_blocks
-from coupling.models.tokenization import tokenize
-from coupling.provenance import inputs_hash, provenance, tokenizer_hash
+from coupling.models.sources import Inputs, fitting_source, given_source, inputs_of
+from coupling.models.timm_attention import is_timm
+from coupling.provenance import provenance, tokenizer_hash
 from coupling.run_folder import RunFolder, open_run, writing
 from coupling.settings import Settings, Tokens, normalize_k
-from coupling.untrusted import expanded
+from coupling.untrusted import clean, expanded
 
 Progress = Callable[[int, int, int, int], None]
 """Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt)."""
@@ -36,8 +38,10 @@ def analyze(
     prompts: Prompts | str | Sequence[Any] | None = None,
     k: int | Sequence[int] = DEFAULT_K,
     *,
+    images: Images | Any = None,
     kind: Kind = "depth",
     tokens: Tokens | None = None,
+    patch: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
     fixed_token: int | Literal["last"] | None = None,
     block_pairs: Sequence[tuple[int, int]] = (),
     engine: Engine = "auto",
@@ -59,21 +63,26 @@ def analyze(
     chat: bool = False,
     random_weights: bool = False,
     detail: Detail = "auto",
+    limit: int | None = None,
     progress: Progress | None = None,
     token: Tokens | None = None,
     blocks: str | None = None,
 ) -> xr.Dataset:
-    """Load a checkpoint, measure it on prompts, and save the run if ``out`` is given.
+    """Load a checkpoint, measure it on prompts or images, and save the run if ``out`` is given.
 
     Args:
-        model: a local folder, a GGUF file, a folder with a PEFT adapter (it is merged into its base), or a hub id; None
-            for the bundled checkpoint.
+        model: a local folder, a GGUF file, a folder with a PEFT adapter (it is merged into its base), a hub id, or
+            ``timm:`` and the name of one of timm's vision transformers; None for the bundled checkpoint.
         prompts: texts, a file's name (see ``read_prompts``), or None for the bundled set; with ``chat`` also lists of
             messages.
         k: numbers of top singular vectors.
+        images: for a model of images: a file, a folder, a glob, an array, or a data set (see ``read_images``), or None
+            for the bundled set. Each is prepared by the model's own processor.
         kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
         tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
-            for kind "depth", all for the other kinds.
+            for kind "depth" (of an image the class token, or the center patch where there is none), all for the other
+            kinds.
+        patch: for images, in place of ``tokens``: a patch by its row and column, or several.
         fixed_token: the token that a context kind keeps fixed.
         block_pairs: pairs of blocks for kind "self"; default: each block with itself.
         engine: how singular vectors are found: "auto", "dense" or "matrix-free".
@@ -91,7 +100,8 @@ def analyze(
         block_list: name of the list of residual blocks, such as "model.layers", where it cannot be found.
         part: the half of an encoder-decoder model that is measured: "encoder" or "decoder". The encoder reads the
             prompt in both cases; the decoder reads the start token and then the prompt without its last token, as in
-            training to repeat it, and tokens are counted on what it reads.
+            training to repeat it, and tokens are counted on what it reads. Or "vision": the vision tower of a
+            multimodal model, which is measured on images.
         base: the model that an adapter was trained on, where its configuration does not name the right one.
         allow_pickle: read weights that are pickled (.bin); a pickle can run any code.
         truncate: cut prompts to the model's context.
@@ -101,6 +111,7 @@ def analyze(
             special tokens are then those of the template.
         random_weights: measure the untrained model: the checkpoint's configuration, with weights drawn from the seed.
         detail: which prompts keep what the pictures ``grid`` and ``trajectory`` draw; see ``measure``.
+        limit: use only the first prompts or images.
         progress: see ``Progress``.
         token: the former name of ``tokens``.
         blocks: the former name of ``block_list``.
@@ -120,11 +131,14 @@ def analyze(
     tokens = renamed("token", token, "tokens", tokens)
     block_list = renamed("blocks", blocks, "block_list", block_list)
     settings = Settings(normalize_k(k), kind, tokens, fixed_token, tuple(block_pairs), engine, tol, seed)
-    source = prompts if isinstance(prompts, Prompts) else read_prompts(prompts, chat=chat)
-    if source.conversations is not None and not chat:
-        raise CouplingError(f"the prompts of {source.source} are lists of messages; `chat=True` renders them")
+    patches = parse_patches(patch)
+    if patches and tokens is not None:
+        raise CouplingError("`patch` and `tokens` both say what is measured; give one of them")
+    given = given_source(prompts, images, chat=chat, limit=limit)
     place = expanded(out) if out is not None else None
-    options = {"truncate": truncate, "block_list": block_list, "detail": detail}
+    options = {"truncate": truncate, "block_list": block_list, "detail": detail} | (
+        {"patch": patches} if patches else {}
+    )
     # The folder is checked and locked before a large model is loaded for nothing.
     with writing(place, overwrite=overwrite, resume=resume) if place is not None else nullcontext():
         started = time.perf_counter()
@@ -140,44 +154,42 @@ def analyze(
             allow_pickle=allow_pickle,
             random_weights=settings.seed if random_weights else None,
         )
+        source = fitting_source(checkpoint, given, limit)
         origin = provenance(checkpoint.model, settings) | {
             "model": checkpoint.name,
             "revision": checkpoint.revision,
             "weights": "random" if random_weights else "trained",
             "weights_format": checkpoint.weights_format,
-            "tokenizer_hash": tokenizer_hash(checkpoint.tokenizer),
             "chat": int(chat),  # NetCDF has no truth values
-            "special_tokens": int(special_tokens and not chat),
+            "special_tokens": int(special_tokens and not chat and not isinstance(source, Images)),
         }
+        if checkpoint.processor is not None:
+            origin["processor_hash"] = checkpoint.processor.digest
+        else:
+            origin["tokenizer_hash"] = tokenizer_hash(checkpoint.tokenizer)
         if checkpoint.adapter:
             origin |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
         if part is not None:
             origin["part"] = part
-        texts = render(checkpoint.tokenizer, checkpoint.name, source.as_chats()) if chat else source.texts
-        inputs = tokenize(checkpoint, texts, truncate=truncate, special_tokens=special_tokens and not chat)
-        session = _Session(checkpoint, settings, texts, inputs, progress)
+        inputs = inputs_of(
+            checkpoint,
+            source,
+            patches,
+            chat=chat,
+            truncate=truncate,
+            special_tokens=special_tokens,
+            keep_pictures=detail != "none",
+        )
+        session = _Session(checkpoint, settings, inputs, progress)
         session.load_seconds = time.perf_counter() - started
         return session.run(origin, source.source, place, options, overwrite=overwrite, resume=resume)
 
 
-def storable(text: str) -> str:
-    """A text as NetCDF can store it: a NUL character is shown by its symbol."""
-    return text.replace("\0", "\u2400")
-
-
 class _Session:
-    """Measures the prompts of one command, except those that an earlier start of the command has measured."""
+    """Measures the inputs of one command, except those that an earlier start of the command has measured."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        settings: Settings,
-        texts: list[str],
-        inputs: list[dict[str, Any]],
-        progress: Progress | None,
-    ) -> None:
-        self.checkpoint, self.settings, self.texts, self.inputs = checkpoint, settings, texts, inputs
-        self.progress = progress
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, inputs: Inputs, progress: Progress | None) -> None:
+        self.checkpoint, self.settings, self.inputs, self.progress = checkpoint, settings, inputs, progress
         _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
         self.load_seconds = 0.0
         self.seconds: list[float | None] = []
@@ -196,23 +208,23 @@ class _Session:
 
         Args:
             origin: the attributes that say what was measured and how; they identify the run.
-            source: where the prompts are from.
+            source: where the prompts or images are from.
             place: the folder.
             options: what else identifies the run.
             overwrite: see ``analyze``.
             resume: see ``analyze``.
         """
         budget = DetailBudget(options["detail"])
-        # Prompts are identified one by one, so that others may follow them later.
-        hashes = [inputs_hash(text, inputs) for text, inputs in zip(self.texts, self.inputs, strict=True)]
+        hashes = self.inputs.hashes
         attributes = origin | {
             "prompts": source,
-            "prompts_hash": hashlib.sha256("\0".join(self.texts).encode()).hexdigest(),
+            "prompts_hash": self.inputs.digest,
             "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         }
         if place is None:
             return self._joined(None, budget, attributes)
-        versions = {f"{name} version": version for name, version in environment("torch", "transformers").items()}
+        packages = ["torch", "transformers", *(["timm"] if is_timm(self.checkpoint.model) else [])]
+        versions = {f"{name} version": version for name, version in environment(*packages).items()}
         identity = self.settings.as_dict() | origin | options | versions
         folder = RunFolder(place, identity, hashes, overwrite=overwrite, resume=resume)
         if folder.finished:
@@ -225,57 +237,50 @@ class _Session:
         return run
 
     def _joined(self, folder: RunFolder | None, budget: DetailBudget, attributes: dict[str, Any]) -> xr.Dataset:
-        run = join_prompts(self._prompts(folder, budget))
+        run = join_prompts(self._parts(folder, budget))
         run.attrs |= attributes
         return run
 
-    def _prompts(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
-        """Each prompt's Dataset: measured now and saved, or saved earlier."""
-        for index in range(len(self.inputs)):
+    def _parts(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
+        """Each input's Dataset: measured now and saved, or saved earlier."""
+        for index, one in enumerate(self.inputs.items):
             part = folder.part(index) if folder is not None else None
             if part is not None:
                 self.seconds.append(None)
                 budget.count(part)
                 if self.progress is not None:
-                    self.progress(index, len(self.inputs), 1, 1)
+                    self.progress(index, len(self.inputs.items), 1, 1)
             else:
                 before = time.perf_counter()
-                part = self._measured(index, budget)
+                part = self._measured(index, one, budget)
                 self.seconds.append(time.perf_counter() - before)
                 if folder is not None:
                     folder.keep(index, part)
             yield part
 
-    def _measured(self, index: int, budget: DetailBudget) -> xr.Dataset:
-        inputs = self.inputs[index]
-
+    def _measured(self, index: int, one: Input, budget: DetailBudget) -> xr.Dataset:
         def on_jacobian(done: int, total: int) -> None:
             if self.progress is not None:
-                self.progress(index, len(self.inputs), done, total)
+                self.progress(index, len(self.inputs.items), done, total)
 
         try:
-            recording = record_blocks(self.checkpoint.model, self.modules, inputs)
-            part = measure_recording(recording, self.settings, on_jacobian, budget)
+            arguments = one.arguments()
+            recording = record_blocks(self.checkpoint.model, self.modules, arguments)
+            settings = one.settings(self.settings, arguments, recording.n_tokens)
+            part = measure_recording(recording, settings, on_jacobian, budget)
+            one.describe(part, arguments, self.settings)
         except CouplingError as error:
-            raise CouplingError(f"prompt {index}: {error}") from None
-        part["prompt_text"] = ((), storable(self.texts[index]))
-        part["token_text"] = (("token",), self._token_texts(inputs))
+            which = f"image {index} ({clean(one.name, 200)})" if self.checkpoint.processor else f"prompt {index}"
+            raise CouplingError(f"{which}: {error}") from None
         return part
 
-    def _token_texts(self, prompt: dict[str, Any]) -> list[str]:
-        tokenizer: Any = self.checkpoint.tokenizer
-        in_decoder = "decoder" in (self.checkpoint.block_list or "").split(".")
-        ids = prompt["decoder_input_ids" if in_decoder and "decoder_input_ids" in prompt else "input_ids"]
-        pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
-        return [storable(tokenizer.convert_tokens_to_string([piece])) for piece in pieces]
-
     def _summary(self, run: xr.Dataset, source: str) -> dict[str, Any]:
-        """What ``run.json`` says; the seconds are None for prompts that were measured earlier."""
+        """What ``run.json`` says; the seconds are None for inputs that were measured earlier."""
         measured = [second for second in self.seconds if second is not None]
         return {
             "settings": self.settings.as_dict(),
             "provenance": run.attrs,
-            "prompts": {"source": source, "count": len(self.texts)},
+            "prompts": {"source": source, "count": len(self.inputs.items)},
             "timings": {
                 "load_seconds": round(self.load_seconds, 3),
                 "measure_seconds": round(sum(measured), 3),

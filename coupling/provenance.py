@@ -11,6 +11,7 @@ from torch import nn
 
 from coupling.models.blocks import without_peft
 from coupling.models.forward import device_of
+from coupling.models.timm_attention import is_timm
 from coupling.settings import Settings
 from coupling.version import __version__
 from coupling.weights_hash import weights_hash
@@ -24,7 +25,7 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
         "revision": "",
         "commit_hash": getattr(config, "_commit_hash", None) or "",
         "weights_hash": weights_hash(model) if hash_weights else "",
-        "config_hash": config_hash(config),
+        "config_hash": config_hash(config) or timm_hash(model),
         "architecture": type(model).__name__,
         "parameters": parameter_count(model),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
@@ -39,6 +40,8 @@ def provenance(model: nn.Module, settings: Settings, *, hash_weights: bool = Tru
 
 NOT_THE_MODEL = ("_name_or_path", "_commit_hash", "transformers_version")
 """Entries of a configuration that say where it came from; they change no number."""
+CHANGING = {"training", "fused_attn"}
+"""Attributes of timm's modules that depend on how and where they are used."""
 
 
 def config_hash(config: Any) -> str:
@@ -46,7 +49,21 @@ def config_hash(config: Any) -> str:
     if not hasattr(config, "to_dict"):
         return ""
     content = {key: value for key, value in config.to_dict().items() if key not in NOT_THE_MODEL}
-    return _hash(content)
+    return content_hash(content)
+
+
+def timm_hash(model: nn.Module) -> str:
+    """SHA-256 over the numbers and texts in the modules of a timm model; empty for any other.
+
+    timm's models have no configuration, and the number of heads, for one, is not seen in the weights.
+    """
+    if not is_timm(model):
+        return ""
+    content = {}
+    for name, module in model.named_modules():
+        values = {key: value for key, value in vars(module).items() if isinstance(value, (int, float, str, tuple))}
+        content[name] = [type(module).__name__, {key: values[key] for key in values.keys() - CHANGING}]
+    return content_hash(content)
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -56,7 +73,7 @@ def tokenizer_hash(tokenizer: Any) -> str:
         rules: Any = backend.to_str()
     else:  # of one that is written in Python, the vocabulary
         rules = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else ""
-    return _hash([type(tokenizer).__name__, getattr(tokenizer, "special_tokens_map", {}), rules])
+    return content_hash([type(tokenizer).__name__, getattr(tokenizer, "special_tokens_map", {}), rules])
 
 
 def inputs_hash(text: str, inputs: dict[str, Any]) -> str:
@@ -68,7 +85,8 @@ def inputs_hash(text: str, inputs: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _hash(content: Any) -> str:
+def content_hash(content: Any) -> str:
+    """SHA-256 over a value as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=_plain).encode()).hexdigest()
 
 

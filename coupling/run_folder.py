@@ -243,6 +243,8 @@ class RunFolder:
                 problem = f"has measured prompt {number}, and only {len(self.inputs)} prompts are given now"
             elif inputs != self.inputs[number]:
                 problem = f"has measured another text or other token ids as prompt {number}"
+                if "processor_hash" in self.identity:
+                    problem = f"has measured another image as image {number}"
             else:
                 continue
             raise CouplingError(

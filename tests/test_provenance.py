@@ -4,8 +4,9 @@ import torch
 import transformers
 
 import coupling
-from coupling.provenance import parameter_count, weights_hash
+from coupling.provenance import parameter_count, timm_hash, weights_hash
 from tests.helpers import GROUPED, make_model
+from tests.vision import make_timm
 
 
 def test_one_checkpoint_has_one_number_of_parameters(tmp_path):
@@ -39,3 +40,10 @@ def test_the_hash_sees_one_changed_weight():
         next(model.parameters())[0, 0] += 1e-3
     assert weights_hash(model) != before
     assert coupling.measure(model, torch.arange(3, 9), k=2, hash_weights=False).attrs["weights_hash"] == ""
+
+
+def test_the_hash_of_a_timm_model_sees_what_its_weights_do_not():
+    usual = timm_hash(make_timm())
+    assert usual == timm_hash(make_timm().train())  # how it is used does not count
+    assert usual != timm_hash(make_timm(num_heads=4))
+    assert timm_hash(torch.nn.Linear(2, 2)) == ""

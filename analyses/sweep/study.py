@@ -53,6 +53,11 @@ LOADING_KEYS = {
 """The other arguments of ``coupling.analyze``."""
 KEYS = {"models": "models", "revisions": "revisions"} | PROMPT_KEYS | SETTING_KEYS | LOADING_KEYS
 """Every key of a study file."""
+EXCLUDED = {
+    "images": "a study keeps its prompts as texts; coupling analyze measures an image model",
+    "patch": "it is a place in an image, and a study measures prompts; coupling analyze measures an image model",
+}
+"""Arguments of ``coupling.analyze`` that a study does not have, and why."""
 CHOICES: dict[str, tuple[str, ...]] = {"dtype": DTYPES, "detail": DETAILS, "part": ("encoder", "decoder")}
 
 
@@ -154,6 +159,8 @@ class _Reader:
         if not isinstance(content, Mapping):
             raise CouplingError(f"{self.where()}a study is a mapping with the keys {', '.join(KEYS)}")
         for key, value in content.items():
+            if key in EXCLUDED:
+                raise CouplingError(f"{self.where(key)}a study has no {key}: {EXCLUDED[key]}")
             if key not in KEYS:
                 hint = did_you_mean(str(key), KEYS)
                 raise CouplingError(

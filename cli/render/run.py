@@ -57,10 +57,14 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
 
 def _print_header(summary: dict[str, Any], console: Console) -> None:
     origin = summary["provenance"]
+    of_images = "measured_place" in origin
+    what = "images" if of_images else "prompts"
     facts = (
         f"{origin['architecture']}, {summary['blocks']} blocks, "
-        f"{summary['prompts']} prompts ({origin.get('prompts', 'given')})",
-        f"{origin.get('kind', 'depth')}, {origin['dtype']} on {origin['device']}, {origin['linearization']}",
+        f"{summary['prompts']} {what} ({origin.get('prompts', 'given')})",
+        f"{origin.get('kind', 'depth')}",
+        *([origin["measured_place"]] if of_images else []),
+        f"{origin['dtype']} on {origin['device']}, {origin['linearization']}",
         f"{origin['engine']} SVD",
     )
     line = Text.assemble(plain(origin["model"], "bold"), " ", plain(", ".join(facts), most=2000))

@@ -7,7 +7,7 @@ On replay the attention of the moving tokens is replaced by its own first-order 
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 
 from coupling.models.attention_expansion import Attended, HeadwiseLinear, first_order, flatten_heads, repeat_heads
+from coupling.models.timm_attention import attending_by
 
 NAME = "coupling"
 """The name under which the attention function is registered in transformers."""
@@ -200,7 +201,8 @@ def implementation(model: nn.Module, attention: str | None) -> Iterator[None]:
         config._experts_implementation_internal = "eager"
     model.eval()
     try:
-        yield
+        with attending_by(model, _attention) if attention == NAME else nullcontext():
+            yield
     finally:
         for config, attention_before, experts_before in before:
             config._attn_implementation_internal = attention_before

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, EncoderDecoderCache
 
 from coupling.errors import CouplingError
+from coupling.models.timm_attention import is_timm, timm_blocks
 
 CACHES = (Cache, EncoderDecoderCache)
 
@@ -115,6 +116,12 @@ def _recorded(value: Any, stream: Tensor) -> Any:
 
 def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
     """Cut one argument to some positions; a wrong cut is noticed when the block's output is compared."""
+    if name == "position_embeddings" and _are_planar(value):
+        return type(value)([_rotation_at(one, rows, length, fill) for one, fill in zip(value, (1, 0), strict=True)])
+    if name == "rope" and isinstance(value, Tensor):  # timm's: sines and cosines side by side
+        return torch.cat(
+            [_rotation_at(one, rows, length, fill) for one, fill in zip(value.chunk(2, -1), (0, 1), strict=True)], -1
+        )
     if isinstance(value, (tuple, list)):
         return type(value)(_at(name, item, rows, length) for item in value)
     if isinstance(value, dict):
@@ -130,6 +137,24 @@ def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
     if axis < 0 or value.shape[axis] != length:
         return value
     return value.index_select(axis, rows.to(value.device))
+
+
+def _are_planar(value: Any) -> bool:
+    """Whether these are the cosines and sines of rotary positions of an image, (tokens, head), without a batch axis."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(isinstance(one, Tensor) and one.ndim == 2 for one in value)
+    )
+
+
+def _rotation_at(value: Float[Tensor, "*other p head"], rows: Int[Tensor, "r"], length: int, fill: float) -> Tensor:
+    """Cosines or sines of some tokens; special tokens in front of the patches are not rotated, which ``fill`` says."""
+    lacking = length - value.shape[-2]
+    if lacking > 0:
+        front = value.new_full((*value.shape[:-2], lacking, value.shape[-1]), fill)
+        value = torch.cat([front, value], dim=-2)
+    return value.index_select(-2, rows.to(value.device))
 
 
 def trunk(model: nn.Module) -> nn.Module:
@@ -169,6 +194,8 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
         CouplingError: if there is no such list; or if none was named, and none or several qualify.
     """
     model = without_peft(model)
+    if is_timm(model) and path in (None, "blocks"):
+        return "blocks", timm_blocks(model)
     config = getattr(model, "config", None)
     if path is None and getattr(config, "is_encoder_decoder", False):
         raise BlocksError(

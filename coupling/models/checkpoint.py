@@ -1,9 +1,11 @@
-"""A loaded checkpoint: a model, its tokenizer, and what is known of them."""
+"""A loaded checkpoint: a model, its tokenizer or image processor, and what is known of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from coupling.models.image_processing import Processor
 
 
 @dataclass(frozen=True)
@@ -12,23 +14,25 @@ class Checkpoint:
 
     Attributes:
         model: the model.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; None for an image model.
         name: what the user called it.
         revision: the revision that the user asked for.
         block_list: the name of the list of its blocks.
         weights_format: what the weights were on disk: "safetensors", "bin", "gguf Q4_1", "safetensors, fp8", ...
         adapter: the method of the adapter that is merged into the model, such as "LORA"; empty for none.
         base: the model that the adapter was trained on.
+        processor: what prepares its images; None for a model of text.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: Any
+    tokenizer: Any
     name: str
     revision: str
     block_list: str | None = None
     weights_format: str = ""
     adapter: str = ""
     base: str = ""
+    processor: Processor | None = None
 
     @property
     def context(self) -> int | None:

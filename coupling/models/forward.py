@@ -99,6 +99,8 @@ def _prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]
     if not all(name in accepted for name in main) or not all(module in inside for module in modules):
         network = model
     keywords = dict(inputs)
+    if "pixel_values" in keywords and "pixel_values" not in inspect.signature(network.forward).parameters:
+        keywords["x"] = keywords.pop("pixel_values")  # as timm calls them
     if "use_cache" in inspect.signature(network.forward).parameters:
         keywords["use_cache"] = False
     device = device_of(network)

@@ -1,4 +1,4 @@
-"""Load a checkpoint and its tokenizer: from a folder, a GGUF file, an adapter or the hub."""
+"""Load a checkpoint with its tokenizer or image processor: from a folder, a GGUF file, an adapter, timm or the hub."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,8 +26,11 @@ from coupling.models.checkpoint import Checkpoint
 from coupling.models.devices import resolve_device
 from coupling.models.folder import Found, check_checkpoint_folder, check_tokenizer_folder, has_tokenizer, is_local
 from coupling.models.folder import loadable as loadable_folder
-from coupling.models.parts import PARTS, Part, part_list
+from coupling.models.image_models import check_widths, load_timm_checkpoint, takes_images
+from coupling.models.image_processing import check_processor_folder, load_processor
+from coupling.models.parts import HALVES, PARTS, Part, check_halves, part_list, vision_tower
 from coupling.models.size import check_counts, check_size
+from coupling.models.timm import timm_source
 from coupling.models.translation import call
 from coupling.models.weights import check_stored_types, check_weights
 from coupling.untrusted import expanded, quoted, read_json
@@ -91,14 +94,16 @@ def load(
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
     Args:
-        name: a local folder, a GGUF file, a folder with a PEFT adapter, or a hub id; None for the bundled checkpoint.
+        name: a local folder, a GGUF file, a folder with a PEFT adapter, a hub id, or ``timm:`` and the name of one of
+            timm's vision transformers; None for the bundled checkpoint.
         revision: a branch, tag or commit of a hub repository.
         dtype: "auto" is float32 (float64 for a checkpoint saved so): half precision is measured best after
             widening, which is exact. Or "float32", "float64", "bfloat16", "float16".
         device: "auto" for an accelerator if there is one, or a torch device such as "cpu" or "cuda:1".
         trust_remote_code: run model code that the repository brings along.
         block_list: name of the list of residual blocks, checked here so that a wrong one fails early.
-        part: the half of an encoder-decoder model that is measured, "encoder" or "decoder".
+        part: the half of an encoder-decoder model that is measured, "encoder" or "decoder"; or "vision" for the vision
+            tower of a multimodal model.
         base: the model that an adapter was trained on, where its configuration does not name the right one.
         allow_pickle: read weights that are pickled (.bin); a pickle can run any code.
         random_weights: a seed: take only the configuration and the tokenizer, and initialize the weights from it.
@@ -114,42 +119,48 @@ def load(
     if part is not None and block_list is not None:
         raise CouplingError("`part` finds the list of blocks that `block_list` names; give one of them")
     options = _Options(dtype, resolve_device(device), trust_remote_code, random_weights, allow_pickle)
+    timm_name = timm_source(name)
+    if name is not None and timm_name is not None:
+        unfit = {"revision": revision, "part": part, "base": base}
+        return load_timm_checkpoint(
+            name, timm_name, dtype, options.device, random_weights, allow_pickle, block_list, unfit
+        )
     named = _find(name, revision, options)
     adapter = _adapter_of(named, base, options)
     source, config = _open(named, options) if adapter is None else _open_base(adapter, named, options)
-    has_two_parts = getattr(config, "is_encoder_decoder", False)
-    if has_two_parts and part is None and block_list is None:
-        raise CouplingError(
-            f"{source.name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
-            "trajectory; choose one by `part='encoder'` or `part='decoder'`"
-        )
-    if part is not None and not has_two_parts:
-        raise CouplingError(
-            f"`part` applies to encoder-decoder models, and {source.name} ({config.model_type}) is not one"
-        )
+    check_halves(config, source.name, part, block_list)
     if tokenizer is None and adapter is not None and has_tokenizer(adapter.folder):
         tokenizer = str(adapter.folder)
-    _check_tokenizer(source, tokenizer)
+    has_images = part == "vision" or takes_images(config)
+    if has_images:
+        check_widths(source.name, getattr(config, "vision_config", config))
+        if source.found is not None:
+            check_processor_folder(Path(source.path), source.name)
+    else:
+        _check_tokenizer(source, tokenizer)
     model, report, weights_format = _load_model(
         source, config, options, None if adapter is None else adapter.auto_class
     )
-    if model.main_input_name != "input_ids":
-        raise CouplingError(
-            f"{source.name} takes {model.main_input_name}, so it is not a language model; prompts are text here"
-        )
-    list_name, modules = find_blocks(model, block_list if part is None else part_list(model, part))
+    if part == "vision":
+        model = vision_tower(model, source.name)
+    if has_images:
+        check_widths(source.name, model.config, model)
+    elif model.main_input_name != "input_ids":
+        raise CouplingError(f"{source.name} takes {model.main_input_name}, neither text nor images, which are measured")
+    list_name, modules = find_blocks(model, part_list(model, part) if part in HALVES else block_list)
     check_weights(source.name, model, list_name, modules, report)
     if adapter is not None:
         model = adapters.merge(adapter, model)
     return Checkpoint(
         model,
-        _load_tokenizer(source, tokenizer, options),
+        None if has_images else _load_tokenizer(source, tokenizer, options),
         named.name,
         revision or "",
         block_list=list_name,
         weights_format=weights_format,
         adapter="" if adapter is None else adapter.kind,
         base="" if adapter is None else adapter.base,
+        processor=load_processor(source.name, source.path, model, **source.keywords(options)) if has_images else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The two halves of an encoder-decoder model: their blocks, and the inputs that the decoder needs."""
+"""The parts of a model: the halves of an encoder-decoder model, the inputs that the decoder needs, the vision tower."""
 
 from typing import Any, Literal, get_args
 
@@ -7,12 +7,37 @@ from torch import Tensor, nn
 
 from coupling.errors import CouplingError
 
-Part = Literal["encoder", "decoder"]
-PARTS: tuple[Part, ...] = get_args(Part)
+Half = Literal["encoder", "decoder"]
+HALVES: tuple[Half, ...] = get_args(Half)
 """The halves of an encoder-decoder model, each with its own residual stream."""
+Part = Literal["encoder", "decoder", "vision"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""The halves of an encoder-decoder model, and the vision tower of a multimodal model."""
 
 
-def part_list(model: nn.Module, part: Part) -> str:
+def check_halves(config: Any, name: str, part: Part | None, block_list: str | None) -> None:
+    """Check that a half is chosen where a model has two, and only there.
+
+    Args:
+        config: the model's configuration.
+        name: what the user called it.
+        part: what is measured.
+        block_list: the list of blocks that is measured.
+
+    Raises:
+        CouplingError: if none is chosen, or the model has no halves.
+    """
+    has_two_parts = getattr(config, "is_encoder_decoder", False)
+    if has_two_parts and part is None and block_list is None:
+        raise CouplingError(
+            f"{name} is an encoder-decoder model ({config.model_type}), whose two residual streams are not one "
+            "trajectory; choose one by `part='encoder'` or `part='decoder'`"
+        )
+    if part in HALVES and not has_two_parts:
+        raise CouplingError(f"`part` applies to encoder-decoder models, and {name} ({config.model_type}) is not one")
+
+
+def part_list(model: nn.Module, part: Half) -> str:
     """The name of the list of blocks of the encoder or the decoder.
 
     Raises:
@@ -29,9 +54,27 @@ def part_list(model: nn.Module, part: Part) -> str:
     return found[0]
 
 
-def _part_of(list_name: str | None) -> Part | None:
+def _part_of(list_name: str | None) -> Half | None:
     """The half that a list of blocks belongs to, by its name; the first half that the name contains."""
-    return next((name for name in (list_name or "").split(".") if name in PARTS), None)
+    return next((name for name in (list_name or "").split(".") if name in HALVES), None)
+
+
+def vision_tower(model: Any, name: str) -> Any:
+    """The vision tower of a multimodal model.
+
+    Args:
+        model: a transformers model.
+        name: what the user called it.
+
+    Raises:
+        CouplingError: if it has none.
+    """
+    tower = model.get_encoder(modality="image")
+    if tower is model or getattr(tower, "main_input_name", "") != "pixel_values":
+        raise CouplingError(
+            f"{name} ({model.config.model_type}) has no vision tower that `part='vision'` could measure"
+        )
+    return tower
 
 
 def decoder_inputs(model: Any, list_name: str, ids: Tensor) -> Tensor:

@@ -150,10 +150,27 @@ def dataset_prompts(
     Raises:
         CouplingError: if the ``datasets`` package, the data set, the split or the column is missing.
     """
+    loaded, chosen = open_dataset(name, config=config, split=split, purpose="a data set of prompts")
+    rows: list[Any] = list(islice(loaded, limit))
+    return Prompts.of(_pick(rows, column, f"dataset {name}", chat=chat), f"dataset {name} [{chosen}]")
+
+
+def open_dataset(name: str, *, config: str | None, split: str | None, purpose: str) -> tuple[Any, str]:
+    """The rows of a split of anything that ``datasets.load_dataset`` loads, and the split's name.
+
+    Args:
+        name: a hub id, or a local folder or file.
+        config: the data set's configuration.
+        split: default: the first that exists of test, validation and train.
+        purpose: what needs the ``datasets`` package; the subject of the error's sentence.
+
+    Raises:
+        CouplingError: if the ``datasets`` package, the data set or the split is missing.
+    """
     try:
         import datasets
     except ImportError:
-        raise missing_extra("datasets", "a data set of prompts") from None
+        raise missing_extra("datasets", purpose) from None
     datasets.disable_progress_bars()
     path = expanded(name)
     builder = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
@@ -171,8 +188,7 @@ def dataset_prompts(
     chosen = split or next((s for s in ("test", "validation", "train") if s in names), names[0])
     if chosen not in names:
         raise CouplingError(f"the data set {name} has no split {quoted(chosen)}; it has {', '.join(map(str, names))}")
-    rows: list[Any] = list(islice(loaded[chosen], limit))
-    return Prompts.of(_pick(rows, column, f"dataset {name}", chat=chat), f"dataset {name} [{chosen}]")
+    return loaded[chosen], str(chosen)
 
 
 def _standard_input() -> bytes:

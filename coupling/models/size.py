@@ -17,7 +17,9 @@ MOST_BLOCKS = 4096
 """The most blocks, and experts of a block; the deepest published models have 1,000."""
 MOST_OTHERS = 2**31 - 1
 """The most of anything else that is counted: tokens, positions, entries of a vector."""
-COUNTED = re.compile(r"(?:^|_)(?:n|num|encoder|decoder)_(?:\w+_)?(?:layers?|blocks?|experts?)$|^(?:n_)?layers?$")
+COUNTED = re.compile(
+    r"(?:^|_)(?:n|num|encoder|decoder)_(?:\w+_)?(?:layers?|blocks?|experts?)$|^(?:n_)?layers?$|^depths?$"
+)
 """Keys of a configuration that say how many modules are built."""
 NUMBER_OF = re.compile(r"(?:^|_)(?:experts?_per_tok|per_tok|shared_layers|kv_shared_layers)(?:$|_)")
 """Keys that look like these, but count something else."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import nn
 from transformers import PreTrainedModel
 
 from coupling.errors import CouplingError
@@ -98,6 +99,15 @@ def check_weights(
     for key, *shapes in sorted(report.get("mismatched_keys", ()), key=str):
         there, wanted = (tuple(shape) for shape in shapes)
         raise CouplingError(f"{clean(key, 200)} of {name} has the shape {there}, but its configuration says {wanted}")
+    check_finite(name, model, modules)
+
+
+def check_finite(name: str, model: nn.Module, modules: list[Any]) -> None:
+    """Check that no weight is NaN or infinite.
+
+    Raises:
+        CouplingError: if one is.
+    """
     bad = first_bad_block(modules)
     if bad is not None:
         raise CouplingError(f"the weights of block {bad[0]} contain a NaN or an infinity (parameter {bad[1]})")

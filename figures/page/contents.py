@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -34,7 +34,14 @@ class Section:
     if_missing: str = ""
 
 
-SECTIONS: dict[Picture, Section] = {
+SECTIONS: dict[Picture | Literal["image"], Section] = {
+    "image": Section(
+        "Images",
+        "Each image as the model sees it, cut and scaled, with the measured patches outlined. Where several were "
+        "measured, the heat map shows the coupling of each patch at the chosen K and p: its mean over all other tokens "
+        "at the chosen block, or, in a run of kind depth, over all pairs of blocks.",
+        "This run did not measure images, or kept no pictures of them.",
+    ),
     "heatmap": Section(
         "Heatmap",
         "The coupling of every ordered pair: the darker a cell, the more nearly diagonal the row's Jacobian is in the "
@@ -115,12 +122,13 @@ def _number(value: float | None) -> str:
 
 def controls_of(runs: Sequence[xr.Dataset], extent: Extent) -> list[dict[str, Any]]:
     """The page's controls: name, label, options (value and text), and the option that is chosen first."""
+    what = "image" if all("patch_rows" in run for run in runs) else "prompt"
     ks = reversed(runs[0].k.values.tolist())
     controls: list[dict[str, Any]] = [
         {"name": "k", "label": "K", "options": [(k, k) for k in ks]},
         {"name": "p", "label": "p", "options": [(p, f"{p} ({NORM_NAMES[p]})") for p in reversed(NORMS)]},
         {"name": "variant", "label": "variant", "options": [(variant.label, variant.label) for variant in VARIANTS]},
-        {"name": "prompt", "label": "prompt", "options": [(MEAN, "mean over prompts"), *_prompts(runs, extent)]},
+        {"name": "prompt", "label": what, "options": [(MEAN, f"mean over {what}s"), *_prompts(runs, extent)]},
     ]
     blocks = _shared_blocks(runs)
     if blocks:

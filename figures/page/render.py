@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import pandas as pd
@@ -17,6 +17,7 @@ from coupling.dataset import is_depth
 from coupling.figures.page.circle import circle_chart
 from coupling.figures.page.contents import MEAN, SECTIONS, Extent, controls_of, notes_on, summary_of
 from coupling.figures.page.heatmap import heatmap_chart
+from coupling.figures.page.image import has_images, image_chart
 from coupling.figures.page.linearity import linearity_chart
 from coupling.figures.page.pairs import join_scales, pair_rows
 from coupling.figures.page.scatter import scatter_chart
@@ -95,13 +96,17 @@ def _sections(
         _section("trajectory", names, [trajectory_chart(run, prompts) for run in runs]),
         _section("linearity", [""], [linearity_chart(runs, names, prompts)]),
     ]
+    if any(map(has_images, runs)):
+        sections.insert(0, _section("image", names, [image_chart(run, prompts) for run in runs]))
     if points is not None:
         chart = scatter_chart(points.table, points.score_label, points.benchmark_label)
         sections.append(_section("scatter", [""], [chart]))
     return sections
 
 
-def _section(picture: Picture, names: Sequence[str], charts: Sequence[ChartWithData | None]) -> dict[str, Any]:
+def _section(
+    picture: Picture | Literal["image"], names: Sequence[str], charts: Sequence[ChartWithData | None]
+) -> dict[str, Any]:
     texts = SECTIONS[picture]
     return {
         "id": picture,

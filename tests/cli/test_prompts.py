@@ -14,7 +14,7 @@ def test_prompts_of_options(tmp_path):
     rows.write_text("\n".join(json.dumps({"prompt": text}) for text in "abc"))
     assert prompts_of(str(rows), None, None, None, None, 2, chat=False).texts == ["a", "b"]
     assert prompts_of(None, None, str(rows), None, None, 1, chat=False).texts == ["a"]
-    assert len(prompts_of(None, None, None, None, None, None, chat=False).texts) >= 24
+    assert prompts_of(None, None, None, None, None, None, chat=False) is None  # the bundled set that fits the model
 
 
 def test_only_warnings_about_prompts_are_lines(capsys):

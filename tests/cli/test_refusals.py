@@ -136,13 +136,13 @@ def test_a_damaged_tokenizer(cli, checkpoint):
         refused(cli("analyze", checkpoint, "--out", "run"), "cannot load the tokenizer", "truncated or corrupt")
 
 
-def test_a_vision_model(cli, tmp_path):
+def test_a_vision_model_without_an_image_processor(cli, tmp_path):
     import transformers
 
     config = transformers.ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
     transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
     shutil.copy(Path(BUNDLED) / "tokenizer.json", tmp_path / "vit")
-    refused(cli("analyze", "vit", "--out", "run"), "takes pixel_values, so it is not a language model")
+    refused(cli("analyze", "vit", "--out", "run"), "vit contains no image processor configuration")
 
 
 def test_an_encoder_decoder(cli, tmp_path):

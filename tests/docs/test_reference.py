@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import typer
+import xarray as xr
 
 import coupling
 from coupling.choices import RUN_PICTURES, TABLE_PICTURES
 from coupling.cli.app import app
 from coupling.figures.columns import TABLES
 from coupling.linalg.svd import choose_engine
+from coupling.models.inputs import describe_grid
+from coupling.models.patches import PatchGrid
 from tests.docs.code_blocks import DOCUMENTS
 from tests.docs.pages import DOCS, ROOT, tables_of, text_of
 
@@ -120,7 +123,12 @@ def test_the_variables_of_a_run(run, token_run):
         **{name: run[name] for name in run},
         **{name: run[name] for name in run.coords if name not in run.dims},
     }
-    assert set(stated) - {"fixed_token"} == set(map(str, everything))
+    of_images = {"patch_rows", "patch_columns", "picture"}
+    assert set(stated) - {"fixed_token"} - of_images == set(map(str, everything))
+    part = xr.Dataset({"residual_norm": (("token",), [0.0] * 3)})
+    describe_grid(part, PatchGrid(("cls",), 1, 2))
+    assert set(map(str, part)) - of_images <= set(stated)
+    assert of_images - set(map(str, part)) == {"picture"}
     for name, variable in everything.items():
         assert sorted(stated[str(name)]) == sorted(map(str, variable.dims)), name
     dimensions = {name for row in tables_of("reference/run-format.md")[2][1:] for name in row[0].split(", ")}

@@ -14,6 +14,7 @@ from coupling.analyses.sweep.tasks import Task
 from coupling.run_folder import RunFolder
 from tests.docs.code_blocks import ROOT, all_blocks
 from tests.helpers import BUNDLED
+from tests.vision import save_picture, save_vit
 
 MODELS = (
     "my-model",
@@ -55,6 +56,7 @@ def build(folder: Path) -> None:
     _write_scores(folder)
     _write_checkpoints(folder / "trained")
     _write_tables(folder)
+    _write_images(folder)
     _write_examples(folder)
     _write_study(folder)
 
@@ -75,6 +77,15 @@ def _write_prompts(folder: Path) -> None:
     files = [{"split": "train", "path": "train.jsonl"}]
     header = yaml.safe_dump({"configs": [{"config_name": "main", "data_files": files}]})
     (data / "README.md").write_text(f"---\n{header}---\n")
+
+
+def _write_images(folder: Path) -> None:
+    save_vit(folder / "my-vit")
+    (folder / "photos").mkdir()
+    for index, name in enumerate(("house.png", "street.png")):
+        save_picture(folder / "photos" / name, seed=index)
+    patches = folder / "tables" / "patches"
+    coupling.analyze(str(folder / "my-vit"), images=str(folder / "photos"), k=5, kind="self", out=patches)
 
 
 def _write_runs(folder: Path) -> None:

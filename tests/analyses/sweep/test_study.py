@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import coupling
-from coupling.analyses.sweep.study import KEYS, PROMPT_KEYS, read_study, study_from_mapping
+from coupling.analyses.sweep.study import EXCLUDED, KEYS, PROMPT_KEYS, read_study, study_from_mapping
 from coupling.errors import CouplingError
 
 WHOLE = """
@@ -47,13 +47,16 @@ def test_a_whole_study(tmp_path):
 def test_the_keys_are_the_arguments_of_analyze():
     own = {"model", "revision", "out", "overwrite", "resume", "progress", "token", "blocks"}
     arguments = set(inspect.signature(coupling.analyze).parameters)
-    assert set(KEYS) == (arguments - own) | set(PROMPT_KEYS) | {"models", "revisions"}
+    assert arguments >= set(EXCLUDED)
+    assert set(KEYS) == (arguments - own - set(EXCLUDED)) | set(PROMPT_KEYS) | {"models", "revisions"}
 
 
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
         ("models: a\nmodel: b", 2, "there is no key model (did you mean models?)"),
+        ("models: a\nimages: photos", 2, "a study has no images: a study keeps its prompts as texts"),
+        ("models: a\nk: 3\npatch: [0, 0]", 3, "a study has no patch: it is a place in an image"),
         ("models: a\nk: ten", 2, "k is 'ten', but must be a whole number or a list of them"),
         ("models: a\n\nk: 0", 3, "K is 0, but must be at least 1"),
         ("models: a\nkind: sideways", 2, "kind is 'sideways', but must be one of depth"),

@@ -7,9 +7,11 @@ import matplotlib.image
 import pandas as pd
 import pytest
 
+import coupling
 from coupling.figures import report
 from coupling.figures.style import printable
 from tests.figures.page.helpers import HOSTILE, hostile_run
+from tests.vision import digits, save_vit
 
 pytestmark = pytest.mark.browser
 sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright  # not needed where browsers are not
@@ -50,6 +52,29 @@ def opened(chromium, tmp_path):
     for context in contexts:
         context.close()
     assert noise == []
+
+
+def test_an_image_is_shown_with_its_patches_and_their_coupling(opened, tmp_path_factory):
+    folder = save_vit(tmp_path_factory.mktemp("models") / "vit")
+    page = opened(report(coupling.analyze(folder, images=digits(2), k=3, kind="self")))
+    figure = page.locator("#image-0 svg")
+    assert page.locator("#image-0[aria-label^='An image'], #image-0 [aria-label^='An image']").count() == 1
+    picture = figure.locator("image")
+    assert picture.count() == 1
+    assert picture.get_attribute("href").startswith("data:image/")
+    first = picture.get_attribute("href")
+    assert len(labels(page, "image-0", "row ")) == 16  # the cells of the heat map
+    assert labels(page, "image-0", "image image 0, 4 x 4 patches; 16 patches were measured")
+    assert (
+        page.evaluate("async (uri) => { const i = new Image(); i.src = uri; await i.decode(); return i.width }", first)
+        == 32
+    )
+    before = labels(page, "image-0", "row ")
+    page.select_option("#control-prompt", "1")
+    page.wait_for_function("(uri) => document.querySelector('#image-0 image').getAttribute('href') !== uri", arg=first)
+    assert labels(page, "image-0", "row ") != before
+    pixels = matplotlib.image.imread(io.BytesIO(page.locator("#image-0").screenshot()))[..., :3]
+    assert pixels.std() > 0.03
 
 
 SCORES = pd.DataFrame({"model": ["a", "b", "c"], "score": [0.1, 0.2, 0.3], "benchmark": [1.0, 2.0, 4.0]})

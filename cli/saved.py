@@ -1,0 +1,26 @@
+"""What ``coupling analyze`` says of the run that it has saved, or of what is saved of one."""
+
+from pathlib import Path
+from typing import Any
+
+
+def resume_hint(folder: Path | None) -> str:
+    """How an interrupted run is continued; empty where no prompt was measured."""
+    if folder is None or not folder.exists():
+        return ""
+    from coupling.run_folder import count_measured
+
+    kept = count_measured(folder)
+    if not kept:
+        return ""
+    return f"; {kept} prompts are saved, continue with the same command and --out {folder} --resume"
+
+
+def detail_note(run: Any) -> str:
+    """The size of the pictures' data, and which prompts have it."""
+    from coupling.dataset import DETAIL_VARIABLES
+
+    size = sum(run[name].nbytes for name in DETAIL_VARIABLES if name in run)
+    with_detail, prompts = run.sizes.get("detailed_prompt", 0), run.sizes["prompt"]
+    which = "" if with_detail in (0, prompts) else f"the first {with_detail} of {prompts} prompts, "
+    return f" ({which}{size / 1e6:.1f} MB of it for the pictures grid and trajectory)" if with_detail else ""
