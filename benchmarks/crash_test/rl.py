@@ -92,8 +92,8 @@ class Crashes:
 
     def __init__(self, folder: Path) -> None:
         model = warm_start("brackets", steps=5, cache=folder / "cache")
-        trainer = {"max_steps": 4, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 4}
-        trainer |= {"learning_rate": 1e-3, "save_strategy": "steps", "save_steps": 2}
+        sizes = {"max_steps": 4, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 4}
+        trainer = {**sizes, "learning_rate": 1e-3, "save_strategy": "steps", "save_steps": 2}
         content = {"model": str(model), "data": {"task": "brackets"}, "probe": {"every": 2, "k": 4, "count": 2}}
         self.config = from_mapping(content | {"trainer": trainer, "save": True})
         self.folder, self.count, self.failures = folder, Counter[str](), list[str]()

@@ -120,7 +120,8 @@ def load_processor(name: str, path: str, model: Any, **keywords: Any) -> Process
 def timm_processor(model: nn.Module) -> Processor:
     """The evaluation transform of timm's data configuration of a model."""
     require("timm", "torchvision", purpose="a timm model")
-    from timm.data import create_transform, resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
 
     config = resolve_model_data_config(model)
     transform: Any = create_transform(**config, is_training=False)

@@ -20,9 +20,9 @@ def test_the_line_of_every_value(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"models: [a\nk: 3\n", r"study\.yaml, line 2, is not YAML"),
+        (b"models: [a\nk: 3\n", r"study\.yaml is not YAML: .*line 2"),
         (b"k: 3\nmodels: a\nk: 4\n", r"line 3: the key k is given twice, also in 1"),
-        (b"models: !!python/object:os.system x\n", r"line 1, is not YAML"),
+        (b"models: !!python/object:os.system x\n", r"is not YAML: .*line 1"),
         (b"", r"is empty; it needs at least the key models"),
         (b"\xff\xfe", r"is not UTF-8"),
     ],
