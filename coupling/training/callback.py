@@ -134,12 +134,13 @@ class CouplingCallback(TrainerCallback):
     # The trainer's events. Every process calls them at the same steps.
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure the initial model, or the one that training is resumed from, which is not the initial one."""
+        """Measure the initial model; where training is resumed, only at a step at which it would have been measured."""
         self._is_training, self._last_step = True, -1
         self.overhead.begin()
         if state.global_step > 0 and self.probe.initial is None:
             self._find_initial(args, state)
-        self._measure_step(state, control, **kwargs)
+        if state.global_step % self.every == 0 or self._without_initial:
+            self._measure_step(state, control, **kwargs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measure every N steps."""

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from peft import LoraConfig, get_peft_model
 
@@ -34,6 +35,7 @@ class Pretended:
 
 
 def test_autocast_of_accelerate_is_left_out_and_put_back():
+    AcceleratorState._reset_state()  # another test of this process may have chosen another precision
     model = Accelerator(mixed_precision="bf16", cpu=True).prepare_model(make_policy().eval(), evaluation_mode=True)
     wrapped = model.forward
     half = model(IDS).logits
@@ -44,6 +46,7 @@ def test_autocast_of_accelerate_is_left_out_and_put_back():
     assert not torch.equal(half, exact)
     with plain_forward(make_policy()):
         pass
+    AcceleratorState._reset_state()
 
 
 def test_random_numbers_are_as_if_nothing_had_been_drawn():
