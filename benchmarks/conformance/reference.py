@@ -74,7 +74,8 @@ def reference_jacobians(
         output = result[0] if isinstance(result, (tuple, list)) else result
         call = len(variables) - 1
         for token in tokens:
-            jacobians[call, token] = _rows(output[0, token], variables[call], token)
+            at = (0, token) if output.ndim == 3 else (token,)  # (1, n, d), or (n, d) without a batch axis
+            jacobians[call, token] = _rows(output[at], variables[call], at)
         if len(variables) == len(calls):
             raise _LastBlockReachedError
 
@@ -106,17 +107,18 @@ def _plain_copy(model: nn.Module, dtype: torch.dtype) -> Any:
     return model
 
 
-def _rows(output: Tensor, variable: Tensor, token: int) -> Tensor:
+def _rows(output: Tensor, variable: Tensor, at: tuple[int, ...]) -> Tensor:
     """``d(output - x_t) / dx_t``, one backward pass per row, batched where the operations allow it."""
     unit = torch.eye(output.numel(), dtype=output.dtype)
-    first = torch.autograd.grad(output, variable, unit[0], retain_graph=True)[0][0, token]
+    first = torch.autograd.grad(output, variable, unit[0], retain_graph=True)[0][at]
     try:
-        rows = torch.autograd.grad(output, variable, unit, retain_graph=True, is_grads_batched=True)[0][:, 0, token]
+        (pulled,) = torch.autograd.grad(output, variable, unit, retain_graph=True, is_grads_batched=True)
+        rows = pulled[(slice(None), *at)]
         trusted = torch.allclose(rows[0], first, rtol=1e-9, atol=1e-12)
     except (RuntimeError, NotImplementedError):
         trusted = False
     if not trusted:
-        singly = [torch.autograd.grad(output, variable, u, retain_graph=True)[0][0, token] for u in unit]
+        singly = [torch.autograd.grad(output, variable, u, retain_graph=True)[0][at] for u in unit]
         rows = torch.stack(singly)
     return (rows - unit).detach()
 

@@ -115,6 +115,8 @@ def test_names_of_folders(trained):
 def test_a_sweep_ends_cleanly(trained, tmp_path, how, code):
     trained("ok", "sleep 600", "sleep 600")
     process = start("trained/step*", "--prompts", "a", "--out", "study", "--workers", 2, cwd=tmp_path, light=True)
+    record = tmp_path / "study/tasks/trained@step0.json"
+    wait_until(lambda: record.exists() and '"done"' in record.read_text())
     wait_until(lambda: len(workers_of(tmp_path / "study")) == 2)
     workers = workers_of(tmp_path / "study")
     process.send_signal(how)
