@@ -113,7 +113,7 @@ def _rows(output: Tensor, variable: Tensor, at: tuple[int, ...]) -> Tensor:
     first = torch.autograd.grad(output, variable, unit[0], retain_graph=True)[0][at]
     try:
         (pulled,) = torch.autograd.grad(output, variable, unit, retain_graph=True, is_grads_batched=True)
-        rows = pulled[(slice(None), *at)]
+        rows = pulled[:, 0, at[-1]] if pulled.ndim == 4 else pulled[:, at[-1]]
         trusted = torch.allclose(rows[0], first, rtol=1e-9, atol=1e-12)
     except (RuntimeError, NotImplementedError):
         trusted = False
