@@ -60,3 +60,9 @@ def test_paths_straighten_and_bend_again_and_growth_is_less_exponential(table):
         assert lines[model].min() + 0.2 < lines[model].iloc[-1] < lines[model].iloc[0]
         assert distance[model].iloc[-1] > 2 * distance[model].iloc[0]
         assert growth[model].iloc[-1] > 4 * growth[model].iloc[0]
+
+
+def test_weight_decay_changes_little(table):
+    last = curves(table, "excess").iloc[-1]
+    assert "At the end the excess over chance is about 0.08 with and without it" in text_of(PAGE)
+    assert all(round(value, 2) == 0.08 for value in last)
