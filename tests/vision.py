@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from packaging.version import Version
 from PIL import Image
 from safetensors.torch import save_file
 
 SIDE, PATCH = 32, 8
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
          "image_size": SIDE, "patch_size": PATCH}  # fmt: skip
+HAS_INTERFACE_EVERYWHERE = Version(transformers.__version__) >= Version("5.23")
+"""Whether every family's attention goes through transformers' interface; in earlier versions BEiT's does not."""
+
 FAMILIES = {
     "ViT": ({}, ("cls",)),
     "DeiT": ({}, ("cls", "dist")),
