@@ -12,7 +12,7 @@ STEPS = (0, 4, 16)
 
 
 def test_from_training_to_pictures(tmp_path, monkeypatch):
-    for name, value in {"LAYERS": 3, "HIDDEN": 32, "HEADS": 2, "FEEDFORWARD": 48, "CONTEXT": 32}.items():
+    for name, value in {"LAYERS": 3, "HIDDEN": 32, "HEADS": 2, "FEEDFORWARD": 48, "CONTEXT": 64}.items():
         monkeypatch.setattr(training, name, value)
     monkeypatch.setattr(study, "PROMPTS", 2)
     training._corpus.cache_clear()
