@@ -1,7 +1,8 @@
 """Every format that is read, damaged in every way that hypothesis finds: a result, or one line that says what is wrong.
 
 Nothing but ``CouplingError`` may be raised, and its message is one short line that a terminal can show. Few examples
-are tried by default; ``COUPLING_FUZZ=1000`` tries that many of each.
+are tried by default; ``COUPLING_FUZZ=1000`` tries that many of each. This file is long because all formats share the
+meaning of "one line", the checkpoints and the ways of damaging a file.
 """
 
 import json

@@ -10,7 +10,7 @@ from coupling.analyses.sweep.tasks import Task
 OVERHEAD = 2**30
 """Bytes that a worker takes beside the model: the libraries and the Jacobians of a block."""
 BYTES_PER_CORE = 4 * 2**30
-"""On a cluster a task asks for one core per so many bytes."""
+"""On a cluster a task asks for one core for each 4 GiB that it needs."""
 
 
 def cores() -> int:
