@@ -9,8 +9,10 @@ import typer
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
 from coupling.cli.interrupts import check
 from coupling.cli.options import (
+    MEASURE,
     OUTPUT,
     Json,
+    Ks,
     NoTable,
     Overwrite,
     formerly,
@@ -25,7 +27,7 @@ from coupling.cli.output import console, print_json
 from coupling.cli.prompts import check_sources, images_of, prompt_warnings, prompts_of
 from coupling.cli.saved import detail_note, resume_hint
 
-MODEL, PROMPTS, MEASURE = "Model", "Prompts and images", "Measurement"
+MODEL, PROMPTS = "Model", "Prompts and images"
 
 
 def analyze(
@@ -99,16 +101,7 @@ def analyze(
             rich_help_panel=PROMPTS,
         ),
     ] = True,
-    k: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--k",
-            min=1,
-            help="Number of top singular vectors; may be repeated. Default: 10.",
-            show_default=False,
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    k: Ks = None,
     kind: Annotated[Kind, typer.Option(help="Which Jacobians are compared.", rich_help_panel=MEASURE)] = "depth",
     tokens: Annotated[
         str | None,

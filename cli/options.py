@@ -15,8 +15,18 @@ from coupling.untrusted import clean
 
 T = TypeVar("T")
 
-OUTPUT = "Output"
-"""The panel of a command's help that says where its results go."""
+MEASURE, OUTPUT = "Measurement", "Output"
+"""The panels of a command's help that say what is measured, and where its results go."""
+Ks = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--k",
+        min=1,
+        help="Number of top singular vectors; may be repeated. Default: 10.",
+        show_default=False,
+        rich_help_panel=MEASURE,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]
 NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no table.", rich_help_panel=OUTPUT)]

@@ -1,27 +1,18 @@
 """``coupling sweep STUDY.yaml`` or ``coupling sweep MODEL --revisions ...``: measure many checkpoints."""
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from coupling.choices import Detail, Dtype, Kind, SweepEngineName
-from coupling.cli.options import OUTPUT, Json, NoTable, parse_tokens
+from coupling.cli.options import MEASURE, OUTPUT, Json, Ks, NoTable, parse_tokens
 from coupling.cli.output import console, print_json
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, Terminated
 
-WHAT, PROMPTS, MEASURE, WHERE = "Checkpoints", "Prompts", "Measurement", "Where the tasks run"
+WHAT, PROMPTS, WHERE = "Checkpoints", "Prompts", "Where the tasks run"
 YAML = (".yaml", ".yml")
-TERMINATED = 143
-"""The exit code after SIGTERM, as shells have it."""
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
 
 
 def sweep(
@@ -59,16 +50,7 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Use only the first N prompts.", show_default=False, rich_help_panel=PROMPTS),
     ] = None,
-    k: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--k",
-            min=1,
-            help="Number of top singular vectors; may be repeated. Default: 10.",
-            show_default=False,
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    k: Ks = None,
     kind: Annotated[
         Kind | None,
         typer.Option(help="Which Jacobians are compared. Default: depth.", show_default=False, rich_help_panel=MEASURE),
@@ -174,7 +156,7 @@ def sweep(
         from coupling.analyses.sweep.driver import sweep as run_sweep
         from coupling.analyses.sweep.index import as_json
 
-    with SweepProgress(screen) as progress, _sigterm_raises():
+    with SweepProgress(screen) as progress:
         try:
             table = run_sweep(
                 study,
@@ -187,10 +169,10 @@ def sweep(
                 retry=retry,
                 progress=progress,
             )
-        except (KeyboardInterrupt, Terminated) as end:
+        except KeyboardInterrupt as end:
             progress.stop()
             print(f"interrupted{progress.so_far()}; the same command goes on", file=sys.stderr)
-            raise typer.Exit(TERMINATED if isinstance(end, Terminated) else 130) from None
+            raise typer.Exit(143 if isinstance(end, Terminated) else 130) from None
     if json:
         print_json(as_json(table))
     elif not quiet:
@@ -223,17 +205,3 @@ def study_of(what: list[str], given: dict[str, Any]) -> Any:
         option = next(iter(given)).replace("_", "-")
         raise typer.BadParameter(f"--{option} belongs to models; what a study measures is written in {files[0]}")
     return files[0]
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """A context in which SIGTERM ends the sweep as Ctrl-C does."""
-
-    def end(*_: object) -> None:
-        raise Terminated
-
-    usual = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, usual)

@@ -12,6 +12,10 @@ LOCK = ".lock"
 """The file in the folder that the lock is held on; it is there only while the folder is locked."""
 
 
+class LockedError(CouplingError):
+    """Another process has locked the folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """A context in which this process alone writes to a folder, which is created if it does not exist.
@@ -24,7 +28,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder: the folder; check before that it contains nothing of others, because the lock is a file in it.
 
     Raises:
-        CouplingError: if another process has locked the folder, or it cannot be written to.
+        LockedError: if another process has locked the folder.
+        CouplingError: if the folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -37,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise CouplingError(
+        raise LockedError(
             f"another process is writing to the folder {folder}; wait until it ends, or choose another `out`"
         ) from None
     except OSError as error:

@@ -9,18 +9,19 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coupling.analyses.sweep.tasks import Task
 from coupling.errors import CouplingError
 from coupling.files import check_output_folder, load_json, to_json, write_atomically
+from coupling.locking import LOCK, LockedError, locked
 
 if TYPE_CHECKING:
     from coupling.models.prompts import Prompts
 
-STUDY, DRIVER, LOCK = "study.json", "driver.json", "driver.lock"
+STUDY, DRIVER = "study.json", "driver.json"
 RUNS, TASKS, PROGRESS, LOGS = "runs", "tasks", "progress", "logs"
 STALE = 20.0
 """Seconds without a sign of life after which a driver on another machine is taken for dead."""
@@ -77,22 +78,18 @@ class StudyFolder:
         Raises:
             CouplingError: if there is another driver.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            other = self.driver() or {}
-            who = f" (process {other['pid']} on {other['host']})" if "pid" in other else ""
-            raise CouplingError(
-                f"another coupling sweep works on {self.folder}{who}; coupling status {self.folder} shows how far it is"
-            ) from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder))
+            except LockedError:
+                other = self.driver() or {}
+                who = f" (process {other['pid']} on {other['host']})" if "pid" in other else ""
+                raise CouplingError(
+                    f"another coupling sweep works on {self.folder}{who}; "
+                    f"coupling status {self.folder} shows how far it is"
+                ) from None
+            stack.callback((self.folder / DRIVER).unlink, missing_ok=True)
             yield
-        finally:
-            (self.folder / DRIVER).unlink(missing_ok=True)
-            lock.release()
 
     def beat(self, content: dict[str, Any]) -> None:
         """The driver's sign of life."""
