@@ -83,8 +83,6 @@ def test_an_early_signal_is_not_swallowed(tmp_path, how):
         # itself after the command has ended as it should; a shell says 128 + how of both.
         assert process.returncode in (128 + how, -how), err
         assert "Traceback" not in err
-        if process.returncode > 0:
-            assert "Traceback" not in err
         assert not (tmp_path / "run").exists()
 
 
