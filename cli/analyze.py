@@ -23,8 +23,8 @@ from coupling.cli.options import (
     parse_tokens,
     remove_if_empty,
 )
-from coupling.cli.output import console, print_json
-from coupling.cli.prompts import check_sources, images_of, prompt_warnings, prompts_of
+from coupling.cli.output import console, print_json, warning_lines
+from coupling.cli.prompts import check_sources, images_of, prompts_of
 from coupling.cli.saved import detail_note, resume_hint
 
 MODEL, PROMPTS = "Model", "Prompts and images"
@@ -253,7 +253,7 @@ def analyze(
         check()
         texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
         place = out if out is not None else new_folder(model)
-        with prompt_warnings(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
+        with warning_lines(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(
                 model,
                 texts,

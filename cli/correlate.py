@@ -191,9 +191,9 @@ def _save_scatter(result: dict[str, Any], table: Path | None, figure: Path | Non
 
     points, measure, benchmark = scatter_of_result(result)
     if table is not None:
-        from coupling.files import write_atomically
+        from coupling.files import write_output
 
-        write_atomically(table, points.to_csv(index=False).encode())
+        write_output(table, points.to_csv(index=False).encode())
     if figure is not None:
         from coupling import figures
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import IO, Any
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
+from coupling.errors import CouplingWarning
 from coupling.untrusted import clean
 
 
@@ -49,6 +51,23 @@ class PlainConsole(Console):
 def console(*, stderr: bool = False, quiet: bool = False) -> PlainConsole:
     """The console of a command, for results or, with ``stderr``, for messages."""
     return PlainConsole(stderr=stderr, quiet=quiet)
+
+
+@contextmanager
+def warning_lines() -> Iterator[None]:
+    """Print this package's own warnings as one line each; other warnings stay as they are."""
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *arguments: Any) -> None:
+        if issubclass(category, CouplingWarning):
+            print(f"warning: {clean(message)}", file=sys.stderr)
+        else:
+            usual(message, category, *arguments)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=CouplingWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @contextmanager

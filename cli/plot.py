@@ -8,7 +8,7 @@ import typer
 
 from coupling.choices import TABLE_PICTURES, Picture
 from coupling.cli.options import Quiet, SkipFirst, formerly, parse_range, parse_selection, parse_steps
-from coupling.cli.output import console
+from coupling.cli.output import console, warning_lines
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
 OF_TRAINING = ("dynamics", "checkpoints")
@@ -106,6 +106,21 @@ def plot(
             rich_help_panel=WHICH,
         ),
     ] = None,
+    excess: Annotated[
+        bool | None,
+        typer.Option(
+            "--excess/--no-excess",
+            help="In heatmap, draw how far the coupling exceeds chance, or the coupling itself. Default: the excess.",
+            show_default=False,
+            rich_help_panel=WHICH,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="In circle, how many pairs are drawn. Default: 60.", show_default=False, rich_help_panel=WHICH
+        ),
+    ] = None,
     highest: Annotated[
         float | None,
         typer.Option(min=0, help="In grid, the value of the darkest color.", show_default=False, rich_help_panel=WHICH),
@@ -142,6 +157,8 @@ def plot(
         "skip_first": skip_first,
         "ranks": ranks,
         "steps": None if steps is None else parse_steps(steps),
+        "excess": excess,
+        "top": top,
         "highest": highest,
         "score_label": score_label,
         "benchmark_label": benchmark_label,
@@ -158,7 +175,8 @@ def plot(
             raise typer.BadParameter(f"--{name.replace('_', '-')} does not apply to the picture {picture}")
     if step_pattern is not None and picture not in OF_TRAINING:
         raise typer.BadParameter(f"--step-pattern does not apply to the picture {picture}")
-    figures.save(draw(_read(runs, picture, step_pattern), **given), output)
+    with warning_lines():
+        figures.save(draw(_read(runs, picture, step_pattern), **given), output)
     console(stderr=True, quiet=quiet).print(f"saved {output}", soft_wrap=True)
 
 

@@ -1,14 +1,8 @@
-"""The prompts and images that options of the command line name, and the warnings about them."""
+"""The prompts and images that options of the command line name."""
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
-
-from coupling.untrusted import clean
 
 if TYPE_CHECKING:
     from coupling.models.images import Images
@@ -59,22 +53,3 @@ def images_of(
     from coupling.models.images import read_images
 
     return read_images(images, column=column, config=config, split=split, limit=limit)
-
-
-@contextmanager
-def prompt_warnings() -> Iterator[None]:
-    """Print the library's warnings about prompts as one line each; other warnings stay as they are."""
-    from coupling.models.chat import PromptWarning
-
-    usual = warnings.showwarning
-
-    def show(message: Any, category: type[Warning], *arguments: Any) -> None:
-        if issubclass(category, PromptWarning):
-            print(f"warning: {clean(message)}", file=sys.stderr)
-        else:
-            usual(message, category, *arguments)
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("always", category=PromptWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield

@@ -62,7 +62,7 @@ def report(
     with screen.status("drawing"):
         from coupling.analyses.sweep.runs import runs_of
         from coupling.figures.page.report import report as render
-        from coupling.files import write_atomically
+        from coupling.files import write_output
         from coupling.run_folder import open_run
 
         table, measure, name = _points(runs, scores, benchmark, scatter)
@@ -72,7 +72,7 @@ def report(
             score_label=score_label or measure,
             benchmark_label=benchmark_label or name,
         ).encode()
-        write_atomically(output, page)
+        write_output(output, page)
     screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)
 
 

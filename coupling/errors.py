@@ -32,6 +32,10 @@ class CouplingError(ValueError):
     """Something that was given is wrong; the message names it, what was expected, and what to do next."""
 
 
+class CouplingWarning(UserWarning):
+    """Something that a user should know and that stops nothing; the command line prints it as one line."""
+
+
 class DivergedError(CouplingError):
     """A model diverged in training: a loss, a reward, a gradient or a weight is not finite."""
 

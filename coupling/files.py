@@ -47,6 +47,19 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that a user named, atomically; its folder is created where it is missing.
+
+    Raises:
+        CouplingError: if that is not possible.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CouplingError(f"cannot create the folder {clean(path.parent, 300)}: {error.strerror or error}") from None
+    write_atomically(path, content)
+
+
 def _discard(temporary: str | None) -> None:
     if temporary is not None:
         with contextlib.suppress(OSError):

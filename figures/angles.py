@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from coupling.figures.caption import caption
 from coupling.figures.selection import (
     Runs,
     as_runs,
@@ -98,11 +99,12 @@ def angles(runs: Runs, *, k: int | None = None, prompt: int | None = None) -> Fi
             for axes, table, title in zip(axes_of_run, row, SIDES.values(), strict=True):
                 image = _draw(axes, table, run.block.values.tolist(), title, low, high)
             axes_of_run[0].set_ylabel("block" if len(chosen) == 1 else f"{name}\nblock")
-        bar = figure.colorbar(image, ax=all_axes, shrink=0.8, pad=0.09)
+        bar = figure.colorbar(image, ax=all_axes, shrink=0.8, pad=0.13)
         bar.set_label(f"angle, degrees (K = {k})")
         bar.outline.set_visible(False)
         for level in sorted(set(np.round(chance, 6))):
             mark_on_colorbar(bar, level, "chance")
+        caption(figure, chosen, prompt)
     return figure
 
 

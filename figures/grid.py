@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from coupling.dataset import is_depth
 from coupling.errors import CouplingError, renamed
+from coupling.figures.caption import caption as write_caption
+from coupling.figures.scale import limits
 from coupling.figures.selection import (
     Range,
     Runs,
@@ -28,7 +30,7 @@ from coupling.figures.selection import (
     token_position,
     token_texts,
 )
-from coupling.figures.style import MAGNITUDE, PIXELS_PER_INCH, WIDTH, enlarge_text, figure_of_squares, styled
+from coupling.figures.style import MAGNITUDE, PIXELS_PER_INCH, WIDTH, enlarge_text, figure_of_squares, styled, wrapped
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,15 @@ class Tiles:
         values: one K x K matrix per pair.
         labels: the names of the Jacobians, in order.
         what: "block" or "token".
-        caption: the prompt, and the token or block, that the matrices belong to.
+        caption: the token or block that the matrices belong to, after a comma.
+        prompt: the number of the prompt.
     """
 
     values: Float[np.ndarray, "n n K K"]
     labels: list[str]
     what: str
     caption: str
+    prompt: int
 
     @property
     def pitch(self) -> int:
@@ -90,8 +94,8 @@ def grid(
         tokens: for kind depth: the one token whose Jacobians are drawn, among those measured; default: the last
             measured. For the other kinds: (first, one past the last), or one token; default: the middle eight.
             Negative numbers count from the prompt's end, and "last" is its last token.
-        highest: the value that gets the darkest color. Default: the largest of all, unless a few Jacobians dwarf the
-            rest; then 1.5 times the largest entry of most, and the color bar shows that values above it are cut.
+        highest: the value that gets the darkest color. Default: the largest between different Jacobians, unless a few
+            values dwarf the rest (see ``coupling.figures.scale.limits``); the color bar shows that larger ones are cut.
         token: the former name of ``tokens`` for kind depth.
 
     Returns:
@@ -109,7 +113,7 @@ def grid(
     images = [one_run.image() for one_run in tiles]
     largest = max(float(np.nanmax(image)) for image in images)
     if highest is None:
-        highest = _robust_highest(tiles, largest)
+        highest = _between_tiles(tiles)
     with styled():
         cells = max(len(image) for image in images)
         figure = figure_of_squares(len(chosen), cells / PIXELS_PER_INCH)
@@ -119,20 +123,27 @@ def grid(
             mappable = axes.imshow(image, cmap=MAGNITUDE, vmin=0, vmax=highest)
             _label(axes, one_run)
             if len(chosen) > 1:
-                axes.set_title(name)
+                axes.set_title(wrapped(name))
         bar = figure.colorbar(
             mappable, ax=list(all_axes), shrink=0.8, pad=0.02, extend="max" if largest > highest else "neither"
         )
         bar.set_label(f"|U_bᵀ J_a V_b|, {k} × {k} per tile{tiles[0].caption}")
         bar.outline.set_visible(False)
+        write_caption(figure, chosen, tiles[0].prompt)
     return figure
 
 
-def _robust_highest(tiles: list[Tiles], largest: float) -> float:
-    """The largest value, or a lower one where the Jacobians of a few rows would leave all others blank."""
-    of_rows = [float(np.nanmax(np.abs(row))) for one_run in tiles for row in one_run.values]
-    usual = 1.5 * float(np.quantile(of_rows, 0.75))
-    return usual if largest > 2 * usual else largest
+def _between_tiles(tiles: list[Tiles]) -> float:
+    """The value of the darkest color: the largest between different Jacobians, unless a few of those dwarf the rest.
+
+    A Jacobian in its own frames shows its singular values, which are far larger than anything between two Jacobians.
+    """
+    between = []
+    for one_run in tiles:
+        n = len(one_run.values)
+        between.append(np.abs(one_run.values[~np.eye(n, dtype=bool)] if n > 1 else one_run.values))
+    _, highest, _ = limits(between)
+    return highest if highest > 0 else 1.0
 
 
 def _tiles(
@@ -161,11 +172,11 @@ def _tiles(
 def _tiles_of_blocks(
     run: xr.Dataset, projection: xr.DataArray, number: int, blocks: Range | None, token: int | Literal["last"] | None
 ) -> Tiles:
-    caption = f", prompt {number}"
+    caption = ""
     position = None if token is None else token_position(token, int(run.n_tokens.isel(prompt=number)))
     if "token" in projection.dims:
         position = _measured_token(projection, position, token)
-        projection, caption = projection.isel(token=position), f"{caption}, token {position}"
+        projection, caption = projection.isel(token=position), f", token {position}"
     elif position is not None and position != int(run.measured_token.isel(prompt=number)):
         raise CouplingError(
             f"the run did not measure token {token} of prompt {number}, but token "
@@ -174,7 +185,7 @@ def _tiles_of_blocks(
     numbers = choose_range(blocks, run.block.values.tolist(), "blocks")
     projection = projection.sel(block=numbers, other_block=numbers)
     values = projection.transpose("block", "other_block", "rank", "other_rank").values
-    return Tiles(values, [str(block) for block in numbers], "block", caption)
+    return Tiles(values, [str(block) for block in numbers], "block", caption, number)
 
 
 def _measured_token(projection: xr.DataArray, position: int | None, token: int | str | None) -> int:
@@ -202,7 +213,8 @@ def _tiles_of_tokens(
         projection.isel(token=numbers, other_token=numbers).values,
         [texts[token] for token in numbers],
         "token",
-        f", block {pair_names(run)[block_index]}, prompt {number}",
+        f", block {pair_names(run)[block_index]}",
+        number,
     )
 
 

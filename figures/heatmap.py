@@ -1,12 +1,16 @@
-"""Heatmap: the coupling of every pair, with its chance level."""
+"""Heatmap: how far the coupling of every pair exceeds chance, or the coupling itself, with its chance level."""
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
+from coupling import metrics
 from coupling.choices import variant_of
 from coupling.dataset import is_depth
+from coupling.figures.caption import caption
+from coupling.figures.scale import limits
 from coupling.figures.selection import (
     Runs,
     as_runs,
@@ -26,6 +30,7 @@ from coupling.figures.style import (
     figure_of_squares,
     mark_on_colorbar,
     styled,
+    wrapped,
 )
 
 
@@ -38,8 +43,12 @@ def heatmap(
     swapped: bool = False,
     prompt: int | None = None,
     block: int | str | None = None,
+    excess: bool = True,
 ) -> Figure:
-    """The coupling ``1 - m`` of every ordered pair, on one color scale for all runs; its bar shows the chance level.
+    """The excess over chance of every ordered pair, on one color scale for all runs; its bar marks chance.
+
+    The scale does not follow a few pairs that dwarf all others: they get the darkest color, and the bar ends in a
+    point (see ``coupling.figures.scale.limits``).
 
     Args:
         runs: one run or several.
@@ -49,6 +58,7 @@ def heatmap(
         swapped: the swapped variant.
         prompt: one prompt; default: the mean over prompts.
         block: for runs that compare tokens: a block, or a pair such as "2:5"; default: the middle one.
+        excess: draw the excess (see ``coupling.excess``); otherwise the coupling ``1 - m``.
 
     Returns:
         The picture.
@@ -65,10 +75,9 @@ def heatmap(
             mean_over_pairs(run, variant.variable(quantity), k=k, norm=norm, prompt=prompt, block=block)
             for quantity in ("mismatch", "chance")
         )
-        tables.append(1 - mismatch)
-        levels.append(1 - overall_mean(chance))
-    low = min(*(float(np.nanmin(table.values)) for table in tables), *levels)
-    high = max(*(float(np.nanmax(table.values)) for table in tables), *levels)
+        tables.append(mismatch.copy(data=metrics.excess(mismatch.values, chance.values)) if excess else 1 - mismatch)
+        levels.append(0.0 if excess else 1 - overall_mean(chance))
+    low, high, extend = limits([table.values for table in tables], levels)
     with styled():
         figure = figure_of_squares(len(chosen))
         all_axes = figure.subplots(1, len(chosen), squeeze=False)[0]
@@ -80,12 +89,17 @@ def heatmap(
             else:
                 _label_tokens(axes, run, table.token.values.tolist(), prompt, block)
             if len(chosen) > 1:
-                axes.set_title(name)
-        bar = figure.colorbar(image, ax=list(all_axes), shrink=0.85, pad=0.14 if len(chosen) == 1 else 0.08)
-        bar.set_label(f"coupling 1 − m (K = {k}, p = {norm}{variant_suffix(variant)})")
+                axes.set_title(wrapped(name))
+        pad = 0.14 if len(chosen) == 1 else 0.08
+        bar = figure.colorbar(image, ax=list(all_axes), shrink=0.85, pad=pad, extend=extend)
+        what = "excess over chance" if excess else "coupling 1 − m"
+        bar.set_label(f"{what} (K = {k}, p = {norm}{variant_suffix(variant)})")
+        if excess:
+            bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.04 else 1))
         bar.outline.set_visible(False)
         for index, level in enumerate(levels if len(set(np.round(levels, 4))) > 1 else levels[:1]):
             mark_on_colorbar(bar, level, "chance" if index == 0 else "")
+        caption(figure, chosen, prompt)
     return figure
 
 

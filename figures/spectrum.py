@@ -3,12 +3,12 @@
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from scipy.stats import linregress
 
 from coupling.errors import CouplingError
+from coupling.figures.caption import caption
 from coupling.figures.selection import (
     Range,
     Runs,
@@ -82,6 +82,8 @@ def spectrum(runs: Runs, *, ranks: int = 5, prompt: int | None = None, blocks: R
             _draw(part, values[:, :ranks], kept, "token" in run.singular_values.dims)
             if len(chosen) > 1:
                 part.suptitle(name, fontsize=10)
+        if len(chosen) == 1:
+            caption(figure, chosen, prompt)
     return figure
 
 
@@ -99,22 +101,15 @@ def _draw(part: SubFigure, values: np.ndarray, blocks: list[int], over_tokens: b
         right.plot(depth, inverse, "o", color=color, markersize=3.5)
     left.set(ylabel="singular value σ" + (", mean over tokens" if over_tokens else ""), xlabel="block")
     right.set(ylabel="1 / σ", ylim=(0, None), xlabel="block")
-    _scale_values(left, values)
+    left.set_yscale("log")  # always, so that pictures of several numbers of prompts can be compared
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    plain_log_ticks(left.yaxis)
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlim(depth.min() - 0.4, depth.max() + 0.4)
     handles, labels = left.get_legend_handles_labels()
     title = "R² of line" if fitted else None
     part.legend(handles, labels, title=title, loc="outside right upper", title_fontsize=9)
-
-
-def _scale_values(axes: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis if a few values dwarf the others, otherwise one from 0."""
-    if values.max() > 20 * np.median(values):
-        axes.set_yscale("log")
-        plain_log_ticks(axes.yaxis)
-    else:
-        axes.set_ylim(0, None)
 
 
 def _subscript(number: int) -> str:

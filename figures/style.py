@@ -1,15 +1,18 @@
 """The one style of all pictures, and how they are saved: the same data gives the same bytes."""
 
 import io
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from coupling.errors import CouplingError
-from coupling.files import write_atomically
+from coupling.errors import CouplingError, CouplingWarning
+from coupling.files import write_output
 
 WIDTH = 5.6
 """Inches; text stays readable when the picture is printed at half of it."""
@@ -43,10 +46,16 @@ DEPTH = mpl.colormaps["viridis"]
 LINE_STYLES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 MOST_NAMES = 30
 """Names in a legend; further ones are counted."""
+FURTHER_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAGothic", "Noto Sans Devanagari", "Noto Sans Bengali",
+    "Noto Sans Tamil", "Noto Sans Telugu", "Noto Sans Thai", "Noto Sans Hebrew", "Noto Sans Arabic",
+    "Noto Sans Symbols", "Noto Sans Symbols2", "Noto Emoji", "Symbola",
+)  # fmt: skip
+"""Fonts for scripts and symbols that DejaVu Sans lacks; those that a system has are used, glyph by glyph."""
 SUFFIXES = (".png", ".svg", ".pdf")
 
 _STYLE: Any = {
-    "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.labelsize": 10,
     "axes.titlesize": 10,
@@ -89,14 +98,29 @@ _NO_DATES: dict[str, dict[str, None]] = {
 # Figures
 
 
+class GlyphWarning(CouplingWarning):
+    """A picture contains characters that no font of the system has."""
+
+
 @contextmanager
-def styled() -> Iterator[None]:
-    """Use the project's style inside the ``with`` statement, whatever the user's own style is."""
+def styled(missing_glyphs: Literal["ignore", "always"] = "ignore") -> Iterator[None]:
+    """Use the project's style inside the ``with`` statement, whatever the user's own style is.
+
+    Args:
+        missing_glyphs: what happens to matplotlib's warnings about them; ``save`` sums them up.
+    """
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # tokens come in every script
+        warnings.filterwarnings(missing_glyphs, message="Glyph .* missing")  # tokens come in every script
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        mpl.rcParams.update(_STYLE | {"font.family": fonts()})
         yield
+
+
+@cache
+def fonts() -> list[str]:
+    """DejaVu Sans, which comes with matplotlib, and after it this system's fonts for scripts that it lacks."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in FURTHER_FONTS if name in installed)]
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -125,18 +149,29 @@ def save(figure: Figure, path: str | Path) -> Path:
         path: the file; an existing one is replaced.
 
     Returns:
-        The path of the file.
+        The path of the file; its folder is created where it is missing.
 
     Raises:
         CouplingError: if the suffix is another, or the file cannot be written.
+
+    Warns:
+        GlyphWarning: if no font of this system has some of the characters, which are drawn as boxes.
     """
     path = Path(path).expanduser()
     check_suffix(path)
     suffix = path.suffix.lower()
     content = io.BytesIO()
-    with styled():
+    with warnings.catch_warnings(record=True) as caught, styled(missing_glyphs="always"):
         figure.savefig(content, format=suffix[1:], metadata=_NO_DATES[suffix])
-    write_atomically(path, content.getvalue())
+    write_output(path, content.getvalue())
+    missing = {str(warning.message) for warning in caught if str(warning.message).startswith("Glyph")}
+    if missing:
+        warnings.warn(
+            f"no font of this system has {len(missing)} of the picture's characters, which are drawn as boxes; "
+            "install fonts for their script, such as those of Noto (on Debian fonts-noto-cjk, fonts-symbola)",
+            GlyphWarning,
+            stacklevel=2,
+        )
     return path
 
 
@@ -176,6 +211,11 @@ def printable(text: str, longest: int = 24, *, blank: str = " ") -> str:
     """
     shown = "".join(_visible(character, blank) for character in text)
     return shown if len(shown) <= longest else f"{shown[: longest // 2 - 1]}…{shown[-(longest // 2) :]}"
+
+
+def wrapped(name: str, longest: int = 26) -> str:
+    """A name on as many lines as the width of a small picture asks for, so that two titles do not meet."""
+    return "\n".join(textwrap.wrap(name, longest) or [name])
 
 
 def _visible(character: str, blank: str) -> str:

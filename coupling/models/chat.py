@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from coupling.errors import CouplingError, missing_extra, one_line
+from coupling.errors import CouplingError, CouplingWarning, missing_extra, one_line
 from coupling.untrusted import clean
 
 
-class PromptWarning(UserWarning):
+class PromptWarning(CouplingWarning):
     """Prompts are measured, but are probably not what was meant, or were damaged."""
 
 

@@ -11,7 +11,7 @@ from coupling.models.checkpoint import Checkpoint
 from coupling.models.images import Images, bundled_images, read_images
 from coupling.models.inputs import Input, Patches, TextInput, image_inputs
 from coupling.models.prompts import Prompts, bundled_prompts, read_prompts
-from coupling.models.tokenization import tokenize
+from coupling.models.tokenization import piece_texts, tokenize
 from coupling.untrusted import clean
 
 
@@ -148,6 +148,5 @@ def _text_inputs(
     inputs: list[Input] = []
     for text, keywords in zip(texts, tokenized, strict=True):
         ids = keywords["decoder_input_ids" if in_decoder and "decoder_input_ids" in keywords else "input_ids"]
-        pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
-        inputs.append(TextInput(text, keywords, [tokenizer.convert_tokens_to_string([piece]) for piece in pieces]))
+        inputs.append(TextInput(text, keywords, piece_texts(tokenizer, ids[0].tolist())))
     return inputs

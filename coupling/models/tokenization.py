@@ -1,11 +1,13 @@
 """Token ids for the forward pass: from texts, and from whatever a user already has."""
 
+import re
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from coupling.errors import CouplingError, one_line
 from coupling.models.chat import PromptWarning
@@ -17,6 +19,12 @@ CHARACTERS_PER_TOKEN = 50
 """Far more characters than a token has: a text of so many per token of the context does not fit it."""
 MOST_CHARACTERS = 5_000_000
 """The longest prompt where the model sets no limit; a tokenizer takes 160 bytes for each character."""
+
+REPLACEMENT = "\ufffd"
+"""What decoding puts in place of bytes that are no character."""
+_BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
+"""Byte-level BPE writes each byte as one character; this is the byte of each."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 def tokenize(
@@ -126,6 +134,25 @@ def _begins_twice(tokenizer: Any, ids: Tensor) -> bool:
     """Whether a prompt begins with two BOS tokens."""
     _, mark_id = _mark(tokenizer)
     return mark_id is not None and ids[0, :2].tolist() == [mark_id, mark_id]
+
+
+def piece_texts(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text of each token; a token that is a part of a character is written by its bytes, such as ``<0xE4>``.
+
+    Args:
+        tokenizer: of transformers.
+        ids: token ids.
+    """
+    return [_piece_text(tokenizer, piece) for piece in tokenizer.convert_ids_to_tokens(ids)]
+
+
+def _piece_text(tokenizer: Any, piece: str) -> str:
+    text = str(tokenizer.convert_tokens_to_string([piece]))
+    if REPLACEMENT not in text or REPLACEMENT in piece:
+        return text
+    if _BYTE.fullmatch(piece) or not all(character in _BYTES for character in piece):
+        return piece  # SentencePiece writes bytes in this form itself
+    return "".join(f"<0x{_BYTES[character]:02X}>" for character in piece)
 
 
 def split_inputs(inputs: Any) -> list[dict[str, Any]]:

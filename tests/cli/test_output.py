@@ -4,12 +4,14 @@ import io
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 from rich.table import Table
 from rich.text import Text
 
-from coupling.cli.output import PlainConsole, print_json
+from coupling.cli.output import PlainConsole, print_json, warning_lines
+from coupling.models.chat import PromptWarning
 
 
 def test_what_is_printed_inside_goes_to_stderr():
@@ -48,3 +50,12 @@ def test_the_console_prints_text_as_text():
     assert out.count("\x1b[31mstyled\x1b[0m") == 1  # rich's own codes stay
     allowed = out.replace("\x1b[31mstyled\x1b[0m", "").replace("\x1b[1m", "").replace("\x1b[0m", "")
     assert not any(character in allowed for character in "\x1b\x07\x9b\u202e")
+
+
+def test_only_warnings_of_this_package_are_lines(capsys):
+    with warning_lines():
+        warnings.warn("two BOS", PromptWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: two BOS\n"
+    with warning_lines(), pytest.warns(FutureWarning, match="other"):
+        warnings.warn("other", FutureWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""

@@ -77,5 +77,6 @@ def test_refusals(cli, run, tmp_path):
     refused(cli("plot", "a.csv", "b.csv", "--picture", "rl", "-o", "x.png"), "no file a.csv")
     refused(cli("plot", "missing.csv", "--picture", "rl", "-o", "x.png"), "there is no file missing.csv")
     refused(cli("plot", "missing", "--picture", "heatmap", "-o", "x.png"), "there is no folder missing")
-    refused(cli("plot", run, "--picture", "heatmap", "-o", "no/such/x.png"), "cannot write no/such/x.png")
+    assert cli("plot", run, "--picture", "heatmap", "-o", "new/folder/x.png")[0] == 0
+    refused(cli("plot", run, "--picture", "heatmap", "-o", "new/folder/x.png/y.png"), "cannot create the folder")
     refused(cli("report", run, "-o", "page.pdf"), ".html")

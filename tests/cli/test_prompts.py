@@ -1,12 +1,8 @@
 """The prompts that options name; tests/cli/test_analyze.py runs them."""
 
 import json
-import warnings
 
-import pytest
-
-from coupling.cli.prompts import prompt_warnings, prompts_of
-from coupling.models.chat import PromptWarning
+from coupling.cli.prompts import prompts_of
 
 
 def test_prompts_of_options(tmp_path):
@@ -15,12 +11,3 @@ def test_prompts_of_options(tmp_path):
     assert prompts_of(str(rows), None, None, None, None, 2, chat=False).texts == ["a", "b"]
     assert prompts_of(None, None, str(rows), None, None, 1, chat=False).texts == ["a"]
     assert prompts_of(None, None, None, None, None, None, chat=False) is None  # the bundled set that fits the model
-
-
-def test_only_warnings_about_prompts_are_lines(capsys):
-    with prompt_warnings():
-        warnings.warn("two BOS", PromptWarning, stacklevel=1)
-    assert capsys.readouterr().err == "warning: two BOS\n"
-    with prompt_warnings(), pytest.warns(FutureWarning, match="other"):
-        warnings.warn("other", FutureWarning, stacklevel=1)
-    assert capsys.readouterr().err == ""

@@ -55,3 +55,18 @@ def test_blocks_are_in_order_clockwise_from_the_top():
 def test_runs_that_compare_tokens_are_refused(token_run):
     with pytest.raises(CouplingError, match=r"picture circle compares blocks.*kind='depth'"):
         figures.circle(token_run)
+
+
+def test_only_the_strongest_pairs_are_drawn_and_the_others_counted(run):
+    def chords(figure):
+        return [patch for patch in figure.axes[0].patches if patch.get_edgecolor()[3] > 0]
+
+    table = excess_over_chance(run, k=5)
+    above = int((table[np.tril_indices(8, -1)] > 0).sum())
+    assert len(chords(figures.circle(run))) == above
+    figure = figures.circle(run, top=3)
+    assert len(chords(figure)) == 3
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert f"the 3 strongest pairs; {above - 3} more are above chance" in texts
+    with pytest.raises(CouplingError, match="`top` is 0"):
+        figures.circle(run, top=0)

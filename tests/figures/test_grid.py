@@ -58,7 +58,8 @@ def test_a_number_is_one_of_the_tokens_that_a_depth_run_measured(all_tokens_run)
         figure = draw(**arguments)
         expected = np.abs(tiles.isel(token=token).transpose("rank", "other_rank").values)
         assert np.allclose(drawn(figure), expected)
-        assert f"prompt 1, token {token}" in figure.axes[1].get_ylabel()
+        assert f", token {token}" in figure.axes[1].get_ylabel()
+        assert figure.get_suptitle().endswith("prompt 1")
     with pytest.raises(CouplingError, match=f"did not measure token 99 of this prompt, but tokens 0 to {last}"):
         draw(tokens=99)
     with pytest.raises(CouplingError, match="`tokens` must be a number, not a range"):

@@ -5,10 +5,13 @@ import pytest
 
 from coupling.errors import CouplingError
 from coupling.figures.style import (
+    FURTHER_FONTS,
     PALETTE,
+    GlyphWarning,
     block_ticks,
     enlarge_text,
     figure_of_squares,
+    fonts,
     legend_name,
     line_look,
     mark_on_colorbar,
@@ -17,6 +20,7 @@ from coupling.figures.style import (
     save,
     shades,
     styled,
+    wrapped,
 )
 
 
@@ -27,8 +31,18 @@ def test_the_suffix_decides_the_format(tmp_path):
     assert b"<svg" in save(figure, tmp_path / "a.svg").read_bytes()
     with pytest.raises(CouplingError, match=r"must end in \.png, \.svg, \.pdf"):
         save(figure, tmp_path / "a.bmp")
-    with pytest.raises(CouplingError, match="cannot write"):
-        save(figure, tmp_path / "missing" / "a.png")
+    assert save(figure, tmp_path / "new" / "folder" / "a.png").is_file()
+    with pytest.raises(CouplingError, match="cannot create the folder"):
+        save(figure, tmp_path / "a.svg" / "a.png")
+
+
+def test_missing_glyphs_are_told_and_their_fonts_used_where_they_are(tmp_path):
+    figure = new_figure(1)
+    figure.text(0.1, 0.5, "\u13a0\U00012000")  # Cherokee and cuneiform
+    with pytest.warns(GlyphWarning, match="of the picture's characters"):
+        save(figure, tmp_path / "a.png")
+    assert fonts()[0] == "DejaVu Sans"
+    assert set(fonts()[1:]) <= set(FURTHER_FONTS)
 
 
 def test_the_style_ends_with_the_statement():
@@ -78,3 +92,9 @@ def test_a_large_picture_has_room_for_its_cells_up_to_a_limit():
     assert figure_of_squares(1, 8).get_figheight() == pytest.approx(8.75)
     assert figure_of_squares(2, 50).get_figheight() == pytest.approx(13.05)
     assert figure_of_squares(2).get_figwidth() == pytest.approx(5.95)
+
+
+def test_long_names_take_several_lines():
+    assert wrapped("SmolLM2-135M-Instruct.Q4_1.gguf (random weights)").count("\n") >= 1
+    assert max(map(len, wrapped("a" * 60).split("\n"))) <= 26
+    assert wrapped("short") == "short"

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import coupling
-from coupling.models.tokenization import split_inputs
+from coupling.models.loading import load
+from coupling.models.tokenization import piece_texts, split_inputs
 from tests.helpers import TOKENS, make_ids, make_model
 
 
@@ -34,3 +35,21 @@ def test_padding_is_taken_off():
         "attention_mask": torch.tensor([[0] * 3 + [1] * 6]),
     }
     assert np.array_equal(coupling.measure(model, padded, k=2).mismatch, coupling.measure(model, ids, k=2).mismatch)
+
+
+def test_parts_of_a_character_are_written_by_their_bytes():
+    tokenizer = load().tokenizer
+    ids = tokenizer("é 東")["input_ids"]
+    texts = piece_texts(tokenizer, ids)
+    assert "\ufffd" not in "".join(texts)
+    named = "".join(texts).replace("<0x", " ").replace(">", " ").split()
+    assert "".join(named).lower().endswith("東".encode().hex())
+
+    class SentencePiece:
+        def convert_ids_to_tokens(self, ids):
+            return ["<0xE4>", "\u2581the"]
+
+        def convert_tokens_to_string(self, pieces):
+            return {"<0xE4>": "\ufffd", "\u2581the": "the"}[pieces[0]]
+
+    assert piece_texts(SentencePiece(), [0, 1]) == ["<0xE4>", "the"]
