@@ -26,6 +26,7 @@ from coupling.cli.options import (
 from coupling.cli.output import console, print_json, warning_lines
 from coupling.cli.prompts import check_sources, images_of, prompts_of
 from coupling.cli.saved import detail_note, resume_hint
+from coupling.untrusted import quoted
 
 MODEL, PROMPTS = "Model", "Prompts and images"
 
@@ -238,6 +239,7 @@ def analyze(
         "tol": tol,
         "seed": seed,
     }
+    from coupling.early import check_early
     from coupling.settings import Settings
 
     Settings(**settings)  # a wrong setting is reported before anything is loaded
@@ -246,12 +248,17 @@ def analyze(
         from coupling.cli.progress import PromptProgress, quiet_libraries
 
         screen = console(stderr=True, quiet=quiet)
+        weights = not random_weights
+        check_early(model, out, overwrite=overwrite, resume=resume, weights=weights, allow_pickle=allow_pickle)
+        with warning_lines():
+            texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
+        if texts is not None and texts.source == "text":
+            screen.print(f"prompt: {quoted(texts.texts[0])}", soft_wrap=True)
         quiet_libraries()
         with screen.status("loading libraries"):
             from coupling.pipeline import analyze as run_analysis
             from coupling.summary import summarize
         check()
-        texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
         place = out if out is not None else new_folder(model)
         with warning_lines(), PromptProgress(screen, model or "the bundled checkpoint") as progress:
             run = run_analysis(

@@ -288,7 +288,9 @@ def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset
                 f"the run in {name} is unfinished ({count_measured(folder)} prompts measured); repeat its command with "
                 "`resume=True`"
             )
-        raise CouplingError(f"{name} contains no run: there is no {SUMMARY} beside a {DATA}")
+        is_model = "config.json" in entries or any(entry.endswith((".safetensors", ".gguf")) for entry in entries)
+        hint = f"; it is a model, which is measured by: coupling analyze {name}" if is_model else ""
+        raise CouplingError(f"{name} contains no run: there is no {SUMMARY} beside a {DATA}{hint}")
     return read_dataset(folder / DATA, without)
 
 

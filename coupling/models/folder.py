@@ -124,6 +124,8 @@ def _check_files(path: Path, name: str, *, weights: bool, allow_pickle: bool) ->
         return Found(path, "adapter")
     if not (path / "config.json").exists():
         gguf_files = sorted(path.glob("*.gguf"))
+        if not gguf_files and any((path / file).exists() for file in ("run.json", "started.json")):
+            raise CouplingError(f"{name} is a run, which is not measured but read: coupling show {name}")
         if not gguf_files:
             raise CouplingError(
                 f"{name} contains no config.json, so it is not a checkpoint in the Hugging Face format, "

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.errors import CouplingError, first_line, missing_extra
-from coupling.models.chat import as_messages, is_conversation
+from coupling.models.chat import PromptWarning, as_messages, is_conversation
 from coupling.untrusted import as_text, check_regular, clean, expanded, parse_json, quoted, read_bytes
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
@@ -22,6 +23,8 @@ USUAL_COLUMNS = ("prompt", "text")
 CHAT_COLUMNS = ("messages", *USUAL_COLUMNS)
 MOST_BYTES = 256 * 2**20
 """The most bytes of a prompts file, and of standard input."""
+FILE_NAME = re.compile(r"[^\s\0]*[/\\][^\s\0]*|[\w.-]+\.[A-Za-z]\w{1,4}")
+"""A text that is probably meant as a file: a path without spaces, or a word with a suffix."""
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 MOST_COLUMNS = 20
 """Columns that a message lists."""
@@ -116,6 +119,12 @@ def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = Non
             )
         if column is not None:
             raise CouplingError(f"`column` {column!r} was given, but the prompt is a text")
+        if FILE_NAME.fullmatch(source):
+            warnings.warn(
+                f"{quoted(source)} looks like the name of a file, but there is none, and it is measured as a text",
+                PromptWarning,
+                stacklevel=2,
+            )
         return Prompts([source], "text")
     try:
         content = read_bytes(expanded(source), MOST_BYTES)

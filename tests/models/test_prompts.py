@@ -2,10 +2,12 @@
 
 import io
 import json
+import warnings
 
 import pytest
 
 from coupling.errors import CouplingError
+from coupling.models.chat import PromptWarning
 from coupling.models.prompts import bundled_prompts, dataset_prompts, read_prompts
 
 
@@ -111,3 +113,16 @@ def test_data_sets(tmp_path):
         dataset_prompts(str(tmp_path / "a.jsonl"), split="dev")
     with pytest.raises(CouplingError, match="cannot load the data set nobody/nothing"):
         dataset_prompts("nobody/nothing")
+
+
+@pytest.mark.parametrize("text", ["notes.doc", "data/prompts", "C:\\prompts\\a", "prompts.json"])
+def test_a_text_that_looks_like_a_file_is_measured_with_a_warning(text):
+    with pytest.warns(PromptWarning, match="looks like the name of a file"):
+        assert read_prompts(text).texts == [text]
+
+
+@pytest.mark.parametrize("text", ["The capital of France is", "import os.path", "e.g.", "Why? Because 3/4 is less."])
+def test_other_texts_are_measured_without_a_warning(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_prompts(text).texts == [text]
