@@ -37,9 +37,19 @@ TABLE_PICTURES: tuple[TablePicture, ...] = get_args(TablePicture)
 
 Picture = Literal[RunPicture, TablePicture]
 
-Objective = Literal["p3o", "grpo", "dapo", "cispo"]
+Objective = Literal["p3o", "p4o", "grpo", "dapo", "cispo"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 """Objectives of reinforcement learning."""
+OWN_OBJECTIVES: tuple[Objective, ...] = ("p3o", "p4o")
+"""Those that are this project's; the others are losses of TRL."""
+
+EssScope = Literal["batch", "micro"]
+ESS_SCOPES: tuple[EssScope, ...] = get_args(EssScope)
+"""Over which tokens P3O computes the effective sample size that it uses."""
+
+KLEstimator = Literal["k3", "weighted"]
+KL_ESTIMATORS: tuple[KLEstimator, ...] = get_args(KLEstimator)
+"""Forms of P3O's regularizer."""
 
 SweepEngineName = Literal["local", "ray"]
 SWEEP_ENGINES: tuple[SweepEngineName, ...] = get_args(SweepEngineName)

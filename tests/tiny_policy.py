@@ -75,10 +75,16 @@ def scripted(prompts, trainer) -> dict[str, list]:
 
 
 def make_trainer(
-    folder: str | Path, policy=None, callbacks=None, rollout_func=None, peft_config=None, **options
+    folder: str | Path,
+    policy=None,
+    callbacks=None,
+    rollout_func=None,
+    peft_config=None,
+    trainer_class=P3OTrainer,
+    **options,
 ) -> P3OTrainer:
     """A ``P3OTrainer`` of the tiny policy; ``options`` are fields of its configuration."""
-    return P3OTrainer(
+    return trainer_class(
         policy or make_policy(),
         reward_funcs=count_a,
         args=P3OConfig(output_dir=str(folder), **TRAINING | options),

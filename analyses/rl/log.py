@@ -36,7 +36,13 @@ LOGGED = {
     "reward": "reward",
     "reward_std": "reward_sd",
     "p3o/ess": "ess",
+    "ess/batch": "ess",
+    "p3o/ess_micro": "ess_micro",
+    "ess/micro": "ess_micro",
     "p3o/kl_behavior": "kl",
+    "ess/kl_behavior": "kl",
+    "p3o/truncation_unseen": "truncation_unseen",
+    "ess/truncation_unseen": "truncation_unseen",
     "coupling/mismatch_to_initial": "mismatch_to_initial",
     "loss": "loss",
     "grad_norm": "grad_norm",
@@ -48,7 +54,7 @@ LOGGED = {
     "kl": "kl_reference",
 }
 """Keys of the trainer's log, and the column for each."""
-KEPT = ("p3o/", "coupling/", "rewards/", "clip_ratio/")
+KEPT = ("p3o/", "ess/", "coupling/", "rewards/", "clip_ratio/")
 """How the other logged keys begin that are columns under their own names."""
 TIMES = ("coupling/seconds", "coupling/overhead")
 """Keys that are no columns: they differ between runs that are otherwise the same."""

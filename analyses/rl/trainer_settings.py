@@ -6,6 +6,7 @@ from typing import Any
 
 from coupling.analyses.rl.checks import has_type, named
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
+from coupling.choices import OWN_OBJECTIVES
 from coupling.errors import CouplingError, one_line, require
 from coupling.untrusted import quoted
 
@@ -96,12 +97,14 @@ def _check_names(config: RunConfig, config_class: type) -> None:
                 f"there is no setting trainer.{named(name, known)}; known are the fields of "
                 f"{config_class.__name__}: {', '.join(sorted(known - set(NOT_THE_USERS)))}"
             )
-    if config.objective == "p3o":
+    if config.objective in OWN_OBJECTIVES:
         from coupling.rl.config import MEANINGLESS
 
         for name in config.trainer:
             if name in MEANINGLESS:
-                raise CouplingError(f"trainer.{name} cannot be set for p3o: {MEANINGLESS[name]}; leave it out")
+                raise CouplingError(
+                    f"trainer.{name} cannot be set for {config.objective}: {MEANINGLESS[name]}; leave it out"
+                )
 
 
 def _check_ranges(given: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from coupling.analyses.rl.config import TASK_MODEL, RunConfig
 from coupling.analyses.rl.processes import AgreedRewards, is_main_process
 from coupling.analyses.rl.rewards import checked_reward, find_reward
 from coupling.analyses.rl.trainer_settings import lora_config, trainer_settings
+from coupling.choices import OWN_OBJECTIVES
 from coupling.errors import CouplingError, first_line, one_line
 
 RolloutFunc = Callable[..., Any]
@@ -152,10 +153,10 @@ def measure_initial(trainer: Any) -> None:
 def _classes(objective: str) -> tuple[type, type]:
     """The classes of settings and trainer for an objective."""
     try:
-        if objective == "p3o":
-            from coupling.rl import P3OConfig, P3OTrainer
+        if objective in OWN_OBJECTIVES:
+            from coupling.rl import P3OConfig, P3OTrainer, P4OTrainer
 
-            return P3OConfig, P3OTrainer
+            return P3OConfig, P3OTrainer if objective == "p3o" else P4OTrainer
         from trl.trainer.grpo_config import GRPOConfig
         from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -165,12 +166,12 @@ def _classes(objective: str) -> tuple[type, type]:
 
 
 def _with_mixins(trainer_class: type, objective: str, *, own_rollouts: bool) -> type:
-    """The trainer with this project's mix-ins; P3O's trainer logs the statistics of the ratio by itself."""
+    """The trainer with this project's mix-ins; P3O's trainers log the statistics of the ratio by themselves."""
     mixins: tuple[type, ...] = (AgreedRewards,)
-    if objective != "p3o":
-        from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
+    if objective not in OWN_OBJECTIVES:
+        from coupling.rl.ess_logging import EssLogging, RatioToBehavior
 
-        mixins += (RatioToBehavior, RatioStatistics) if own_rollouts else (RatioStatistics,)
+        mixins += (RatioToBehavior, EssLogging) if own_rollouts else (EssLogging,)
     return type(f"Checked{trainer_class.__name__}", (*mixins, trainer_class), {})
 
 
@@ -180,7 +181,7 @@ def _make_settings(setup: TrainerSetup, arguments: dict[str, Any]) -> Any:
     Raises:
         CouplingError: with the message of the library that refuses them.
     """
-    if setup.config.objective != "p3o":
+    if setup.config.objective not in OWN_OBJECTIVES:
         arguments = arguments | {"loss_type": setup.config.objective}
     try:
         return setup.config_class(**arguments)

@@ -10,14 +10,17 @@ from coupling.errors import EXTRAS, missing_extra
 
 if TYPE_CHECKING:
     from coupling.rl.config import P3OConfig
+    from coupling.rl.ess_logging import EssLogging
     from coupling.rl.p3o import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
-    from coupling.rl.trainer import P3OTrainer
+    from coupling.rl.trainer import P3OTrainer, P4OTrainer
     from coupling.training.callback import CouplingCallback
 
 _HOMES = {
     "CouplingCallback": "coupling.training.callback",
+    "EssLogging": "coupling.rl.ess_logging",
     "P3OConfig": "coupling.rl.config",
     "P3OTrainer": "coupling.rl.trainer",
+    "P4OTrainer": "coupling.rl.trainer",
     "effective_sample_size": "coupling.rl.p3o",
     "mixture_logprobs": "coupling.rl.p3o",
     "p3o_loss": "coupling.rl.p3o",
@@ -28,8 +31,10 @@ _HOMES = {
 
 __all__ = [
     "CouplingCallback",
+    "EssLogging",
     "P3OConfig",
     "P3OTrainer",
+    "P4OTrainer",
     "effective_sample_size",
     "mixture_logprobs",
     "p3o_loss",

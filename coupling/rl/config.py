@@ -1,8 +1,10 @@
 """The settings of ``P3OTrainer``: TRL's ``GRPOConfig`` without the settings that P3O cannot use."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage] (TRL exports it lazily)
+
+from coupling.choices import ESS_SCOPES, KL_ESTIMATORS
 
 _NO_CLIP_RANGE = "P3O has no clip range: the effective sample size of each batch caps the ratios"
 _OTHER_LOSS = "P3O is the loss; for another one use GRPOTrainer"
@@ -42,13 +44,33 @@ MEANINGLESS = {
 class P3OConfig(GRPOConfig):
     """``trl.GRPOConfig`` for P3O: the same fields, but those that P3O cannot use must keep their defaults.
 
+    Attributes:
+        ess_scope: over which tokens the effective sample size is computed that caps the ratios and weighs the
+            regularizer. "batch": over the whole optimization batch, all micro-batches and all ranks. "micro": over each
+            micro-batch, all ranks, as in the authors' code; this needs no look-ahead pass over the other micro-batches.
+            With one micro-batch per step they are the same.
+        kl_estimator: the form of the regularizer: "k3", the authors', or "weighted"; see
+            ``coupling.rl.p3o.kl_estimate``.
+
     Raises:
-        ValueError: if a field of ``MEANINGLESS`` is not TRL's default, or if one optimization step would use the
-            rollouts of several generations: P3O needs all micro-batches of a step when the step begins, to compute
-            their common effective sample size.
+        ValueError: if a field of ``MEANINGLESS`` is not TRL's default, if a field above has another value, or if one
+            optimization step would use the rollouts of several generations: P3O needs all micro-batches of a step when
+            the step begins, to count their tokens and to compute their common effective sample size.
     """
 
+    ess_scope: str = field(
+        default="batch",
+        metadata={"help": f"Tokens over which the effective sample size is computed: {' or '.join(ESS_SCOPES)}."},
+    )
+    kl_estimator: str = field(
+        default="k3",
+        metadata={"help": f"Form of the regularizer to the behavior policy: {' or '.join(KL_ESTIMATORS)}."},
+    )
+
     def __post_init__(self) -> None:
+        for name, known in (("ess_scope", ESS_SCOPES), ("kl_estimator", KL_ESTIMATORS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}, but must be one of {', '.join(known)}")
         self._refuse_meaningless()
         super().__post_init__()
         micro_batches, generated = self.gradient_accumulation_steps, self.steps_per_generation or 1

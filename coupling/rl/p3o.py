@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from coupling.choices import KL_ESTIMATORS, KLEstimator
+
 LARGEST_LOG_RATIO = 300.0
 """Log-ratios are clamped to this magnitude, so that the square of a ratio still is a finite float64."""
 LARGEST_KL_EXPONENT = 10.0
@@ -146,27 +148,51 @@ def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor
     return to_float64(log_ratio(logprobs, old_logprobs, mask)).exp()
 
 
-def kl_estimate(logprobs: Tensor, anchor_logprobs: Tensor, mask: Tensor) -> Tensor:
-    """Estimate of KL(policy || anchor) for each token, in nats: ``(l - a) + exp(a - l) - 1``.
+def kl_estimate(
+    logprobs: Tensor, anchor_logprobs: Tensor, mask: Tensor, *, estimator: KLEstimator = "k3"
+) -> Float[Tensor, "..."]:
+    """The regularizer of each token, in nats, which pulls the policy to an anchor.
 
-    ``l`` is the token's log-probability under the policy and ``a`` under the anchor. The exponent ``a - l`` is clamped
-    to [-10, 10] (``LARGEST_KL_EXPONENT``), so that one token that the policy has become very unlikely to produce
-    cannot dominate the loss. The estimate is not negative, except for rounding. Its derivative with respect to ``l`` is
-    ``1 - exp(a - l)``; 1 where the exponent is clamped; 0 where the log-ratio is clamped (``LARGEST_LOG_RATIO``).
+    ``l`` is the token's log-probability under the policy, ``a`` under the anchor, and ``r = exp(l - a)``.
+
+    ``k3``, the authors' form: ``(l - a) + exp(a - l) - 1``. It estimates KL(policy || anchor) without bias for tokens
+    that the policy sampled. For tokens that the anchor sampled, as in P3O, it does not: its mean is then far larger
+    where the policies are far apart. Its derivative with respect to ``l`` is ``1 - 1/r``: bounded by 1 where the policy
+    has become likelier to produce the token (r > 1), but growing as ``1/r`` where it has become less likely, so
+    that few tokens decide the gradient of a batch. The exponent ``a - l`` is cut to [-10, 10]
+    (``LARGEST_KL_EXPONENT``), as in the authors' code. Where it is cut, the derivative is 1: for r > e^10 that is right
+    (``1 - 1/r``), but for r < e^-10 it points away from the anchor, since it makes the token less likely still.
+
+    ``weighted``: ``sg(min(r, 1))`` times the same form, where ``sg`` stops the gradient. The derivative is
+    ``r - 1`` for r < 1 and ``1 - 1/r`` for r > 1, so that it is between -1 and 1 and points to the anchor everywhere;
+    no exponent is cut. Near the anchor both forms agree.
+
+    Where the log-ratio is clamped (``LARGEST_LOG_RATIO``), the derivative is 0. No value is negative, except for
+    rounding.
 
     Args:
         logprobs: under the policy that is trained; any shape.
         anchor_logprobs: under the anchor; the same shape; detached here.
         mask: of the same shape; nonzero where a token counts.
+        estimator: "k3" or "weighted".
 
     Returns:
-        The estimate, of the same shape, in float32; 0 where masked.
+        The regularizer, of the same shape, in float32; 0 where masked.
 
-    Source: arXiv 2605.12380.
+    Raises:
+        ValueError: if there is no such estimator.
+
+    Source: arXiv 2605.12380, and its authors' code for the cut; k3: Schulman, *Approximating KL divergence*, 2020.
     """
-    difference = log_ratio(logprobs, anchor_logprobs, mask)  # l - a
-    exponent = (-difference).clamp(-LARGEST_KL_EXPONENT, LARGEST_KL_EXPONENT)  # a - l
-    return difference + torch.exp(exponent) - 1
+    difference = log_ratio(logprobs, anchor_logprobs, mask)  # l - a = log r
+    if estimator == "k3":
+        exponent = (-difference).clamp(-LARGEST_KL_EXPONENT, LARGEST_KL_EXPONENT)  # a - l
+        return difference + torch.exp(exponent) - 1
+    if estimator != "weighted":
+        raise ValueError(f"`kl_estimator` is {estimator!r}, but must be one of {', '.join(KL_ESTIMATORS)}")
+    # w (log r - 1) + w / r, where w = sg(min(r, 1)); w / r is one exponential, because 1/r alone could overflow
+    log_weight = difference.detach().clamp(max=0.0)
+    return log_weight.exp() * (difference - 1) + torch.exp(log_weight - difference)
 
 
 def p3o_loss(
@@ -176,11 +202,15 @@ def p3o_loss(
     mask: Bool[Tensor, "batch token"] | Float[Tensor, "batch token"],
     *,
     ess: float | None = None,
+    kl_estimator: KLEstimator = "k3",
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """P3O's loss: the mean over the tokens that count of ``-sg(min(r, ess)) * logp * A + (1 - ess) * kl``.
 
     ``r = exp(logp - logp_b)`` is the ratio to the behavior policy, ``sg`` the stop-gradient, ``A`` the advantage, and
     ``kl = (logp - logp_b) + exp(logp_b - logp) - 1`` (see ``kl_estimate``). Neither the cap nor ``ess`` has a gradient.
+
+    The scope of ``ess`` is what is given here. Call the function on each micro-batch without ``ess``, and each has its
+    own, as in the authors' code; give the ``ess`` of the whole optimization batch, and all parts share one.
 
     Args:
         logprobs: log-probabilities of the sampled tokens under the policy that is trained, in nats.
@@ -189,18 +219,19 @@ def p3o_loss(
         mask: nonzero where a token counts; the other positions may have any values.
         ess: the effective sample size of the whole optimization batch, if this is only a part of it (a micro-batch, a
             rank); default: that of this batch.
+        kl_estimator: the form of ``kl``: "k3", the authors', or "weighted".
 
     A token of which a log-probability is not finite does not count; ``nonfinite`` says how many there are.
 
     Returns:
         The loss (0, with a zero gradient, if no token counts; NaN if tokens count, but none of the batch is finite),
-        and metrics over the tokens that count: ``ess``; ``kl_behavior``, the mean of ``kl`` in nats per token;
-        ``cap_fraction``, the share of tokens with ``r > ess``; ``ratio_mean``; ``ratio_max``; ``kl_from_behavior``, the
+        and metrics over the tokens that count: ``ess``; ``kl_behavior``, the mean of k3 in nats per
+        token, whatever the estimator; ``cap_fraction``, the share of tokens with ``r > ess``; ``ratio_mean``; ``ratio_max``; ``kl_from_behavior``, the
         mean of ``r - 1 - log r``, an estimate of KL(behavior || policy) in nats per token from samples of the behavior
         policy; ``nonfinite``.
 
     Raises:
-        ValueError: if the shapes do not match, or ``ess`` is not in (0, 1].
+        ValueError: if the shapes do not match, ``ess`` is not in (0, 1], or there is no such estimator.
 
     Source: arXiv 2605.12380.
 
@@ -216,11 +247,13 @@ def p3o_loss(
     counted = finite_tokens(given, logprobs, old_logprobs)
     ratio = policy_ratio(logprobs, old_logprobs, counted)
     cap = effective_sample_size(ratio, counted) if ess is None else _checked_ess(ess)
-    kl = kl_estimate(logprobs, old_logprobs, counted)
+    kl = kl_estimate(logprobs, old_logprobs, counted, estimator=kl_estimator)
     loss = _mean_loss(logprobs, advantage, counted, ratio, cap, kl)
     if ess is None:
         loss = nan_if_lost(loss, given, counted)
-    metrics = {"ess": cap} | _ratio_metrics(ratio, counted, cap) | {"kl_behavior": _mean(kl, counted)}
+    with torch.no_grad():
+        k3 = kl if kl_estimator == "k3" else kl_estimate(logprobs, old_logprobs, counted)
+    metrics = {"ess": cap} | _ratio_metrics(ratio, counted, cap) | {"kl_behavior": _mean(k3, counted)}
     return loss, metrics | {"nonfinite": float(given.sum() - counted.sum())}
 
 
@@ -257,6 +290,7 @@ def p3o_mixture_loss(
     mask: Bool[Tensor, "batch token"] | Float[Tensor, "batch token"],
     *,
     ess: tuple[float, float] | None = None,
+    kl_estimator: KLEstimator = "k3",
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """P3O with two anchors: the behavior policy that sampled, and a proximal policy, a recent copy of the trained one.
 
@@ -271,14 +305,15 @@ def p3o_mixture_loss(
         advantages: as in ``p3o_loss``.
         mask: as in ``p3o_loss``.
         ess: (behavior, proximal) of the whole optimization batch; default: those of this batch.
+        kl_estimator: the form of ``kl``; its ratio is the one to the mixture.
 
     Returns:
         The loss and the metrics of ``p3o_loss``, ``ess`` being the smaller one; a token counts if all three of its
         log-probabilities are finite. Also ``ess_behavior``,
-        ``ess_proximal``, and ``kl_mixture``, the mean of ``kl`` in nats per token.
+        ``ess_proximal``, and ``kl_mixture``, the mean of k3 to the mixture in nats per token.
 
     Raises:
-        ValueError: if the shapes do not match, or an ``ess`` is not in (0, 1].
+        ValueError: if the shapes do not match, an ``ess`` is not in (0, 1], or there is no such estimator.
 
     Source: arXiv 2605.12380, the variant with a proximal policy.
 
@@ -303,15 +338,17 @@ def p3o_mixture_loss(
     behavior, proximal = (
         torch.where(counted, anchor.detach().float(), zero) for anchor in (behavior_logprobs, proximal_logprobs)
     )
-    kl = kl_estimate(logprobs, mixture_logprobs(behavior, proximal, ess_behavior, ess_proximal), counted)
+    mixture = mixture_logprobs(behavior, proximal, ess_behavior, ess_proximal)
+    kl = kl_estimate(logprobs, mixture, counted, estimator=kl_estimator)
     loss = _mean_loss(logprobs, advantage, counted, ratio, cap, kl)
     if not part_of_batch:
         loss = nan_if_lost(loss, given, counted)
     with torch.no_grad():
         kl_behavior = kl_estimate(logprobs, behavior_logprobs, counted)
+        kl_mixture = kl if kl_estimator == "k3" else kl_estimate(logprobs, mixture, counted)
     metrics = {"ess": cap, "ess_behavior": ess_behavior, "ess_proximal": ess_proximal}
     metrics |= _ratio_metrics(ratio, counted, cap) | {"nonfinite": float(given.sum() - counted.sum())}
-    return loss, metrics | {"kl_behavior": _mean(kl_behavior, counted), "kl_mixture": _mean(kl, counted)}
+    return loss, metrics | {"kl_behavior": _mean(kl_behavior, counted), "kl_mixture": _mean(kl_mixture, counted)}
 
 
 def nan_if_lost(loss: Tensor, given: Tensor, counted: Tensor) -> Tensor:

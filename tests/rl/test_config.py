@@ -39,3 +39,15 @@ def test_defaults_are_accepted_even_if_they_are_given(tmp_path):
 
 def test_the_refused_fields_are_fields_of_trl_s_configuration():
     assert MEANINGLESS.keys() <= GRPOConfig.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"ess_scope": "token"}, "`ess_scope` is 'token', but must be one of batch, micro"),
+        ({"kl_estimator": "k2"}, "`kl_estimator` is 'k2', but must be one of k3, weighted"),
+    ],
+)
+def test_unknown_scopes_and_estimators_are_refused(option, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_config(tmp_path, **option)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
+from coupling.rl.ess_logging import EssLogging, RatioToBehavior
 from tests.tiny_policy import logged, make_grpo_trainer, scripted, weights
 
 
@@ -11,27 +11,27 @@ def test_the_sample_size_is_logged_and_training_is_the_same(tmp_path):
     settings = {"max_steps": 4, "num_iterations": 2}
     plain = make_grpo_trainer(tmp_path / "a", **settings)
     plain.train()  # before the next trainer is made, which seeds the random number generators again
-    logging = make_grpo_trainer(tmp_path / "b", RatioStatistics, **settings)
+    logging = make_grpo_trainer(tmp_path / "b", EssLogging, **settings)
     logging.train()
     assert torch.equal(weights(plain), weights(logging))
-    sizes = logged(logging, "p3o/ess")
+    sizes = logged(logging, "ess/batch")
     assert sizes[0] == 1
     assert sizes[1] < 1  # the second update on the same rollouts
-    assert logged(logging, "p3o/kl_behavior")[1] > 0
+    assert logged(logging, "ess/kl_behavior")[1] > 0
 
 
 def test_the_sample_size_is_that_of_the_whole_step_and_relative_to_the_policy_that_sampled(tmp_path):
     settings = {"max_steps": 4, "num_iterations": 2, "learning_rate": 1.0, "optim": "sgd", "loss_type": "dapo"}
     settings |= {"rollout_func": scripted, "seed": 42}
-    whole = make_grpo_trainer(tmp_path / "a", RatioStatistics, per_device_train_batch_size=16, **settings)
+    whole = make_grpo_trainer(tmp_path / "a", EssLogging, per_device_train_batch_size=16, **settings)
     sizes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}
-    split = make_grpo_trainer(tmp_path / "b", RatioStatistics, **sizes, **settings)
+    split = make_grpo_trainer(tmp_path / "b", EssLogging, **sizes, **settings)
     for trainer in (whole, split):
         trainer.train()
-    for name in ("p3o/ess", "p3o/kl_behavior"):
+    for name in ("ess/batch", "ess/kl_behavior"):
         assert len(logged(split, name)) == 4
         assert logged(split, name) == pytest.approx(logged(whole, name), rel=1e-3)
-    assert max(logged(whole, "p3o/ess")) < 0.99  # from the first step: scripted reports its own log-probabilities
+    assert max(logged(whole, "ess/batch")) < 0.99  # from the first step: scripted reports its own log-probabilities
 
 
 def test_grpo_takes_its_ratios_to_the_policy_that_sampled(tmp_path):

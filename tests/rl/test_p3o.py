@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coupling.rl import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
-from coupling.rl.p3o import ess_from_statistics
+from coupling.rl.p3o import ess_from_statistics, kl_estimate
 
 ratios = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40)
 
@@ -256,3 +256,37 @@ def test_a_batch_without_finite_tokens_is_seen():
         loss, metrics = function(torch.full_like(logprobs, math.nan), old, *extra, advantages, mask)
         assert math.isnan(float(loss))
         assert metrics["nonfinite"] == mask.sum()
+
+
+def test_the_weighted_regularizer_has_the_gradient_derived_by_hand_and_points_to_the_anchor():
+    log_ratios = torch.tensor([[-200.0, -40.0, -11.0, -3.0, -0.5, 0.0, 0.5, 3.0, 11.0, 40.0]], dtype=torch.float64)
+    logprobs = log_ratios.clone().requires_grad_()
+    anchor, mask = torch.zeros_like(log_ratios), torch.ones_like(log_ratios)
+    values = kl_estimate(logprobs, anchor, mask, estimator="weighted")
+    (gradient,) = torch.autograd.grad(values.sum(), logprobs)
+    r = log_ratios.exp()
+    expected = torch.where(r < 1, r * log_ratios - r + 1, log_ratios + 1 / r - 1)
+    assert torch.allclose(values.detach().double(), expected, atol=1e-6, rtol=1e-6)
+    assert torch.allclose(gradient, torch.where(r < 1, r - 1, 1 - 1 / r), atol=1e-6)
+    assert (gradient * log_ratios >= 0).all()  # a step against the gradient goes to the anchor
+    moving = log_ratios.clone().requires_grad_()
+    (authors,) = torch.autograd.grad(kl_estimate(moving, anchor, mask).sum(), moving)
+    cut = log_ratios.abs() > 10
+    assert (authors[cut] == 1).all()  # also where r < e^-10, and there it points away
+    assert torch.allclose(authors[~cut], 1 - 1 / r[~cut], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_weighted_regularizer_in_the_losses(mixed):
+    logprobs, old, advantages, mask = tensors()
+    anchors = (old, old) if mixed else (old,)
+    function, ess = (p3o_mixture_loss, (0.5, 0.5)) if mixed else (p3o_loss, 0.5)
+    plain, metrics = function(logprobs, *anchors, advantages, mask, ess=ess)
+    weighted, same = function(logprobs, *anchors, advantages, mask, ess=ess, kl_estimator="weighted")
+    log_ratio = logprobs - old
+    k3 = log_ratio + torch.exp(-log_ratio) - 1
+    difference = 0.5 * ((log_ratio.exp().clamp(max=1) - 1) * k3)[mask].mean()
+    assert float(weighted - plain) == pytest.approx(float(difference), rel=1e-5)
+    assert same == metrics  # what is logged does not depend on the estimator
+    with pytest.raises(ValueError, match="`kl_estimator` is 'k2', but must be one of k3, weighted"):
+        function(logprobs, *anchors, advantages, mask, kl_estimator="k2")

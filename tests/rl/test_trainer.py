@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from coupling.rl import P3OTrainer, p3o_loss
+from coupling.rl import P3OTrainer, P4OTrainer, p3o_loss
 from tests.tiny_policy import (
     completion_logprobs,
     count_a,
@@ -223,3 +223,59 @@ def test_tokens_of_probability_0_are_left_out_and_counted(tmp_path, sizes):
     trainer.train()
     assert logged(trainer, "p3o/nonfinite") == [1.0]
     assert logged(trainer, "p3o/ess")[0] > 0.1  # without the token; with it, 1 over the number of tokens
+
+
+def test_micro_batches_with_a_sample_size_of_their_own_need_no_look_ahead(tmp_path, monkeypatch):
+    passes = {}
+    for scope in ("batch", "micro"):
+        sizes = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "max_steps": 2}
+        trainer = make_trainer(tmp_path, rollout_func=scripted, ess_scope=scope, **sizes)
+        forward, count = trainer._forward, []
+        monkeypatch.setattr(trainer, "_forward", lambda *a, c=count, f=forward, **k: c.append(1) or f(*a, **k))
+        trainer.train()
+        passes[scope] = len(count)
+        log = [logged(trainer, name) for name in ("p3o/ess", "p3o/ess_micro")]
+        assert all(whole < micro for whole, micro in zip(*log, strict=True))
+    assert passes == {"batch": 16, "micro": 8}
+
+
+def test_one_micro_batch_is_the_whole_batch_in_either_scope(tmp_path):
+    trained = []
+    for scope in ("batch", "micro"):
+        trainer = make_trainer(tmp_path / scope, rollout_func=scripted, ess_scope=scope, num_iterations=2)
+        trainer.train()
+        assert logged(trainer, "p3o/ess") == logged(trainer, "p3o/ess_micro")
+        trained.append(weights(trainer))
+    assert torch.equal(*trained)
+
+
+def test_the_regularizer_s_form_reaches_the_loss(tmp_path):
+    losses = []
+    for estimator in ("k3", "weighted"):
+        trainer = make_trainer(tmp_path / estimator, kl_estimator=estimator)
+        inputs = fixed_inputs()
+        losses.append(float(loss_and_gradient(trainer, inputs)[0]))
+        logprobs = completion_logprobs(trainer, inputs)
+        arguments = logprobs, inputs["old_per_token_logps"], inputs["advantages"], inputs["completion_mask"]
+        assert losses[-1] == pytest.approx(float(p3o_loss(*arguments, kl_estimator=estimator)[0].detach()), rel=1e-4)
+    assert losses[0] != losses[1]
+
+
+def test_without_a_sampler_s_log_probabilities_the_two_anchors_are_one(tmp_path):
+    trained = []
+    for trainer_class in (P3OTrainer, P4OTrainer):
+        trainer = make_trainer(tmp_path, trainer_class=trainer_class, num_iterations=2)
+        trainer.train()
+        trained.append(weights(trainer))
+    assert torch.allclose(*trained, atol=1e-6)
+    assert logged(trainer, "p3o/ess_proximal") == logged(trainer, "p3o/ess")
+
+
+def test_the_proximal_policy_is_the_one_before_the_updates_on_the_rollouts(tmp_path):
+    options = {"rollout_func": scripted, "num_iterations": 2, "per_device_train_batch_size": 16, "max_steps": 4}
+    trainer = make_trainer(tmp_path, trainer_class=P4OTrainer, **options)
+    trainer.train()
+    proximal = logged(trainer, "p3o/ess_proximal")
+    assert proximal[::2] == pytest.approx([1, 1], abs=1e-6)
+    assert max(proximal[1::2]) < 0.9999
+    assert max(logged(trainer, "p3o/ess")) < 0.99

@@ -10,7 +10,7 @@ from coupling.analyses.rl.config import from_mapping
 from coupling.analyses.rl.processes import AgreedRewards
 from coupling.analyses.rl.trainers import build_trainer, generation_window, measure_initial, set_up
 from coupling.rl import CouplingCallback, P3OConfig, P3OTrainer
-from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
+from coupling.rl.ess_logging import EssLogging, RatioToBehavior
 
 SMALL = {"max_steps": 2, "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 4}
 
@@ -24,9 +24,9 @@ def test_the_classes_of_each_objective():
     p3o, grpo = (set_up(make_config(objective=objective)) for objective in ("p3o", "grpo"))
     assert p3o.config_class is P3OConfig
     assert p3o.trainer_class.__mro__[1:3] == (AgreedRewards, P3OTrainer)
-    assert not issubclass(p3o.trainer_class, RatioStatistics)  # P3O logs these itself
+    assert not issubclass(p3o.trainer_class, EssLogging)  # P3O logs these itself
     assert grpo.config_class is GRPOConfig
-    assert grpo.trainer_class.__mro__[1:4] == (AgreedRewards, RatioStatistics, GRPOTrainer)
+    assert grpo.trainer_class.__mro__[1:4] == (AgreedRewards, EssLogging, GRPOTrainer)
     own_rollouts = set_up(make_config(objective="grpo"), rollout_func=lambda *_: None)
     assert issubclass(own_rollouts.trainer_class, RatioToBehavior)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from coupling.analyses.studies.p3o.rollouts import BehaviorPolicy, round_weights
-from coupling.rl.ess_logging import RatioStatistics, RatioToBehavior
+from coupling.rl.ess_logging import EssLogging, RatioToBehavior
 from tests.tiny_policy import logged, make_grpo_trainer, make_policy, make_trainer
 
 
@@ -75,6 +75,6 @@ def test_the_effective_sample_size_shows_a_mismatch_that_is_reported(options, vi
 
 def test_grpo_takes_its_ratios_to_the_policy_that_sampled(tmp_path):
     rollouts = BehaviorPolicy(temperature=2.0, max_new_tokens=6)
-    trainer = make_grpo_trainer(tmp_path, RatioToBehavior, RatioStatistics, rollout_func=rollouts, max_steps=1)
+    trainer = make_grpo_trainer(tmp_path, RatioToBehavior, EssLogging, rollout_func=rollouts, max_steps=1)
     trainer.train()
-    assert logged(trainer, "p3o/ess")[0] < 0.9995
+    assert logged(trainer, "ess/batch")[0] < 0.9995
