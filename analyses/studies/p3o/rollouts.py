@@ -4,6 +4,7 @@ Each brings its own log-probabilities, as an inference engine does, so that the 
 """
 
 import copy
+import random
 from collections import deque
 from typing import Any
 
@@ -37,25 +38,30 @@ class BehaviorPolicy:
     """A ``rollout_func`` for TRL's trainers: samples from a copy of the policy, with the copy's log-probabilities.
 
     Args:
-        age: how many updates old the copy is; it is the initial policy until as many updates have been made.
+        age: how many updates old the copy is; it is the initial policy until as many updates have been made. Two
+            numbers are the least and the greatest: each batch of rollouts then has an age drawn uniformly between them.
         temperature: the temperature that it samples at.
         reported_temperature: the temperature of its log-probabilities; default: the one that it samples at.
         bits: the weights of its linear layers are rounded to this number of bits; None leaves them.
         max_new_tokens: the longest completion, in tokens.
+        seed: the seed of the draws of ages.
     """
 
     def __init__(
         self,
         *,
-        age: int = 0,
+        age: int | tuple[int, int] = 0,
         temperature: float = 1.0,
         reported_temperature: float | None = None,
         bits: int | None = None,
         max_new_tokens: int = 8,
+        seed: int = 0,
     ) -> None:
-        self.age, self.temperature, self.bits, self.max_new_tokens = age, temperature, bits, max_new_tokens
+        self.ages = (age, age) if isinstance(age, int) else age
+        self.temperature, self.bits, self.max_new_tokens = temperature, bits, max_new_tokens
         self.reported_temperature = temperature if reported_temperature is None else reported_temperature
-        self._states: deque[dict[str, Tensor]] = deque(maxlen=age + 1)
+        self._states: deque[dict[str, Tensor]] = deque(maxlen=self.ages[1] + 1)
+        self._random = random.Random(f"ages {seed}")
         self._copy: Any = None
 
     def __call__(self, prompts: list[str], trainer: Any) -> dict[str, list]:
@@ -109,11 +115,12 @@ class BehaviorPolicy:
         return completions, all_logprobs.gather(-1, completions[..., None])[..., 0]
 
     def _sampler(self, policy: Any) -> Any:
-        """The copy that samples now, which has the weights of ``age`` updates ago."""
+        """The copy that samples now, which has the weights of some updates ago."""
         self._states.append({name: tensor.detach().clone() for name, tensor in policy.state_dict().items()})
         if self._copy is None:
             # A deep copy would keep the forward method that the trainer has patched, which runs the policy itself.
             self._copy = type(policy)(copy.deepcopy(policy.config)).to(next(policy.parameters()))
             self._copy.eval().requires_grad_(False)
-        self._copy.load_state_dict(self._states[0])
+        age = self._random.randint(*self.ages)
+        self._copy.load_state_dict(self._states[max(0, len(self._states) - 1 - age)])
         return self._copy if self.bits is None else round_weights(self._copy, self.bits)
