@@ -14,9 +14,9 @@ from coupling.rl.truncation import truncation, unseen_warning
 class EssLogging:
     """Mix-in for ``trl.GRPOTrainer``: logs the effective sample size of the ratios under any of TRL's losses.
 
-    Use it as ``class MyTrainer(EssLogging, GRPOTrainer): ...``. Training is bit for bit what it is without it, and there
-    is no additional forward pass. It works for every loss of ``GRPOTrainer``: grpo, dapo, cispo and so on, and GSPO
-    (``importance_sampling_level="sequence"``), for which the ratios here still are those of tokens.
+    Use it as ``class MyTrainer(EssLogging, GRPOTrainer): ...``. Training is bit for bit what it is without it, and
+    there is no additional forward pass. It works for every loss of ``GRPOTrainer``: grpo, dapo, cispo and so on, and
+    GSPO (``importance_sampling_level="sequence"``), for which the ratios here still are those of tokens.
 
     Logs ``ess/batch``, the effective sample size over the tokens of the whole step (all micro-batches and all ranks);
     ``ess/micro``, the mean over micro-batches of each one's own (all ranks); ``ess/kl_behavior``, the mean of k3 to the

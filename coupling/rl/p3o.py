@@ -225,10 +225,10 @@ def p3o_loss(
 
     Returns:
         The loss (0, with a zero gradient, if no token counts; NaN if tokens count, but none of the batch is finite),
-        and metrics over the tokens that count: ``ess``; ``kl_behavior``, the mean of k3 in nats per
-        token, whatever the estimator; ``cap_fraction``, the share of tokens with ``r > ess``; ``ratio_mean``; ``ratio_max``; ``kl_from_behavior``, the
-        mean of ``r - 1 - log r``, an estimate of KL(behavior || policy) in nats per token from samples of the behavior
-        policy; ``nonfinite``.
+        and metrics over the tokens that count: ``ess``; ``kl_behavior``, the mean of k3 in nats per token, whatever
+        the estimator; ``cap_fraction``, the share of tokens with ``r > ess``; ``ratio_mean``; ``ratio_max``;
+        ``kl_from_behavior``, the mean of ``r - 1 - log r``, an estimate of KL(behavior || policy) in nats per token
+        from samples of the behavior policy; ``nonfinite``.
 
     Raises:
         ValueError: if the shapes do not match, ``ess`` is not in (0, 1], or there is no such estimator.

@@ -291,10 +291,10 @@ class P3OTrainer(GRPOTrainer):
 class P4OTrainer(P3OTrainer):
     """``P3OTrainer`` with two anchors, the authors' P4O (see ``coupling.rl.p3o_mixture_loss``).
 
-    The behavior policy is as in ``P3OTrainer``: where an engine or a ``rollout_func`` gave log-probabilities, those. The
-    proximal policy is the trained one as it was when the rollouts arrived, before the updates that are made on them. So
-    both anchors are the same where the policy sampled by itself, and then this is P3O; and the proximal policy differs
-    from the present one only from the second update on the same rollouts on (``num_iterations``, or
+    The behavior policy is as in ``P3OTrainer``: where an engine or a ``rollout_func`` gave log-probabilities, those.
+    The proximal policy is the trained one as it was when the rollouts arrived, before the updates that are made on
+    them. So both anchors are the same where the policy sampled by itself, and then this is P3O; and the proximal policy
+    differs from the present one only from the second update on the same rollouts on (``num_iterations``, or
     ``steps_per_generation`` above ``gradient_accumulation_steps``).
 
     Logs, besides what ``P3OTrainer`` logs: ``p3o/ess_proximal``, ``p3o/ess_proximal_micro`` and ``p3o/kl_mixture``.

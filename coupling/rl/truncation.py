@@ -51,7 +51,7 @@ def unseen_warning(changed: dict[str, Any]) -> str:
     """What to say where ratios are to the policy, but rollouts came from another distribution."""
     settings = ", ".join(f"{name}={value}" for name, value in changed.items())
     return (
-        f"rollouts are sampled with {settings}, and the sampler gives no log-probabilities of its own, so ratios are to "
-        "the policy without these settings: the effective sample size and the KL do not show the difference; sample "
+        f"rollouts are sampled with {settings}, and the sampler gives no log-probabilities of its own, so ratios are "
+        "to the policy without these settings: the effective sample size and the KL do not show the difference; sample "
         "with vLLM, which gives them, or without these settings"
     )

@@ -26,9 +26,11 @@ def test_layers_and_numbers_are_found():
 def test_every_module_is_in_its_former_mode_again():
     model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5)).train()
     model[1].eval()
-    with pytest.raises(KeyError), without_dropout(model):
+    with without_dropout(model):
         assert torch.equal(model(torch.ones(9)), torch.ones(9))
-        raise KeyError
+    assert [module.training for module in model.modules()] == [True, True, False]
+    with pytest.raises(TypeError), without_dropout(model):
+        model(None)
     assert [module.training for module in model.modules()] == [True, True, False]
 
 

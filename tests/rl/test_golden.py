@@ -140,7 +140,7 @@ def test_the_two_scopes_differ_where_ratios_have_heavy_tails():
 def test_the_trainer_computes_them(scope, mixed, tmp_path, monkeypatch):
     """The trainer's micro-batches, with the model's log-probabilities replaced by given ones."""
     data = batch(5)
-    loss, gradient, sizes = golden(data, scope, mixed=mixed)
+    loss, gradient, _ = golden(data, scope, mixed=mixed)
     policy, behavior, proximal, advantages, mask = (torch.tensor(np.array(value)) for value in data)
     policy.requires_grad_()
     parts = [

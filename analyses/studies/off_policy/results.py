@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from coupling.analyses.studies.off_policy.design import FROM, OBJECTIVES, Planned
+from coupling.analyses.studies.off_policy.design import EVERY, FROM, OBJECTIVES, Planned
 from coupling.analyses.studies.off_policy.runs import read_result
 from coupling.files import write_atomically
 
@@ -55,7 +55,8 @@ def by_run(curves: pd.DataFrame, steps: int) -> pd.DataFrame:
     for key, part in curves.groupby(keys, sort=False):
         x, y = part["step"].to_numpy(float), part["held_out_reward"].to_numpy(float)
         if str(part["ended"].iloc[0]) != "finished" and x[-1] < steps:
-            x, y = np.append(x, [x[-1] + 1e-6, steps]), np.append(y, [0.0, 0.0])
+            x = np.append(x, np.arange(x[-1] + EVERY, steps + 1, EVERY))
+            y = np.append(y, np.zeros(len(x) - len(y)))
         smooth = np.convolve(y, np.ones(SMOOTHED) / SMOOTHED, mode="valid") if len(y) >= SMOOTHED else y
         late = part[part["step"] > FROM]
         rows.append(
@@ -102,8 +103,8 @@ def by_objective(runs: pd.DataFrame) -> pd.DataFrame:
         runs: the table of ``by_run``.
 
     Returns:
-        ``seeds``, their number; ``area`` with ``area_low`` and ``area_high``; ``lost``, the share of runs that lost half
-        their peak, with its number ``n_lost``; ``end``, ``ess``, ``ess_micro`` and ``kl`` as means; and
+        ``seeds``, their number; ``area`` with ``area_low`` and ``area_high``; ``lost``, the share of runs that lost
+        half their peak, with its number ``n_lost``; ``end``, ``ess``, ``ess_micro`` and ``kl`` as means; and
         ``difference`` with ``difference_low`` and ``difference_high``: the area minus that of ``REFERENCE`` with the
         same seed, over the ``pairs`` seeds that have both.
     """

@@ -1,8 +1,8 @@
 """Does P3O help where rollouts are off-policy for long? 100 runs against DAPO, and what their rewards say.
 
-``python -m coupling.analyses.studies.off_policy`` makes the runs that have no result yet, two at a time, and then writes
-the tables and the pictures. Results are kept with the code, one file per run, and are written when a run ends; so the
-command can be stopped at any time, on any machine, and continues with the runs that are missing.
+``python -m coupling.analyses.studies.off_policy`` makes the runs that have no result yet, two at a time, and then
+writes the tables and the picture. Results are kept with the code, one file per run, and are written when a run ends; so
+the command can be stopped at any time, on any machine, and continues with the runs that are missing.
 """
 
 import argparse
@@ -15,8 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")  # before torch is imported: one thread per run
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: one thread per run
 
 from coupling.analyses.studies.off_policy.design import STEPS, Planned, planned
 from coupling.analyses.studies.off_policy.results import write_results
