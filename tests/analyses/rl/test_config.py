@@ -36,7 +36,7 @@ def test_the_examples_are_valid(path):
         (DATA | {"probe": {"every": "often"}}, ["probe.every is 'often'", "whole number"]),
         (DATA | {"probe": {"every": True}}, ["probe.every is True"]),
         (DATA | {"probe": {"k": [0]}}, ["probe.k"]),
-        (DATA | {"objective": "ppo"}, ["'ppo'", "p3o, grpo, dapo, cispo"]),
+        (DATA | {"objective": "ppo"}, ["'ppo'", "p3o, p4o, grpo, dapo, cispo"]),
         (DATA | {"reward": []}, ["names no function"]),
         (DATA | {"reward": [3]}, ["reward is [3]"]),
         (DATA | {"seed": -1}, ["seed is -1"]),
