@@ -11,10 +11,15 @@ from coupling.cli.interrupts import check
 from coupling.cli.options import (
     MEASURE,
     OUTPUT,
+    PROMPTS,
+    Column,
+    Images,
     Json,
     Ks,
+    Limit,
     NoTable,
     Overwrite,
+    Patches,
     formerly,
     new_folder,
     parse_pair,
@@ -28,7 +33,7 @@ from coupling.cli.prompts import check_sources, images_of, prompts_of
 from coupling.cli.saved import detail_note, resume_hint
 from coupling.untrusted import quoted
 
-MODEL, PROMPTS = "Model", "Prompts and images"
+MODEL = "Model"
 
 
 def analyze(
@@ -49,12 +54,7 @@ def analyze(
             rich_help_panel=PROMPTS,
         ),
     ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            help="The column that contains the prompt or the image.", show_default=False, rich_help_panel=PROMPTS
-        ),
-    ] = None,
+    column: Column = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -68,21 +68,8 @@ def analyze(
     split: Annotated[
         str | None, typer.Option(help="The data set's split.", show_default=False, rich_help_panel=PROMPTS)
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Use only the first N prompts or images.", show_default=False, rich_help_panel=PROMPTS
-        ),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="For image models: a file, a folder, a glob, a .npy array, or anything that datasets.load_dataset "
-            "loads. Default: the bundled set.",
-            show_default=False,
-            rich_help_panel=PROMPTS,
-        ),
-    ] = None,
+    limit: Limit = None,
+    images: Images = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=PROMPTS)
     ] = False,
@@ -113,15 +100,7 @@ def analyze(
             rich_help_panel=MEASURE,
         ),
     ] = None,
-    patch: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ROW,COLUMN",
-            help="Of an image, the patch that is measured, in place of --tokens; may be repeated.",
-            show_default=False,
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    patch: Patches = None,
     fixed_token: Annotated[
         str | None,
         typer.Option(

@@ -15,8 +15,8 @@ from coupling.untrusted import clean
 
 T = TypeVar("T")
 
-MEASURE, OUTPUT = "Measurement", "Output"
-"""The panels of a command's help that say what is measured, and where its results go."""
+PROMPTS, MEASURE, OUTPUT = "Prompts and images", "Measurement", "Output"
+"""The panels of a command's help that say on what it measures, what is measured, and where its results go."""
 Ks = Annotated[
     list[int] | None,
     typer.Option(
@@ -25,6 +25,45 @@ Ks = Annotated[
         help="Number of top singular vectors; may be repeated. Default: 10.",
         show_default=False,
         rich_help_panel=MEASURE,
+    ),
+]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        "--images",
+        help="For image models: a file, a folder, a glob, a .npy array, or anything that datasets.load_dataset loads. "
+        "Default: the bundled set.",
+        show_default=False,
+        rich_help_panel=PROMPTS,
+    ),
+]
+Patches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--patch",
+        metavar="ROW,COLUMN",
+        help="Of an image, the patch that is measured, in place of --tokens; may be repeated.",
+        show_default=False,
+        rich_help_panel=MEASURE,
+    ),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        "--column",
+        help="The column that contains the prompt or the image.",
+        show_default=False,
+        rich_help_panel=PROMPTS,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Use only the first N prompts or images.",
+        show_default=False,
+        rich_help_panel=PROMPTS,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.", rich_help_panel=OUTPUT)]

@@ -7,11 +7,25 @@ from typing import Annotated, Any
 import typer
 
 from coupling.choices import Detail, Dtype, Kind, SweepEngineName
-from coupling.cli.options import MEASURE, OUTPUT, Json, Ks, NoTable, parse_tokens
+from coupling.cli.options import (
+    MEASURE,
+    OUTPUT,
+    PROMPTS,
+    Column,
+    Images,
+    Json,
+    Ks,
+    Limit,
+    NoTable,
+    Patches,
+    parse_patch,
+    parse_tokens,
+)
 from coupling.cli.output import console, print_json
+from coupling.cli.prompts import prompt_warnings
 from coupling.errors import CouplingError, Terminated
 
-WHAT, PROMPTS, WHERE = "Checkpoints", "Prompts", "Where the tasks run"
+WHAT, WHERE = "Checkpoints", "Where the tasks run"
 YAML = (".yaml", ".yml")
 
 
@@ -42,14 +56,9 @@ def sweep(
             rich_help_panel=PROMPTS,
         ),
     ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(help="The column that contains the prompt.", show_default=False, rich_help_panel=PROMPTS),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Use only the first N prompts.", show_default=False, rich_help_panel=PROMPTS),
-    ] = None,
+    images: Images = None,
+    column: Column = None,
+    limit: Limit = None,
     k: Ks = None,
     kind: Annotated[
         Kind | None,
@@ -63,6 +72,7 @@ def sweep(
             rich_help_panel=MEASURE,
         ),
     ] = None,
+    patch: Patches = None,
     dtype: Annotated[
         Dtype | None,
         typer.Option(help="Precision of the models' passes.", show_default=False, rich_help_panel=MEASURE),
@@ -142,7 +152,8 @@ def sweep(
     """Measure many checkpoints, each as one task with one run; the same command goes on after an interruption."""
     given = {
         "prompts": prompts, "column": column, "limit": limit, "k": k, "kind": kind, "dtype": dtype, "device": device,
-        "detail": detail, "seed": seed, "tokens": None if tokens is None else parse_tokens(tokens),
+        "detail": detail, "seed": seed, "images": images, "patch": [parse_patch(one) for one in patch or ()],
+        "tokens": None if tokens is None else parse_tokens(tokens),
         "revisions": None if revisions is None else [name.strip() for name in revisions.split(",")],
     }  # fmt: skip
     study = study_of(what, {name: value for name, value in given.items() if value is not None and value != []})
@@ -156,7 +167,7 @@ def sweep(
         from coupling.analyses.sweep.driver import sweep as run_sweep
         from coupling.analyses.sweep.index import as_json
 
-    with SweepProgress(screen) as progress:
+    with prompt_warnings(), SweepProgress(screen) as progress:
         try:
             table = run_sweep(
                 study,

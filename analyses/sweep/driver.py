@@ -14,10 +14,11 @@ from coupling.analyses.sweep import resources
 from coupling.analyses.sweep.downloads import Downloads
 from coupling.analyses.sweep.engines import Ended, LocalEngine, SweepEngine
 from coupling.analyses.sweep.index import write_index
+from coupling.analyses.sweep.inputs import absolute_name, inputs_as_json
 from coupling.analyses.sweep.records import WAITING, Records
 from coupling.analyses.sweep.status import Status, read_status
 from coupling.analyses.sweep.study import Study, read_study, study_from_mapping
-from coupling.analyses.sweep.study_folder import StudyFolder, check_same, is_study, prepare, prompts_as_json
+from coupling.analyses.sweep.study_folder import StudyFolder, check_same, is_study, prepare
 from coupling.analyses.sweep.tasks import Task, expand
 from coupling.choices import SWEEP_ENGINES, SweepEngineName
 from coupling.errors import CouplingError
@@ -190,11 +191,10 @@ def _tasks_and_content(
     known = [Task(**task) for task in earlier.get("tasks", [])]
     if study is None:
         return known, earlier
-    content = {
-        "declared": study.declared(),
-        "settings": study.settings,
-        "prompts": prompts_as_json(study.prompts()),
-    }
+    settings = study.settings
+    if "base" in settings:
+        settings = settings | {"base": absolute_name(settings["base"])}
+    content = {"declared": study.declared(), "settings": settings} | inputs_as_json(study)
     if earlier:
         check_same(place, earlier, content)
     try:

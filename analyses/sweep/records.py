@@ -7,10 +7,12 @@ from both, cannot disagree with the runs.
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from coupling.analyses.rl.checks import has_type
+from coupling.analyses.sweep.stored import NONE, NUMBER, has_fields
 from coupling.analyses.sweep.study_folder import PROGRESS, TASKS, StudyFolder
 from coupling.errors import CouplingError
 from coupling.files import load_json, to_json, write_atomically
@@ -71,7 +73,8 @@ class Records:
             content = load_json(self._path(TASKS, name))
         except CouplingError:
             content = {}
-        record = Record(**{key: value for key, value in content.items() if key in _FIELDS})
+        known = {key: value for key, value in content.items() if key in _KINDS}
+        record = Record(**known) if _is_sound(known) else Record()
         if is_complete(self.folder.run(name)):
             record.state, record.error = DONE, ""
         elif record.state == DONE or record.state not in STATES:  # the run was removed
@@ -165,9 +168,10 @@ class Records:
     def progress(self, name: str) -> dict[str, Any]:
         """How far a running task is: ``prompt``, ``prompts`` and ``fraction``; empty where it has not said so yet."""
         try:
-            return load_json(self._path(PROGRESS, name))
+            content = load_json(self._path(PROGRESS, name))
         except CouplingError:
             return {}
+        return content if has_fields(content, {"prompt": (int,), "prompts": (int,), "fraction": NUMBER}) else {}
 
     def set_progress(self, name: str, prompt: int, prompts: int, fraction: float) -> None:
         """Say how far a running task is."""
@@ -184,7 +188,19 @@ class Records:
         return self.folder.folder / kind / f"{name}.json"
 
 
-_FIELDS = {item.name for item in fields(Record)}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "state": (str,), "attempts": (int,), "kills": (int,), "error": (str,), "seconds": NUMBER, "started": NUMBER,
+    "ended": NUMBER, "session": (str,), "host": (str,), "pid": (int,), "measures": (dict, NONE), "stamp": (list, NONE),
+}  # fmt: skip
+"""The fields of a record, and their types."""
+
+
+def _is_sound(content: dict[str, Any]) -> bool:
+    """Whether a file contains what ``Records`` wrote; earlier versions wrote fewer fields."""
+    measures = content.get("measures") or {}
+    return has_fields(content, {key: _KINDS[key] for key in content}) and all(
+        value is None or has_type(value, int, float) for value in measures.values()
+    )
 
 
 def is_complete(run: Path) -> bool:

@@ -12,19 +12,21 @@ from coupling.errors import CouplingError, one_line
 from coupling.settings import Settings
 
 if TYPE_CHECKING:
+    from coupling.models.images import Images
     from coupling.models.prompts import Prompts
 
 YAML_SUFFIXES = (".yaml", ".yml")
 BOOL, INT, NUMBER, TEXT = "true or false", "a whole number", "a number", "a text"
-PROMPT_KEYS = {
+INPUT_KEYS = {
     "prompts": "a text, a file or a list of texts",
+    "images": "the name of a file, a folder, a glob or a data set, or a list of names of files",
     "column": TEXT,
     "dataset": TEXT,
     "dataset_config": TEXT,
     "split": TEXT,
     "limit": INT,
 }
-"""Keys that say where the prompts come from, as the options of ``coupling analyze``, and what each accepts."""
+"""Keys that say where the inputs come from, as the options of ``coupling analyze``, and what each accepts."""
 SETTING_KEYS = {
     "k": "a whole number or a list of them",
     "kind": TEXT,
@@ -42,6 +44,7 @@ LOADING_KEYS = {
     "block_list": TEXT,
     "part": TEXT,
     "base": TEXT,
+    "patch": "a row and a column such as [3, 4], or a list of them",
     "trust_remote_code": BOOL,
     "allow_pickle": BOOL,
     "random_weights": BOOL,
@@ -51,14 +54,16 @@ LOADING_KEYS = {
     "detail": TEXT,
 }
 """The other arguments of ``coupling.analyze``."""
-KEYS = {"models": "models", "revisions": "revisions"} | PROMPT_KEYS | SETTING_KEYS | LOADING_KEYS
+KEYS = {"models": "models", "revisions": "revisions"} | INPUT_KEYS | SETTING_KEYS | LOADING_KEYS
 """Every key of a study file."""
 EXCLUDED = {
-    "images": "a study keeps its prompts as texts; coupling analyze measures an image model",
-    "patch": "it is a place in an image, and a study measures prompts; coupling analyze measures an image model",
+    "prompts": ("dataset",),
+    "images": ("prompts", "dataset", "chat", "truncate"),
+    "patch": ("tokens", "prompts", "dataset"),
+    "part": ("block_list",),
 }
-"""Arguments of ``coupling.analyze`` that a study does not have, and why."""
-CHOICES: dict[str, tuple[str, ...]] = {"dtype": DTYPES, "detail": DETAILS, "part": ("encoder", "decoder")}
+"""Keys, and others that cannot be given beside them."""
+CHOICES: dict[str, tuple[str, ...]] = {"dtype": DTYPES, "detail": DETAILS, "part": ("encoder", "decoder", "vision")}
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,13 @@ class Study:
 
     Attributes:
         entries: the models.
-        prompt_options: where the prompts come from; keys of ``PROMPT_KEYS``.
+        input_options: where the prompts or images come from; keys of ``INPUT_KEYS``.
         settings: arguments of ``coupling.analyze``.
         source: the study file, or what stands for it in messages.
     """
 
     entries: tuple[Entry, ...]
-    prompt_options: dict[str, Any] = field(default_factory=dict)
+    input_options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     source: str = "the study"
 
@@ -104,13 +109,28 @@ class Study:
         """
         from coupling.models.prompts import dataset_prompts, read_prompts
 
-        options, chat = self.prompt_options, bool(self.settings.get("chat", False))
+        options, chat = self.input_options, bool(self.settings.get("chat", False))
         column, limit = options.get("column"), options.get("limit")
         if "dataset" not in options:
             return read_prompts(options.get("prompts"), column=column, chat=chat).limited(limit)
         config, split = options.get("dataset_config"), options.get("split")
         loaded = dataset_prompts(options["dataset"], config=config, split=split, column=column, limit=limit, chat=chat)
         return loaded.limited(limit)
+
+    def images(self) -> "Images | None":
+        """Read the images; None for a study of prompts, or of what is bundled.
+
+        Raises:
+            CouplingError: if they cannot be read.
+        """
+        if "images" not in self.input_options:
+            return None
+        from coupling.models.images import read_images
+
+        options = self.input_options
+        config, split = options.get("dataset_config"), options.get("split")
+        column, limit = options.get("column"), options.get("limit")
+        return read_images(options["images"], column=column, config=config, split=split, limit=limit)
 
 
 def read_study(path: str | Path) -> Study:
@@ -159,8 +179,6 @@ class _Reader:
         if not isinstance(content, Mapping):
             raise CouplingError(f"{self.where()}a study is a mapping with the keys {', '.join(KEYS)}")
         for key, value in content.items():
-            if key in EXCLUDED:
-                raise CouplingError(f"{self.where(key)}a study has no {key}: {EXCLUDED[key]}")
             if key not in KEYS:
                 hint = did_you_mean(str(key), KEYS)
                 raise CouplingError(
@@ -171,11 +189,7 @@ class _Reader:
         self._check_choices(content)
         settings = self._settings(content)
         settings |= {key: content[key] for key in LOADING_KEYS if key in content}
-        if "part" in settings and "block_list" in settings:
-            raise CouplingError(
-                f"{self.where('part')}part finds the list of blocks that block_list names; give one of them"
-            )
-        return Study(self._entries(content), self._prompt_options(content), settings, self.source)
+        return Study(self._entries(content), self._input_options(content), settings, self.source)
 
     def _check_choices(self, content: Mapping[str, Any]) -> None:
         for key, choices in CHOICES.items():
@@ -202,13 +216,15 @@ class _Reader:
             chosen[key] = getattr(checked, key)
         return chosen
 
-    def _prompt_options(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        options = {key: content[key] for key in PROMPT_KEYS if key in content}
-        if "prompts" in options and "dataset" in options:
-            raise CouplingError(f"{self.where('dataset')}prompts and dataset exclude each other")
+    def _input_options(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        options = {key: content[key] for key in INPUT_KEYS if key in content}
+        for key, others in EXCLUDED.items():
+            other = next((other for other in others if content.get(other, False) is not False), None)
+            if key in content and other is not None:
+                raise CouplingError(f"{self.where(other)}{key} and {other} exclude each other")
         for key in ("dataset_config", "split"):
-            if key in options and "dataset" not in options:
-                raise CouplingError(f"{self.where(key)}{key} applies to dataset")
+            if key in options and not {"dataset", "images"} & set(options):
+                raise CouplingError(f"{self.where(key)}{key} applies to dataset and to images")
         if options.get("limit", 1) < 1:
             raise CouplingError(f"{self.where('limit')}limit is {options['limit']}, but must be at least 1")
         return options
@@ -261,7 +277,9 @@ def _accepts(key: str, value: Any) -> bool:
     if expected == NUMBER:
         return has_type(value, int, float) or (isinstance(value, str) and _is_number(value))
     items = value if isinstance(value, (list, tuple)) else [value]
-    types = {"prompts": (str,), "k": (int,), "tokens": (int, str), "fixed_token": (int, str)}
+    if key == "patch" and not (value and isinstance(items[0], (list, tuple))):
+        return len(items) == 2 and all(has_type(one, int) for one in items)
+    types = {"prompts": (str,), "images": (str,), "k": (int,), "tokens": (int, str), "fixed_token": (int, str)}
     if key in types:
         single = key != "fixed_token" or not isinstance(value, (list, tuple))
         return bool(items) and single and all(has_type(item, *types[key]) for item in items)

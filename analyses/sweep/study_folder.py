@@ -1,7 +1,8 @@
 """The folder of a study: where everything lies, what was asked for, and the lock of the one driver.
 
-``study.json`` contains the tasks, the settings and the prompts; ``tasks/`` one record per task; ``runs/`` one run per
-task, as ``coupling analyze --out`` writes them; ``index.csv`` and ``index.parquet`` the table.
+``study.json`` contains the tasks, the settings and the prompts, or where the images are; ``tasks/`` one record per
+task; ``runs/`` one run per task, as ``coupling analyze --out`` writes them; ``index.csv`` and ``index.parquet`` the
+table.
 """
 
 import json
@@ -11,15 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from coupling.analyses.sweep import stored
+from coupling.analyses.sweep.stored import INPUTS, has_fields, read_content
 from coupling.analyses.sweep.tasks import Task
 from coupling.errors import CouplingError
 from coupling.files import check_output_folder, load_json, to_json, write_atomically
 from coupling.locking import LOCK, LockedError, locked
-
-if TYPE_CHECKING:
-    from coupling.models.prompts import Prompts
 
 STUDY, DRIVER = "study.json", "driver.json"
 RUNS, TASKS, PROGRESS, LOGS = "runs", "tasks", "progress", "logs"
@@ -61,11 +61,11 @@ class StudyFolder:
         """What was asked for.
 
         Raises:
-            CouplingError: if the folder contains no study.
+            CouplingError: if the folder contains no study, or a damaged one.
         """
         if not (self.folder / STUDY).exists():
             raise CouplingError(f"{self.folder} is not the folder of a study: it contains no {STUDY}")
-        return load_json(self.folder / STUDY)
+        return read_content(self.folder / STUDY)
 
     def tasks(self) -> list[Task]:
         """The tasks, in order."""
@@ -102,9 +102,11 @@ class StudyFolder:
             content = load_json(self.folder / DRIVER)
         except CouplingError:
             return None
-        if content.get("host") == socket.gethostname():
-            return content if _is_alive(int(content["pid"])) else None
-        return content if time.time() - float(content["beat"]) < STALE else None
+        if not has_fields(content, stored.DRIVER):
+            return None
+        if content["host"] == socket.gethostname():
+            return content if _is_alive(content["pid"]) else None
+        return content if time.time() - content["beat"] < STALE else None
 
 
 def _is_alive(pid: int) -> bool:
@@ -112,7 +114,7 @@ def _is_alive(pid: int) -> bool:
 
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except (psutil.Error, ValueError, OverflowError):  # no process has such a number
         return False
 
 
@@ -140,30 +142,20 @@ def prepare(folder: StudyFolder) -> dict[str, Any]:
 
 
 def check_same(folder: StudyFolder, earlier: dict[str, Any], now: dict[str, Any]) -> None:
-    """Check that a study is continued with the settings and prompts that it began with.
+    """Check that a study is continued with the settings and the prompts or images that it began with.
 
     Raises:
         CouplingError: if they differ; models and revisions may be added.
     """
     wanted = json.loads(to_json(now))
-    before, after = (content["settings"] | {"prompts": content["prompts"]} for content in (earlier, wanted))
+    before, after = (
+        content["settings"] | {key: content[key] for key in INPUTS if key in content} for content in (earlier, wanted)
+    )
     differing = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if differing:
         key = differing[0]
-        values = "" if key == "prompts" else f" ({key}: {before.get(key)!r} there, {after.get(key)!r} now)"
+        values = "" if key in INPUTS else f" ({key}: {before.get(key)!r} there, {after.get(key)!r} now)"
         raise CouplingError(
             f"{folder.folder} contains a study that differs in {', '.join(differing)}{values}; give the same settings, "
             "or another `out`"
         )
-
-
-def prompts_as_json(prompts: "Prompts") -> dict[str, Any]:
-    """Prompts as ``study.json`` keeps them, so that every task measures the same texts."""
-    return {"texts": prompts.texts, "source": prompts.source, "conversations": prompts.conversations}
-
-
-def prompts_from_json(content: dict[str, Any]) -> "Prompts":
-    """The prompts of ``study.json``."""
-    from coupling.models.prompts import Prompts
-
-    return Prompts(content["texts"], content["source"], content["conversations"])

@@ -11,7 +11,7 @@ from coupling.analyses.sweep.revisions import in_order_of_steps, is_pattern, mat
 from coupling.analyses.sweep.steps import step_of
 from coupling.analyses.sweep.study import Entry, Study
 from coupling.errors import CouplingError
-from coupling.models.folder import is_local
+from coupling.models.folder import TIMM, is_local
 
 CHECKPOINT_FILES = ("config.json", "adapter_config.json", "*.gguf")
 """A folder that contains one of these is a checkpoint."""
@@ -87,6 +87,10 @@ def _tasks_of(entry: Entry) -> list[Task]:
         return [_local_task(folder) for folder in folders]
     if entry.model == "bundled":
         return [Task("", "bundled", "", None, "bundled", on_hub=False)]
+    if entry.model.startswith(TIMM):
+        place = Path(entry.model.removeprefix(TIMM)).expanduser()
+        path = f"{TIMM}{place.resolve()}" if place.exists() else entry.model
+        return [Task("", entry.model, "", None, path, on_hub=False)]
     if is_local(entry.model):
         if not Path(entry.model).expanduser().exists():
             raise CouplingError(

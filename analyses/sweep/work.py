@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
+from coupling.analyses.sweep.inputs import arguments_of
 from coupling.analyses.sweep.records import Records
-from coupling.analyses.sweep.study_folder import StudyFolder, prompts_from_json
+from coupling.analyses.sweep.study_folder import StudyFolder
 from coupling.errors import CouplingError, one_line
 
 PROGRESS_SECONDS = 1.0
@@ -67,11 +68,11 @@ def _measure(place: StudyFolder, records: Records, name: str, threads: int | Non
     try:
         run = analyze(
             task.path,
-            prompts_from_json(content["prompts"]),
             out=place.run(name),
             resume=True,
             revision=task.revision if task.on_hub and task.revision else None,
             progress=progress,
+            **arguments_of(content),
             **content["settings"],
         )
         return plain_measures(run)

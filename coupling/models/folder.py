@@ -20,6 +20,8 @@ SAFETENSORS, SAFETENSORS_INDEX = "model.safetensors", "model.safetensors.index.j
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names under which transformers finds weights; a pickle is loaded only when it is asked for."""
 ADAPTER = "adapter_config.json"
+TIMM = "timm:"
+"""In front of the name of one of timm's models, or of a folder."""
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "merges.txt", "spiece*", "tekken*.json")
 PICKLE_RISK = "which are pickles, and a pickle can run any code when it is read; if you trust it, give "
 

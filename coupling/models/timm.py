@@ -9,13 +9,11 @@ import torch
 from torch import nn
 
 from coupling.errors import CouplingError, require
-from coupling.models.folder import PICKLE_RISK, check_safetensors
+from coupling.models.folder import PICKLE_RISK, TIMM, check_safetensors
 from coupling.models.size import check_counts
 from coupling.models.translation import call
 from coupling.untrusted import clean, expanded, quoted, read_json
 
-PREFIX = "timm:"
-"""In front of the name of one of timm's models, or of a folder."""
 PURPOSE = "a timm model"
 
 
@@ -33,15 +31,15 @@ def timm_source(name: str | None) -> str | None:
     """
     if name is None:
         return None
-    asked = name.removeprefix(PREFIX)
-    if name.startswith(PREFIX) and not asked.strip():
+    asked = name.removeprefix(TIMM)
+    if name.startswith(TIMM) and not asked.strip():
         raise CouplingError("the model's name is empty; give one of timm's, such as timm:vit_tiny_patch16_224")
     path = expanded(asked)
     if _is_timm_folder(path):
         return f"local-dir:{path}"
     if path.is_file() and _is_timm_folder(path.parent):
         return f"local-dir:{path.parent}"
-    if not name.startswith(PREFIX):
+    if not name.startswith(TIMM):
         return None
     if path.exists() or asked.startswith((".", "/", "~")):
         raise CouplingError(

@@ -9,6 +9,8 @@ import xarray as xr
 import yaml
 
 import coupling
+from coupling.analyses.sweep.inputs import inputs_as_json
+from coupling.analyses.sweep.study import study_from_mapping
 from coupling.analyses.sweep.study_folder import StudyFolder
 from coupling.analyses.sweep.tasks import Task
 from coupling.run_folder import RunFolder
@@ -81,6 +83,7 @@ def _write_prompts(folder: Path) -> None:
 
 def _write_images(folder: Path) -> None:
     save_vit(folder / "my-vit")
+    shutil.copytree(folder / "my-vit", folder / "trained-vit" / "checkpoint-1000")
     (folder / "photos").mkdir()
     for index, name in enumerate(("house.png", "street.png")):
         save_picture(folder / "photos" / name, seed=index)
@@ -107,7 +110,9 @@ def _write_study(folder: Path) -> None:
     place = StudyFolder(folder / "sweeps" / "pythia")
     place.make()
     tasks = [Task(name, model, "", None, model, on_hub=True) for name, (model, _) in RUNS.items()]
-    place.write({"tasks": [task.as_dict() for task in tasks]})
+    study = study_from_mapping({"models": [model for model, _ in RUNS.values()], "k": [5, 10]})
+    content = {"declared": study.declared(), "settings": study.settings} | inputs_as_json(study)
+    place.write(content | {"tasks": [task.as_dict() for task in tasks]})
     for name in RUNS:
         shutil.copytree(folder / "runs" / name, place.run(name))
 

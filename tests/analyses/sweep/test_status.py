@@ -28,7 +28,7 @@ def test_a_study_that_runs(swept):
     assert read_status(swept).counts["running"] == 0  # no driver lives: it was interrupted
     record = records.read("trained@step1")
     began = time.time() - 30
-    place.beat({"began": began})
+    place.beat({"began": began, "session": "s"})
     record.ended = began + 20
     records.write("trained@step1", record)
     failed = records.read("trained@step3")

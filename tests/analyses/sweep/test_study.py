@@ -5,8 +5,9 @@ import inspect
 import pytest
 
 import coupling
-from coupling.analyses.sweep.study import EXCLUDED, KEYS, PROMPT_KEYS, read_study, study_from_mapping
+from coupling.analyses.sweep.study import INPUT_KEYS, KEYS, read_study, study_from_mapping
 from coupling.errors import CouplingError
+from tests.vision import save_picture
 
 WHOLE = """
 models:
@@ -47,16 +48,22 @@ def test_a_whole_study(tmp_path):
 def test_the_keys_are_the_arguments_of_analyze():
     own = {"model", "revision", "out", "overwrite", "resume", "progress", "token", "blocks"}
     arguments = set(inspect.signature(coupling.analyze).parameters)
-    assert arguments >= set(EXCLUDED)
-    assert set(KEYS) == (arguments - own - set(EXCLUDED)) | set(PROMPT_KEYS) | {"models", "revisions"}
+    assert set(KEYS) == (arguments - own) | set(INPUT_KEYS) | {"models", "revisions"}
 
 
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
         ("models: a\nmodel: b", 2, "there is no key model (did you mean models?)"),
-        ("models: a\nimages: photos", 2, "a study has no images: a study keeps its prompts as texts"),
-        ("models: a\nk: 3\npatch: [0, 0]", 3, "a study has no patch: it is a place in an image"),
+        ("models: a\nimages: photos\nprompts: x", 3, "images and prompts exclude each other"),
+        ("models: a\nimages: photos\nchat: true", 3, "images and chat exclude each other"),
+        ("models: a\nimages: [1]", 2, "images is [1], but must be the name of a file, a folder"),
+        ("models: a\nimages: []", 2, "images is [], but must be the name"),
+        ("models: a\nk: 3\npatch: 5", 3, "patch is 5, but must be a row and a column such as [3, 4]"),
+        ("models: a\npatch: [1, 2, 3]", 2, "must be a row and a column"),
+        ("models: a\npatch: [[1, x]]", 2, "must be a row and a column"),
+        ("models: a\npatch: []", 2, "must be a row and a column"),
+        ("models: a\npatch: [0, 0]\ntokens: 0", 3, "patch and tokens exclude each other"),
         ("models: a\nk: ten", 2, "k is 'ten', but must be a whole number or a list of them"),
         ("models: a\n\nk: 0", 3, "K is 0, but must be at least 1"),
         ("models: a\nkind: sideways", 2, "kind is 'sideways', but must be one of depth"),
@@ -70,8 +77,8 @@ def test_the_keys_are_the_arguments_of_analyze():
         ("models: a\nlimit: 0", 2, "limit is 0"),
         ("models: a\nprompts: [1]", 2, "a text, a file or a list of texts"),
         ("models: a\nprompts: x\ndataset: y", 3, "exclude each other"),
-        ("models: a\nsplit: test", 2, "split applies to dataset"),
-        ("models: a\npart: encoder\nblock_list: layers", 2, "give one of them"),
+        ("models: a\nsplit: test", 2, "split applies to dataset and to images"),
+        ("models: a\npart: encoder\nblock_list: layers", 3, "part and block_list exclude each other"),
         ("models:\n- a\n- 3", 3, "a model is 3"),
         ("models:\n- a\n- model: b\n  revision: c", 4, "there is no key revision of a model"),
         ("models:\n- revisions: c", 2, "this model has no key model"),
@@ -108,3 +115,14 @@ def test_prompts_of_a_data_set(tmp_path):
     }
     assert study_from_mapping(options).prompts().texts == ["one"]
     assert len(study_from_mapping({"models": "a"}).prompts().texts) == 28
+
+
+@pytest.mark.parametrize("patch", [[3, 4], [[3, 4], [-1, -1]]])
+def test_images_and_patches(tmp_path, patch):
+    (tmp_path / "photos").mkdir()
+    save_picture(tmp_path / "photos" / "a.png")
+    study = study_from_mapping({"models": "a", "images": str(tmp_path / "photos"), "patch": patch, "part": "vision"})
+    assert study.settings == {"patch": patch, "part": "vision"}
+    assert [item.name for item in study.images().items] == ["a.png"]
+    assert study_from_mapping({"models": "a", "images": "photos", "chat": False}).settings == {"chat": False}
+    assert study_from_mapping({"models": "a"}).images() is None

@@ -13,14 +13,18 @@ from coupling.analyses.sweep.study_folder import (
     check_same,
     is_study,
     prepare,
-    prompts_as_json,
-    prompts_from_json,
 )
 from coupling.errors import CouplingError
-from coupling.models.prompts import Prompts
 from tests.tiny_checkpoints import kill
 
-CONTENT = {"settings": {"k": [5]}, "prompts": {"texts": ["a"], "source": "texts", "conversations": None}, "tasks": []}
+CONTENT = {
+    "declared": [],
+    "settings": {"k": [5]},
+    "prompts": {"texts": ["a"], "source": "texts", "conversations": None},
+    "tasks": [],
+}
+
+BEAT = {"began": 0.0, "session": "s"}
 
 
 @pytest.fixture
@@ -56,18 +60,18 @@ def test_a_study_keeps_its_settings_and_prompts(place):
     with pytest.raises(CouplingError, match=r"differs in k \(k: \[5\] there, \[7\] now\); give the same settings"):
         check_same(place, CONTENT, CONTENT | {"settings": {"k": [7]}})
     with pytest.raises(CouplingError, match="differs in prompts; "):
-        check_same(place, CONTENT, CONTENT | {"prompts": prompts_as_json(Prompts(["b"], "texts"))})
-
-
-def test_prompts_come_back():
-    prompts = Prompts(["a", "b"], "file.txt", [[{"role": "user", "content": "a"}]] * 2)
-    assert prompts_from_json(json.loads(json.dumps(prompts_as_json(prompts)))) == prompts
+        check_same(place, CONTENT, CONTENT | {"prompts": CONTENT["prompts"] | {"texts": ["b"]}})
+    images = {"settings": {"k": [5]}, "images": {"digest": "1"}}
+    with pytest.raises(CouplingError, match="differs in images, prompts; "):
+        check_same(place, CONTENT, images)
+    with pytest.raises(CouplingError, match="differs in images; "):
+        check_same(place, images, images | {"images": {"digest": "2"}})
 
 
 def _hold(folder, held):
     place = StudyFolder(folder)
     with place.lock():
-        place.beat({"began": 0.0})
+        place.beat(BEAT)
         held.set()
         time.sleep(600)
 
@@ -88,13 +92,13 @@ def test_there_is_one_driver_and_a_dead_one_is_none(place):
     process.join()
     assert place.driver() is None
     with place.lock():
-        place.beat({"began": 1.0})
+        place.beat(BEAT)
         assert place.driver()["pid"] == os.getpid()
     assert not (place.folder / DRIVER).exists()
 
 
 def test_a_driver_on_another_machine_lives_as_long_as_it_says_so(place):
-    place.beat({})
+    place.beat(BEAT)
     content = json.loads((place.folder / DRIVER).read_text())
     for age, alive in ((1.0, True), (60.0, False)):
         (place.folder / DRIVER).write_text(json.dumps(content | {"host": "other", "beat": time.time() - age}))

@@ -22,7 +22,7 @@ def place(tmp_path):
     place.make()
     task = Task("tiny", "tiny", "", None, str(model), on_hub=False)
     prompts = {"texts": PROMPTS, "source": "texts", "conversations": None}
-    place.write({"settings": {"k": [2, 3]}, "prompts": prompts, "tasks": [task.as_dict()]})
+    place.write({"declared": [], "settings": {"k": [2, 3]}, "prompts": prompts, "tasks": [task.as_dict()]})
     return place
 
 
