@@ -22,7 +22,6 @@ from coupling.cli.options import (
     parse_tokens,
 )
 from coupling.cli.output import console, print_json
-from coupling.cli.prompts import prompt_warnings
 from coupling.errors import CouplingError, Terminated
 
 WHAT, WHERE = "Checkpoints", "Where the tasks run"
@@ -167,7 +166,7 @@ def sweep(
         from coupling.analyses.sweep.driver import sweep as run_sweep
         from coupling.analyses.sweep.index import as_json
 
-    with prompt_warnings(), SweepProgress(screen) as progress:
+    with SweepProgress(screen) as progress:
         try:
             table = run_sweep(
                 study,
