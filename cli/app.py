@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from coupling.cli import analyze, correlate, diff, plot, report, rl, show, status, sweep
+from coupling.cli.help import CommandHelp, GroupHelp
 from coupling.cli.interrupts import caught
 from coupling.cli.options import as_options
 from coupling.cli.streams import discard_stdout, flush_stdout, prepared_streams
@@ -23,18 +24,35 @@ app = typer.Typer(
     help="Measure transformer block coupling on any Hugging Face checkpoint.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    cls=GroupHelp,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(name="analyze")(analyze.analyze)
-app.command(name="show")(show.show)
-app.command(name="diff")(diff.diff)
-app.command(name="correlate")(correlate.correlate)
-app.command(name="plot")(plot.plot)
-app.command(name="report")(report.report)
-app.command(name="rl")(rl.rl)
-app.command(name="sweep")(sweep.sweep)
-app.command(name="status")(status.status)
+
+
+def _command(name: str, function: Any, *examples: str) -> None:
+    """Register a command, with the examples that its help shows."""
+    app.command(name=name, cls=CommandHelp, epilog="\n".join(examples))(function)
+
+
+_command(
+    "analyze",
+    analyze.analyze,
+    "coupling analyze EleutherAI/pythia-160m --prompts prompts.jsonl --k 5 --k 10",
+    "coupling analyze ./checkpoint --prompts 'The capital of France is' --out runs/mine",
+)
+_command("show", show.show, "coupling show runs/mine")
+_command("plot", plot.plot, "coupling plot runs/mine --picture heatmap -o heatmap.png")
+_command("report", report.report, "coupling report runs/mine runs/other -o report.html")
+_command("diff", diff.diff, "coupling diff runs/base runs/tuned")
+_command(
+    "correlate",
+    correlate.correlate,
+    "coupling correlate runs/* --scores results.json",
+    "coupling correlate --published",
+)
+_command("sweep", sweep.sweep, "coupling sweep EleutherAI/pythia-160m --revisions step1,step512 --out pythia")
+_command("status", status.status, "coupling status pythia")
+_command("rl", rl.rl, "coupling rl examples/addition.yaml --out addition", "coupling rl --demo")
 
 
 def _print_version(asked: bool) -> None:
@@ -72,7 +90,8 @@ def _run() -> int:
         return _fail(as_options(str(error), _options_of_command()), 1)
     except typer.TyperException as error:  # wrong usage: an unknown option, a missing argument
         usage: Any = error
-        if not usage.format_message():  # nothing was given, so the help was shown
+        if usage.format_message().startswith("Usage: "):  # nothing was given, and the message is the help
+            print(usage.format_message(), file=sys.stderr)
             return int(usage.exit_code)
         hint = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) is not None else ""
         return _fail(usage.format_message().rstrip(".") + hint, usage.exit_code)

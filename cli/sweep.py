@@ -96,7 +96,7 @@ def sweep(
     ] = None,
     engine: Annotated[
         SweepEngineName,
-        typer.Option(help="local: processes on this machine; ray: a cluster.", rich_help_panel=WHERE),
+        typer.Option(help="Where tasks run: local is processes on this machine, ray a cluster.", rich_help_panel=WHERE),
     ] = "local",
     workers: Annotated[
         int | None,

@@ -40,7 +40,9 @@ def options() -> set[str]:
     """The options of all commands that are not hidden."""
     group: Any = typer.main.get_command(app)
     parameters = [item for command in group.commands.values() for item in command.params]
-    return {"--version"} | {name for item in parameters if not item.hidden for name in item.opts}
+    return {"--version"} | {
+        name for item in parameters if not item.hidden for name in (*item.opts, *item.secondary_opts)
+    }
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
