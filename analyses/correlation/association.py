@@ -30,6 +30,8 @@ RESAMPLES = 9999
 FEWEST, FEW, FEWEST_BOOTSTRAP = 3, 5, 8
 """The fewest models for a correlation, for one that deserves trust, and for a bootstrap: with fewer than eight models
 many resamples repeat one model so often that a column is constant."""
+ENOUGH_FOR_T = 12
+"""Rows from which on the p-value of Spearman's rho is that of Student's t."""
 
 Vector = Float[np.ndarray, " n"]
 
@@ -81,9 +83,10 @@ def association(x: Vector, y: Vector, *, seed: int = 0, resamples: int = RESAMPL
     """Correlations of two columns, the least-squares line of one on the other, and the uncertainty of both.
 
     R², slope and intercept are those of the least-squares line of y on x, with Student's interval of the slope.
-    ``permutation_p`` is the two-sided p-value of Pearson's r under permutations of x, exact for few rows. Bootstrap
-    intervals resample pairs and are bias-corrected and accelerated (BCa; Efron 1987); they are None for fewer than 8
-    rows.
+    ``permutation_p`` is the two-sided p-value of Pearson's r under permutations of x, exact for few rows; below
+    ``ENOUGH_FOR_T`` rows the p-value of Spearman's rho is of that kind, too, since Student's t is far off there.
+    Bootstrap intervals resample pairs and are bias-corrected and accelerated (BCa; Efron 1987); they are None for fewer
+    than 8 rows.
 
     Args:
         x: a predictor, (n,), not constant.
@@ -113,7 +116,7 @@ def association(x: Vector, y: Vector, *, seed: int = 0, resamples: int = RESAMPL
         "pearson_p": finite(pearson.pvalue),
         "pearson_interval": bca(pearson_r, x, y, seed, resamples),
         "spearman": finite(spearman.statistic),
-        "spearman_p": finite(spearman.pvalue),
+        "spearman_p": _spearman_p(x, y, float(spearman.pvalue), seed, resamples),
         "spearman_interval": bca(spearman_r, x, y, seed, resamples),
         "kendall": finite(kendall.statistic),
         "kendall_p": finite(kendall.pvalue),
@@ -143,6 +146,13 @@ def permutation_p(x: Vector, y: Vector, seed: int, resamples: int) -> float | No
         rng=np.random.default_rng(seed),
     )
     return finite(permuted.pvalue)
+
+
+def _spearman_p(x: Vector, y: Vector, by_t: float, seed: int, resamples: int) -> float | None:
+    """The p-value by Student's t, or for few rows by permutations: Spearman's rho is Pearson's r of the ranks."""
+    if len(x) >= ENOUGH_FOR_T:
+        return finite(by_t)
+    return permutation_p(stats.rankdata(x), stats.rankdata(y), seed, resamples)
 
 
 def bca(statistic: Callable[..., Any], x: Vector, y: Vector, seed: int, resamples: int) -> list[float] | None:

@@ -224,3 +224,11 @@ def test_whatever_is_not_refused_gives_numbers_that_json_can_write(rows):
     json.dumps(found, allow_nan=False)
     assert -1e-9 <= found["r2"] <= 1 + 1e-9
     assert math.isclose(found["pearson"] ** 2, found["r2"], abs_tol=1e-6)
+
+
+def test_spearmans_p_of_few_models_is_exact():
+    # 2 of the 3! orders, and 2 of the 5!, are as extreme as a perfect one
+    for n, exact in ((3, 2 / 6), (5, 2 / 120)):
+        found = association.association(np.arange(n) ** 2.0, np.arange(n) ** 3.0, seed=SEED)
+        assert found["spearman"] == pytest.approx(1)
+        assert found["spearman_p"] == pytest.approx(exact)
