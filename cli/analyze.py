@@ -20,8 +20,10 @@ from coupling.cli.options import (
     NoTable,
     Overwrite,
     Patches,
+    Preset,
     formerly,
     new_folder,
+    parse_ks,
     parse_pair,
     parse_patch,
     parse_token,
@@ -90,6 +92,7 @@ def analyze(
         ),
     ] = True,
     k: Ks = None,
+    preset: Preset = None,
     kind: Annotated[Kind, typer.Option(help="Which Jacobians are compared.", rich_help_panel=MEASURE)] = "depth",
     tokens: Annotated[
         str | None,
@@ -209,7 +212,7 @@ def analyze(
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
     settings: dict[str, Any] = {
-        "k": tuple(k) if k else DEFAULT_K,
+        "k": parse_ks(k) or DEFAULT_K,
         "kind": kind,
         "tokens": None if tokens is None else parse_tokens(tokens),
         "fixed_token": None if fixed_token is None else parse_token(fixed_token),
@@ -219,8 +222,11 @@ def analyze(
         "seed": seed,
     }
     from coupling.early import check_early
+    from coupling.presets import preset_settings
     from coupling.settings import Settings
 
+    if preset is not None:
+        settings |= preset_settings(preset, **{key: settings[key] for key in ("k", "kind", "tokens")})
     Settings(**settings)  # a wrong setting is reported before anything is loaded
     place = out
     try:
@@ -245,6 +251,7 @@ def analyze(
                 texts,
                 images=images_of(images, column, dataset_config, split, limit),
                 patch=patches or None,
+                preset=preset,
                 limit=limit,
                 out=place,
                 overwrite=overwrite,

@@ -10,19 +10,47 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from coupling.choices import PresetName
 from coupling.errors import CouplingError
+from coupling.shares import normalize_k
 from coupling.untrusted import clean
 
 T = TypeVar("T")
 
 PROMPTS, MEASURE, OUTPUT = "Prompts and images", "Measurement", "Output"
 """The panels of a command's help that say on what it measures, what is measured, and where its results go."""
+CHECKPOINTS = "Checkpoints of another run"
+"""The panel of what applies to the checkpoints of another run alone."""
+K_HELP = "Number of top singular vectors such as 10, or a share of the width such as 10%"
 Ks = Annotated[
-    list[int] | None,
+    list[str] | None,
     typer.Option(
         "--k",
-        min=1,
-        help="Number of top singular vectors; may be repeated. Default: 10.",
+        metavar="K",
+        help=f"{K_HELP}; may be repeated, or several with commas. Default: 10.",
+        show_default=False,
+        rich_help_panel=MEASURE,
+    ),
+]
+SelectedKs = Annotated[
+    list[str] | None,
+    typer.Option("--k", metavar="K", help=f"{K_HELP}; may be repeated. Default: all of the run's.", show_default=False),
+]
+CheckpointKs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--k",
+        metavar="K",
+        help=f"{K_HELP}; may be repeated. Default: those of the run of coupling rl, or 10.",
+        show_default=False,
+        rich_help_panel=CHECKPOINTS,
+    ),
+]
+Preset = Annotated[
+    PresetName | None,
+    typer.Option(
+        help="In place of --k, --kind and --tokens: paper, in all likelihood what the paper's points are (K = 10% of "
+        "the width; read the score at p = 1).",
         show_default=False,
         rich_help_panel=MEASURE,
     ),
@@ -131,6 +159,24 @@ def formerly(old: str, old_value: T | None, new: str, new_value: T | None) -> T 
         raise typer.BadParameter(f"{old} is the old name of {new}; give one of them")
     print(f"warning: {old} is now called {new}", file=sys.stderr)
     return old_value
+
+
+def parse_ks(texts: list[str] | None) -> tuple[int | str, ...] | None:
+    """Every K of an option that may be repeated, such as ``5,10`` and ``10%``, in order; None where none was given.
+
+    Example:
+        >>> parse_ks(["5,10", "10%"])
+        (5, 10, '10%')
+    """
+    return tuple(parse_k(one) for text in texts for one in text.split(",")) if texts else None
+
+
+def parse_k(text: str) -> int | str:
+    """``10``, or a share of the width such as ``10%``."""
+    try:
+        return normalize_k(int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else text)[0]
+    except CouplingError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def parse_token(name: str) -> int | str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from coupling.choices import TABLE_PICTURES, Picture
-from coupling.cli.options import Quiet, SkipFirst, formerly, parse_range, parse_selection, parse_steps
+from coupling.cli.options import K_HELP, Quiet, SkipFirst, formerly, parse_k, parse_range, parse_selection, parse_steps
 from coupling.cli.output import console, warning_lines
 
 WHICH, LABELS = "Which part of the run", "Labels (dynamics, scatter)"
@@ -30,11 +30,10 @@ def plot(
     ],
     picture: Annotated[Picture | None, typer.Option(help="What is drawn.", show_default=False)] = None,
     k: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--k",
-            min=1,
-            help="Number of top singular vectors. Default: the run's largest.",
+            help=f"{K_HELP}. Default: the run's largest.",
             show_default=False,
             rich_help_panel=WHICH,
         ),
@@ -146,7 +145,7 @@ def plot(
     if picture is None:
         raise typer.BadParameter("--picture is missing: it names what is drawn")
     options = {
-        "k": k,
+        "k": None if k is None else parse_k(k),
         "norm": norm,
         "signed": signed or None,
         "swapped": swapped or None,

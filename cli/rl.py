@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from coupling.choices import Objective
-from coupling.cli.options import OUTPUT, Json, NoTable, Overwrite, new_folder
+from coupling.cli.options import CHECKPOINTS, OUTPUT, CheckpointKs, Json, NoTable, Overwrite, new_folder, parse_ks
 from coupling.cli.output import PlainConsole, console, print_json, result_alone
 from coupling.errors import CouplingError
 from coupling.untrusted import clean, expanded
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coupling.analyses.rl.checkpoints import MeasuredCheckpoints
     from coupling.analyses.rl.config import RunConfig
 
-RUN, CHECKPOINTS = "Run", "Checkpoints of another run"
+RUN = "Run"
 
 
 def rl(
@@ -109,16 +109,7 @@ def rl(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut prompts to the model's context.", rich_help_panel=CHECKPOINTS)
     ] = False,
-    k: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--k",
-            min=1,
-            help="Number of top singular vectors; may be repeated. Default: those of the run of coupling rl, or 10.",
-            show_default=False,
-            rich_help_panel=CHECKPOINTS,
-        ),
-    ] = None,
+    k: CheckpointKs = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -134,7 +125,13 @@ def rl(
     quiet: NoTable = False,
 ) -> None:
     """Post-train a model by RL and measure block coupling through the run, or measure the checkpoints of a run."""
-    for_checkpoints: dict[str, Any] = {"prompts": prompts, "column": column, "limit": limit, "k": k, "initial": initial}
+    for_checkpoints: dict[str, Any] = {
+        "prompts": prompts,
+        "column": column,
+        "limit": limit,
+        "k": parse_ks(k),
+        "initial": initial,
+    }
     if sum((config is not None, demo, from_checkpoints is not None)) != 1:
         raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
     if from_checkpoints is None:
@@ -264,7 +261,7 @@ def _measure(
     prompts: str | None,
     column: str | None,
     limit: int | None,
-    k: list[int] | None,
+    k: tuple[int | str, ...] | None,
     initial: str | None,
     seed: int,
     truncate: bool,
@@ -281,7 +278,7 @@ def _measure(
         measured = measure_checkpoints(
             folder,
             defaults.prompts.limited(limit),
-            k=tuple(k or defaults.k),
+            k=k or defaults.k,
             initial=initial or defaults.initial,
             seed=seed,
             truncate=truncate,

@@ -18,6 +18,8 @@ from coupling.cli.options import (
     Limit,
     NoTable,
     Patches,
+    Preset,
+    parse_ks,
     parse_patch,
     parse_tokens,
 )
@@ -59,6 +61,7 @@ def sweep(
     column: Column = None,
     limit: Limit = None,
     k: Ks = None,
+    preset: Preset = None,
     kind: Annotated[
         Kind | None,
         typer.Option(help="Which Jacobians are compared. Default: depth.", show_default=False, rich_help_panel=MEASURE),
@@ -150,9 +153,9 @@ def sweep(
 ) -> None:
     """Measure many checkpoints, each as one task with one run; the same command goes on after an interruption."""
     given = {
-        "prompts": prompts, "column": column, "limit": limit, "k": k, "kind": kind, "dtype": dtype, "device": device,
-        "detail": detail, "seed": seed, "images": images, "patch": [parse_patch(one) for one in patch or ()],
-        "tokens": None if tokens is None else parse_tokens(tokens),
+        "prompts": prompts, "column": column, "limit": limit, "k": parse_ks(k), "preset": preset, "kind": kind,
+        "dtype": dtype, "device": device, "detail": detail, "seed": seed, "images": images,
+        "patch": [parse_patch(one) for one in patch or ()], "tokens": None if tokens is None else parse_tokens(tokens),
         "revisions": None if revisions is None else [name.strip() for name in revisions.split(",")],
     }  # fmt: skip
     study = study_of(what, {name: value for name, value in given.items() if value is not None and value != []})

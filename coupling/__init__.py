@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coupling import analyses, figures, rl, training
+    from coupling.calibrated import calibrated_score
     from coupling.dataset import per_prompt
     from coupling.errors import CouplingError
     from coupling.linalg.jacobian import BlockJacobian
@@ -42,6 +43,7 @@ _HOMES = {
     "SingularTriplets": "linalg.svd",
     "__version__": "version",
     "analyze": "pipeline",
+    "calibrated_score": "calibrated",
     "chance_mismatch": "metrics",
     "chance_score": "summary",
     "compare_runs": "summary",
@@ -73,6 +75,7 @@ __all__ = [
     "__version__",
     "analyses",
     "analyze",
+    "calibrated_score",
     "chance_mismatch",
     "chance_score",
     "compare_runs",

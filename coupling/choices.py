@@ -19,6 +19,10 @@ Detail = Literal["auto", "all", "none"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 """Which prompts keep the data that the pictures grid and trajectory draw."""
 
+PresetName = Literal["paper"]
+PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)
+"""Settings that belong together; ``coupling.presets`` says what they are."""
+
 DEFAULT_K = (10,)
 """Numbers of top singular vectors where none is asked for."""
 DEFAULT_TOL = 1e-4
@@ -82,6 +86,32 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("swapped", swapped=True),
     Variant("swapped signed", signed=True, swapped=True),
 )
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A measure of a pair whose chance level, and the standard deviation around it, are known in closed form.
+
+    Attributes:
+        name: its variable in a Dataset; ``name + CHANCE`` and ``name + SD`` are those of its chance level.
+        label: its name in tables, on the page and in ``coupling correlate``.
+    """
+
+    name: str
+    label: str
+
+
+CALIBRATED: tuple[Calibrated, ...] = (
+    Calibrated("diagonal_share", "diagonal share"),
+    Calibrated("aligned_energy", "aligned energy"),
+    Calibrated("signed_diagonal", "signed diagonal"),
+    Calibrated("absolute_diagonal", "absolute diagonal"),
+    Calibrated("left_overlap", "left overlap"),
+    Calibrated("right_overlap", "right overlap"),
+)
+"""The calibrated measures (``coupling.alignment``); the first is the one to look at first."""
+CHANCE, SD = "_chance", "_sd"
+"""What follows a calibrated measure's name in that of its chance level, and of the standard deviation around it."""
 
 
 def variant_of(*, signed: bool = False, swapped: bool = False) -> Variant:

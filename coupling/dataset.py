@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from coupling.choices import NORMS
-from coupling.errors import CouplingError
+from coupling.choices import CALIBRATED, CHANCE, NORMS, SD
 from coupling.metrics import expodistance, line_shape_score
 from coupling.plan import Plan
+from coupling.shares import LABEL
 
 DETAIL_VARIABLES = ("projection", "residual_stream")
 """Large variables that only some pictures need; a run keeps them for its first prompts, in float32."""
@@ -26,6 +26,15 @@ DESCRIPTIONS = {
     "mismatch_swapped_signed": ("mismatch of output against input frames, without the absolute value", "1"),
     "chance": ("mismatch expected of random frames", "1"),
     "chance_signed": ("mismatch expected of random frames, without the absolute value", "1"),
+    **{
+        measure.name + suffix: (long_name.format(measure.label), "1")
+        for measure in CALIBRATED
+        for suffix, long_name in (
+            ("", "{}"),
+            (CHANCE, "{} expected of random frames"),
+            (SD, "standard deviation of the {} of random frames"),
+        )
+    },
     "left_angle": ("principal angle between the top left singular subspaces", "rad"),
     "right_angle": ("principal angle between the top right singular subspaces", "rad"),
     "singular_values": ("singular value of the block Jacobian", "1"),
@@ -49,33 +58,22 @@ def is_depth(run: xr.Dataset) -> bool:
     return "other_token" not in run.variables
 
 
-def off_diagonal(run: xr.Dataset, variable: str) -> xr.DataArray:
-    """A variable over pairs, NaN where a Jacobian is compared with itself."""
+def off_diagonal(run: xr.Dataset, variable: str | xr.DataArray) -> xr.DataArray:
+    """A variable over pairs, by name or as it is, NaN where a Jacobian is compared with itself."""
+    values = run[variable] if isinstance(variable, str) else variable
     first, second = ("block", "other_block") if is_depth(run) else ("token", "other_token")
     same = run[first] == run[second]
     if first == "token":
         same = same & (run["block"] == run["other_block"])
-    return run[variable].where(~same)
+    return values.where(~same)
 
 
-def per_prompt(run: xr.Dataset, variable: str) -> Float[xr.DataArray, "prompt k norm"]:
-    """A variable's mean over ordered pairs of distinct Jacobians, for each prompt."""
+def per_prompt(run: xr.Dataset, variable: str | xr.DataArray) -> Float[xr.DataArray, "prompt k norm"]:
+    """A variable's mean over ordered pairs of distinct Jacobians, for each prompt; by name, or over pairs as it is."""
     values = off_diagonal(run, variable)
     with warnings.catch_warnings():  # a mean over nothing but NaN is NaN: every Jacobian was zero
         warnings.simplefilter("ignore", RuntimeWarning)
         return values.mean([dim for dim in values.dims if dim not in ("prompt", "k", "norm")])
-
-
-def check_contains(run: xr.Dataset, k: int, norm: int | None = None) -> None:
-    """Check that a run contains a K and a norm.
-
-    Raises:
-        CouplingError: if it does not; the message names those that it contains.
-    """
-    if k not in run.k:
-        raise CouplingError(f"the run was not measured at K = {k}, but at K in {run.k.values.tolist()}")
-    if norm is not None and norm not in run.norm:
-        raise CouplingError(f"the run has no p = {norm}; it has p in {run.norm.values.tolist()}")
 
 
 def zero_blocks(run: xr.Dataset) -> list[int]:
@@ -92,7 +90,6 @@ def zero_blocks(run: xr.Dataset) -> list[int]:
 def assemble(
     groups: Sequence[dict[str, np.ndarray]],
     plan: Plan,
-    ks: Sequence[int],
     trajectory: Float[np.ndarray, "layers n d"],
     *,
     detailed: bool,
@@ -101,8 +98,7 @@ def assemble(
 
     Args:
         groups: results of ``compare``: for kind "depth" one group per token, otherwise one per pair of blocks.
-        plan: the tokens and blocks that were measured.
-        ks: numbers of top singular vectors.
+        plan: the tokens, blocks and K that were measured.
         trajectory: the residual stream from layer 0 to L.
         detailed: keep the residual stream; the groups then have their projections.
     """
@@ -120,7 +116,7 @@ def assemble(
             name: (dims, np.ascontiguousarray(array, np.float32 if name in DETAIL_VARIABLES else np.float64))
             for name, (dims, array) in variables.items()
         },
-        _coordinates(plan, ks, n_tokens, layers),
+        _coordinates(plan, n_tokens, layers),
     )
     for name in variables:
         long_name, units = DESCRIPTIONS[name]
@@ -134,15 +130,17 @@ def assemble(
     return dataset
 
 
-def _coordinates(plan: Plan, ks: Sequence[int], n_tokens: int, layers: int) -> dict[str, Any]:
+def _coordinates(plan: Plan, n_tokens: int, layers: int) -> dict[str, Any]:
     tokens, blocks = np.arange(n_tokens), np.array(plan.blocks)
     coordinates: dict[str, Any] = {
-        "k": list(ks),
+        "k": list(plan.ks.numbers),
         "norm": list(NORMS),
-        "rank": np.arange(ks[-1]),
+        "rank": np.arange(plan.ks.largest),
         "token": tokens,
         "layer": np.arange(layers),
     }
+    if plan.ks.has_shares:
+        coordinates[LABEL] = ("k", list(plan.ks.labels))
     if plan.kind == "depth":
         return coordinates | {"block": blocks, "other_block": blocks}
     first, second = (blocks[list(side)] for side in zip(*plan.pairs, strict=True))
@@ -178,6 +176,10 @@ def _over_tokens(groups: Sequence[dict[str, np.ndarray]], plan: Plan, n_tokens: 
 def _dims(name: str, first: str, second: str) -> tuple[str, ...]:
     if name.startswith(("mismatch", "chance")):
         return ("k", "norm", first, second)
+    if any(name == measure.name for measure in CALIBRATED):
+        return ("k", first, second)
+    if name.endswith((CHANCE, SD)):
+        return ("k", first)
     if name.endswith("angle"):
         return ("k", first, second, "rank")
     if name == "projection":

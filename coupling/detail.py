@@ -11,14 +11,13 @@ AUTO_BYTES = 64 * 2**20
 """What a run keeps by default: the first prompts whose detail fits."""
 
 
-def detail_bytes(plan: Plan, k: int, n_tokens: int, width: int) -> int:
+def detail_bytes(plan: Plan, n_tokens: int, width: int) -> int:
     """The size of one prompt's detail in float32, in bytes, before compression.
 
     ``projection`` has K² numbers per pair of Jacobians, ``residual_stream`` (L + 1) d numbers per token.
 
     Args:
-        plan: the tokens and blocks that are measured.
-        k: the largest number of top singular vectors.
+        plan: the tokens, blocks and K that are measured.
         n_tokens: n, the length of the prompt.
         width: d, the width of the residual stream.
     """
@@ -26,7 +25,7 @@ def detail_bytes(plan: Plan, k: int, n_tokens: int, width: int) -> int:
         pairs = plan.n_blocks**2 * (n_tokens if plan.has_token_axis else 1)
     else:
         pairs = len(plan.pairs) * n_tokens**2
-    return 4 * (pairs * k**2 + n_tokens * (plan.n_blocks + 1) * width)
+    return 4 * (pairs * plan.ks.largest**2 + n_tokens * (plan.n_blocks + 1) * width)
 
 
 class DetailBudget:

@@ -19,7 +19,8 @@ from coupling.models.recording import Recording, record_blocks
 from coupling.models.tokenization import split_inputs
 from coupling.plan import Plan
 from coupling.provenance import provenance
-from coupling.settings import Settings, Tokens, normalize_k
+from coupling.settings import Settings, Tokens
+from coupling.shares import K, normalize_k
 
 Progress = Callable[[int, int], None]
 """Called with (Jacobians done, Jacobians in total) of the current prompt."""
@@ -28,7 +29,7 @@ Progress = Callable[[int, int], None]
 def measure(
     model: nn.Module,
     inputs: Any,
-    k: int | Sequence[int] = DEFAULT_K,
+    k: K | Sequence[K] = DEFAULT_K,
     tokens: Tokens | None = None,
     seed: int = 0,
     *,
@@ -50,7 +51,7 @@ def measure(
         model: a transformers model, or one of timm's vision transformers; it is left as it was, training mode included.
         inputs: token ids, a tokenizer's output, or a sequence of either (see ``split_inputs``); for an image model
             ``{"pixel_values": tensor}`` with (n, channels, height, width).
-        k: numbers of top singular vectors.
+        k: numbers of top singular vectors, or shares of the width: "10%" is d // 10.
         tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
             for kind "depth" (of an image the class token, or the center patch where there is none), all for the other
             kinds.
@@ -130,25 +131,25 @@ def measure_recording(
     Raises:
         CouplingError: if a setting does not fit the prompt or the model, or a Jacobian is not finite.
     """
-    n_virtual, width, k = recording.n_virtual, recording.width, settings.k[-1]
+    n_virtual, width = recording.n_virtual, recording.width
     n_tokens = recording.n_tokens - n_virtual  # tokens are counted on the prompt
     plan = Plan.of(settings, n_tokens=n_tokens, blocks=recording.numbers, width=width)
-    detailed = budget is not None and budget.admits(detail_bytes(plan, k, n_tokens, width))
-    factory = _Factory(recording, settings, plan.jacobian_count(), progress)
+    detailed = budget is not None and budget.admits(detail_bytes(plan, n_tokens, width))
+    factory = _Factory(recording, plan, settings, progress)
     groups = []
     if plan.kind == "depth":
         for t in plan.tokens:
             blocks = [factory(block, t, t, n_compared=plan.n_blocks) for block in range(plan.n_blocks)]
-            groups.append(compare(blocks, blocks, settings.k, projections=detailed))
+            groups.append(compare(blocks, blocks, plan.ks.numbers, projections=detailed))
     else:
         ends = [plan.ends(t) for t in plan.tokens]
         for first, second in plan.pairs:
             a = [factory(first, s, t, n_compared=len(ends)) for s, t in ends]
             b = a if first == second else [factory(second, s, t, n_compared=len(ends)) for s, t in ends]
-            groups.append(compare(a, b, settings.k, projections=detailed))
+            groups.append(compare(a, b, plan.ks.numbers, projections=detailed))
     trajectory = recording.trajectory[:, n_virtual:].double().cpu().numpy()
     measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
-    dataset = assemble(groups, plan, settings.k, trajectory, detailed=detailed)
+    dataset = assemble(groups, plan, trajectory, detailed=detailed)
     dataset["unconverged"] = ((), factory.n_unconverged)
     dataset.attrs["engine"] = "+".join(sorted(factory.engines))
     dataset.attrs["linearization"] = "+".join(sorted(set(factory.linearizations.values())))
@@ -161,8 +162,9 @@ def measure_recording(
 class _Factory:
     """Makes the factored Jacobians of one prompt, and records how they were made."""
 
-    def __init__(self, recording: Recording, settings: Settings, total: int, progress: Progress | None) -> None:
-        self.recording, self.settings, self.total, self.progress = recording, settings, total, progress
+    def __init__(self, recording: Recording, plan: Plan, settings: Settings, progress: Progress | None) -> None:
+        self.recording, self.settings, self.progress = recording, settings, progress
+        self.k, self.total = plan.ks.largest, plan.jacobian_count()
         self.n_done = self.n_unconverged = 0
         self.engines: set[str] = set()
         self.linearizations: dict[int, str] = {}
@@ -174,7 +176,7 @@ class _Factory:
             jacobian = self.recording.jacobian(block, token + virtual, output_token + virtual)
             result = factor(
                 jacobian,
-                settings.k[-1],
+                self.k,
                 n_compared=n_compared,
                 engine=settings.engine,
                 tol=settings.tol,

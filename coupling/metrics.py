@@ -72,17 +72,20 @@ def mismatch(
 
 @dataclass(frozen=True)
 class JacobianMoments:
-    """The moments of a Jacobian that determine its chance level.
+    """The moments of a Jacobian that determine its chance levels.
 
     Attributes:
         frobenius: ``||J||_F``.
         stretch: the mean of ``||J v||`` over random unit vectors v.
         shape: (m, n) of J.
+        fourth: ``tr((J J^T)^2)``, the sum of the fourth powers of all singular values; only standard deviations around
+            the chance levels of the calibrated measures need it.
     """
 
     frobenius: float
     stretch: float
     shape: tuple[int, int]
+    fourth: float = math.nan
 
     @property
     def entry_variance(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
+from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind, PresetName
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
 from coupling.files import environment
@@ -24,9 +24,11 @@ from coupling.models.prompts import Prompts
 from coupling.models.recording import record_blocks
 from coupling.models.sources import Inputs, fitting_source, given_source, inputs_of
 from coupling.models.timm_attention import is_timm
+from coupling.presets import preset_settings
 from coupling.provenance import provenance, tokenizer_hash
 from coupling.run_folder import RunFolder, open_run, writing
-from coupling.settings import Settings, Tokens, normalize_k
+from coupling.settings import Settings, Tokens
+from coupling.shares import K, normalize_k
 from coupling.untrusted import clean, expanded
 
 Progress = Callable[[int, int, int, int], None]
@@ -36,9 +38,10 @@ Progress = Callable[[int, int, int, int], None]
 def analyze(
     model: str | None = None,
     prompts: Prompts | str | Sequence[Any] | None = None,
-    k: int | Sequence[int] = DEFAULT_K,
+    k: K | Sequence[K] = DEFAULT_K,
     *,
     images: Images | Any = None,
+    preset: PresetName | None = None,
     kind: Kind = "depth",
     tokens: Tokens | None = None,
     patch: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
@@ -75,9 +78,11 @@ def analyze(
             ``timm:`` and the name of one of timm's vision transformers; None for the bundled checkpoint.
         prompts: texts, a file's name (see ``read_prompts``), or None for the bundled set; with ``chat`` also lists of
             messages.
-        k: numbers of top singular vectors.
+        k: numbers of top singular vectors, or shares of the width: "10%" is d // 10.
         images: for a model of images: a file, a folder, a glob, an array, or a data set (see ``read_images``), or None
             for the bundled set. Each is prepared by the model's own processor.
+        preset: in place of ``k``, ``kind`` and ``tokens``: "paper" for K = 10% of the width across depth, at the last
+            token, whose score at p = 1 is in all likelihood what the paper's published points are.
         kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
         tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
             for kind "depth" (of an image the class token, or the center patch where there is none), all for the other
@@ -130,6 +135,8 @@ def analyze(
     """
     tokens = renamed("token", token, "tokens", tokens)
     block_list = renamed("blocks", blocks, "block_list", block_list)
+    if preset is not None:
+        k, kind, tokens = preset_settings(preset, k=k, kind=kind, tokens=tokens).values()
     settings = Settings(normalize_k(k), kind, tokens, fixed_token, tuple(block_pairs), engine, tol, seed)
     patches = parse_patches(patch)
     if patches and tokens is not None:
@@ -169,8 +176,8 @@ def analyze(
             origin["tokenizer_hash"] = tokenizer_hash(checkpoint.tokenizer)
         if checkpoint.adapter:
             origin |= {"adapter": checkpoint.adapter, "base": checkpoint.base}
-        if part is not None:
-            origin["part"] = part
+        origin |= {"part": part} if part is not None else {}
+        origin |= {"preset": preset} if preset is not None else {}
         inputs = inputs_of(
             checkpoint,
             source,

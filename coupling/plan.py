@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from coupling.choices import Kind
 from coupling.errors import CouplingError
 from coupling.settings import Settings, Tokens
+from coupling.shares import ResolvedKs, resolve_ks
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,7 @@ class Plan:
 
     Attributes:
         kind: which Jacobians are compared.
+        ks: every K, as numbers.
         blocks: the numbers of the blocks, as the model counts them.
         tokens: indices of the tokens measured, ascending; counted on the prompt.
         fixed: the token that a context kind keeps fixed; None for the other kinds.
@@ -21,6 +23,7 @@ class Plan:
     """
 
     kind: Kind
+    ks: ResolvedKs
     blocks: list[int]
     tokens: list[int]
     fixed: int | None
@@ -46,8 +49,7 @@ class Plan:
             CouplingError: if K exceeds the width, a block or token does not exist, or too few are left to compare.
         """
         kind = settings.kind
-        if settings.k[-1] > width:
-            raise CouplingError(f"K is {settings.k[-1]}, but this model's residual stream has d = {width}")
+        ks = resolve_ks(settings.k, width)
         if kind == "depth" and len(blocks) < 2:
             raise CouplingError(
                 "coupling across depth needs at least two blocks, and this model has one; `kind='self'` compares tokens"
@@ -69,7 +71,7 @@ class Plan:
                 raise CouplingError(f"there is no block {block}: this model's blocks are {_as_text(blocks)}")
         positions = [(blocks.index(first), blocks.index(second)) for first, second in pairs]
         several = settings.tokens == "all" or isinstance(settings.tokens, tuple)
-        return cls(kind, blocks, tokens, fixed, positions, several)
+        return cls(kind, ks, blocks, tokens, fixed, positions, several)
 
     def ends(self, token: int) -> tuple[int, int]:
         """The (input, output) tokens of the Jacobian that represents a token."""

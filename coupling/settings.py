@@ -9,6 +9,7 @@ import numpy as np
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, ENGINES, KINDS, Engine, Kind
 from coupling.errors import CouplingError
+from coupling.shares import K, normalize_k
 
 Tokens = int | Literal["last", "all"] | Sequence[int | Literal["last"]]
 """Tokens of a prompt: an index (negative from the end), "last", "all", or several indices."""
@@ -19,7 +20,7 @@ class Settings:
     """What is measured; the same settings, model and prompts give the same numbers.
 
     Attributes:
-        k: numbers of top singular vectors.
+        k: numbers of top singular vectors, or shares of the width such as "10%".
         kind: which Jacobians are compared.
         tokens: tokens measured; default: the last for kind "depth", all for the other kinds.
         fixed_token: the token that a context kind keeps fixed; default: the first for "context-input", the last for
@@ -30,7 +31,7 @@ class Settings:
         seed: seed of every random draw.
     """
 
-    k: tuple[int, ...] = DEFAULT_K
+    k: tuple[K, ...] = DEFAULT_K
     kind: Kind = "depth"
     tokens: Tokens | None = None
     fixed_token: int | Literal["last"] | None = None
@@ -60,24 +61,6 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON represents them."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-
-
-def normalize_k(k: int | Sequence[int]) -> tuple[int, ...]:
-    """One K or several as an ascending tuple without repetitions.
-
-    Raises:
-        CouplingError: if there is none, or one is below 1.
-    """
-    ks = tuple(k) if isinstance(k, (Sequence, np.ndarray)) and not isinstance(k, str) else (k,)
-    for one in ks:
-        if not isinstance(one, (int, np.integer)) or isinstance(one, bool):
-            raise CouplingError(f"K is {one!r}, but must be a whole number")
-    normalized = tuple(sorted({int(one) for one in ks}))
-    if not normalized:
-        raise CouplingError("`k` is empty; give at least one number of singular vectors")
-    if normalized[0] < 1:
-        raise CouplingError(f"K is {normalized[0]}, but must be at least 1")
-    return normalized
 
 
 def _plain_pairs(pairs: Any) -> tuple[tuple[int, int], ...]:

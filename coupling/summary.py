@@ -5,21 +5,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from coupling.choices import VARIANTS, Variant, variant_of
-from coupling.dataset import check_contains, is_depth, off_diagonal, per_prompt, zero_blocks
+from coupling import calibrated
+from coupling.choices import VARIANTS, Calibrated, Variant, variant_of
+from coupling.dataset import is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
 from coupling.metrics import excess
+from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
 from coupling.sinks import note, skipped
 
 
-def score(
-    run: xr.Dataset, k: int | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False
-) -> float:
+def score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False) -> float:
     """A model's score: coupling averaged over ordered pairs of distinct blocks, then over prompts.
 
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
-        k: number of top singular vectors; one that the run was measured at. Default: its largest.
+        k: number of top singular vectors, or a share of the width such as "10%"; one that the run was measured at.
+            Default: its largest.
         norm: p, 1 or 2.
         signed: without the absolute value.
         swapped: the swapped variant.
@@ -39,15 +40,13 @@ def score(
     return 1 - _mean(run, variant_of(signed=signed, swapped=swapped).variable(), k, norm)
 
 
-def chance_score(run: xr.Dataset, k: int | None = None, norm: int = 2, *, signed: bool = False) -> float:
+def chance_score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False) -> float:
     """The score that random frames would get; arguments and errors as in ``score``."""
     return 1 - _mean(run, variant_of(signed=signed).variable("chance"), k, norm)
 
 
-def _mean(run: xr.Dataset, variable: str, k: int | None, norm: int) -> float:
-    k = int(run.k.max()) if k is None else k
-    check_contains(run, k, norm)
-    return float(per_prompt(run, variable).sel(k=k, norm=norm).mean())
+def _mean(run: xr.Dataset, variable: str, k: K | None, norm: int) -> float:
+    return float(per_prompt(run, variable).sel(k=find_k(run, k, norm), norm=norm).mean())
 
 
 def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None) -> dict[str, Any]:
@@ -61,23 +60,26 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
 
     Returns:
         ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
-        prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape score,
-        expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out of these, in words) and
-        ``provenance``.
+        prompts), ``calibrated`` (one row for each K and calibrated measure, with chance level, z-score and standard
+        deviation over prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape
+        score, expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out of these, in words)
+        and ``provenance``.
 
     Raises:
         CouplingError: if ``skip_first`` leaves no token.
     """
     rows = []
-    for k in run.k.values.tolist():
+    for k, name in zip(run.k.values.tolist(), k_names(run), strict=True):
         for norm in run.norm.values.tolist():
             for variant in VARIANTS:
-                rows.append({"k": k, "norm": norm, "variant": variant.label} | _score(run, k, norm, variant))
+                place = {"k": k, "k_name": name, "norm": norm, "variant": variant.label}
+                rows.append(place | _score(run, k, norm, variant))
     strongest, weakest = _extreme_pairs(run, pairs)
     kept = run.isel(token=slice(skipped(run, skip_first), None))
     growth = kept.residual_norm.isel(layer=-1) / kept.residual_norm.isel(layer=0)
     return {
         "scores": rows,
+        "calibrated": calibrated_rows(run),
         "strongest": strongest,
         "weakest": weakest,
         "tokens": {
@@ -107,6 +109,21 @@ def _score(run: xr.Dataset, k: int, norm: int, variant: Variant) -> dict[str, An
         "excess": _finite(float(excess(mismatch, chance))),
         "sd_over_prompts": _finite(float(each.std(ddof=1))) if run.sizes["prompt"] > 1 else None,
     }
+
+
+def calibrated_rows(run: xr.Dataset) -> list[dict[str, Any]]:
+    """One row for each K and calibrated measure of a run: value, chance level, z-score, spread of prompts."""
+    of_measures = {measure: calibrated.means(run, measure.name) for measure in calibrated.measures_in(run)}
+    rows = []
+    for k, name in zip(run.k.values.tolist(), k_names(run), strict=True):
+        for measure, means in of_measures.items():
+            value, chance, z = (_finite(float(mean.sel(k=k).mean())) for mean in means)
+            spread = _finite(float(means[0].sel(k=k).std(ddof=1))) if run.sizes["prompt"] > 1 else None
+            rows.append(
+                {"k": k, "k_name": name, "measure": measure.name, "label": measure.label}
+                | {"value": value, "chance": chance, "z": z, "sd_over_prompts": spread}
+            )
+    return rows
 
 
 def _extreme_pairs(run: xr.Dataset, count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -151,8 +168,9 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
 
     Returns:
         ``provenance`` (attributes that differ, with both values), ``scores`` (rows with both scores, their difference
-        and, on equal prompts, the standard error of the paired difference), ``largest_pair_difference`` of the
-        mismatch (None where the runs have different shapes), ``same_prompts`` and ``identical``.
+        and, on equal prompts, the standard error of the paired difference), ``calibrated`` (the same of each calibrated
+        measure that both have), ``largest_pair_difference`` of the mismatch (None where the runs have different
+        shapes), ``same_prompts`` and ``identical``.
 
     Raises:
         CouplingError: if the runs share no K, or are of different kinds.
@@ -162,16 +180,14 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
         raise CouplingError(
             f"one run is of kind {kinds[0]}, the other of kind {kinds[1]}: their scores cannot be compared"
         )
-    shared = sorted(set(first.k.values.tolist()) & set(second.k.values.tolist()))
-    if not shared:
-        raise CouplingError(f"the runs share no K: {first.k.values.tolist()} and {second.k.values.tolist()}")
+    ks = shared_ks([first, second])
     attributes = {**first.attrs, **second.attrs}
     differing = sorted(key for key in attributes if first.attrs.get(key) != second.attrs.get(key))
     same_prompts = first.attrs.get("prompts_hash") == second.attrs.get("prompts_hash") is not None
     paired = same_prompts and first.sizes["prompt"] == second.sizes["prompt"] > 1
     rows = [
         _compared(first, second, k, norm, variant, paired=paired)
-        for k in shared
+        for k in ks
         for norm in first.norm.values.tolist()
         for variant in VARIANTS
     ]
@@ -179,23 +195,28 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
         "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in differing},
         "same_prompts": bool(same_prompts),
         "scores": rows,
-        "largest_pair_difference": _largest_pair_difference(
-            first.mismatch.sel(k=shared), second.mismatch.sel(k=shared)
-        ),
-        "identical": bool(first.drop_attrs().identical(second.drop_attrs())),
+        "calibrated": [
+            _compared_calibrated(first, second, k, measure, paired=paired)
+            for k in ks
+            for measure in calibrated.measures_in(first)
+            if measure in calibrated.measures_in(second)
+        ],
+        "largest_pair_difference": _largest_pair_difference(*(at_ks(run, ks).mismatch for run in (first, second))),
+        "identical": _without_labels(first).identical(_without_labels(second)),
     }
 
 
+def _without_labels(run: xr.Dataset) -> xr.Dataset:
+    """The numbers of a run alone."""
+    return run.drop_vars(LABEL, errors="ignore").drop_attrs()
+
+
 def _compared(
-    first: xr.Dataset, second: xr.Dataset, k: int, norm: int, variant: Variant, *, paired: bool
+    first: xr.Dataset, second: xr.Dataset, k: K, norm: int, variant: Variant, *, paired: bool
 ) -> dict[str, Any]:
     """One score of two runs, the difference, and its standard error where the prompts pair up."""
-    a, b = _score(first, k, norm, variant), _score(second, k, norm, variant)
-    standard_error = None
-    if paired:
-        difference = per_prompt(first, variant.variable()) - per_prompt(second, variant.variable())
-        difference = difference.sel(k=k, norm=norm)
-        standard_error = _finite(float(difference.std(ddof=1)) / np.sqrt(difference.size))
+    a, b = (_score(run, find_k(run, k), norm, variant) for run in (first, second))
+    each = [per_prompt(run, variant.variable()).sel(k=find_k(run, k), norm=norm).values for run in (first, second)]
     return {
         "k": k,
         "norm": norm,
@@ -203,8 +224,36 @@ def _compared(
         "first": a,
         "second": b,
         "difference": None if None in (a["score"], b["score"]) else b["score"] - a["score"],
-        "standard_error": standard_error,
+        "standard_error": _standard_error(*each) if paired else None,
     }
+
+
+def _compared_calibrated(
+    first: xr.Dataset, second: xr.Dataset, k: K, measure: Calibrated, *, paired: bool
+) -> dict[str, Any]:
+    """One calibrated measure of two runs, the difference, and its standard error where the prompts pair up."""
+    rows, each = [], []
+    for run in (first, second):
+        means = [mean.sel(k=find_k(run, k)) for mean in calibrated.means(run, measure.name)]
+        values = [_finite(float(mean.mean())) for mean in means]
+        rows.append(dict(zip(("value", "chance", "z"), values, strict=True)))
+        each.append(means[0].values)
+    a, b = rows[0]["value"], rows[1]["value"]
+    return {
+        "k": k,
+        "measure": measure.name,
+        "label": measure.label,
+        "first": rows[0],
+        "second": rows[1],
+        "difference": None if a is None or b is None else b - a,
+        "standard_error": _standard_error(*each) if paired else None,
+    }
+
+
+def _standard_error(first: np.ndarray, second: np.ndarray) -> float | None:
+    """The standard error of a mean over prompts of differences."""
+    difference = second - first
+    return _finite(float(difference.std(ddof=1)) / np.sqrt(difference.size))
 
 
 def _largest_pair_difference(a: xr.DataArray, b: xr.DataArray) -> float | None:

@@ -13,7 +13,6 @@ from coupling.figures.caption import caption
 from coupling.figures.selection import (
     Runs,
     as_runs,
-    choose_k,
     choose_prompt,
     mean_prompt_by_prompt,
     require_depth,
@@ -29,6 +28,7 @@ from coupling.figures.style import (
     new_figure,
     styled,
 )
+from coupling.shares import K, find_k
 
 Side = Literal["left", "right"]
 SIDES: dict[Side, str] = {"left": "left (U)", "right": "right (V)"}
@@ -36,7 +36,7 @@ SIDES: dict[Side, str] = {"left": "left (U)", "right": "right (V)"}
 
 
 def subspace_angle(
-    run: xr.Dataset, side: Side, *, k: int, prompt: int | None = None
+    run: xr.Dataset, side: Side, *, k: K, prompt: int | None = None
 ) -> Float[np.ndarray, "block other_block"]:
     """The angle in degrees whose squared cosine is the mean of the K principal angles' squared cosines.
 
@@ -54,7 +54,7 @@ def subspace_angle(
     Raises:
         CouplingError: if the run has no such K or prompt.
     """
-    angles = run[f"{side}_angle"].sel(k=choose_k(run, k)).where(run.block != run.other_block)
+    angles = run[f"{side}_angle"].sel(k=find_k(run, k)).where(run.block != run.other_block)
     if prompt is not None:
         angles = angles.isel(prompt=choose_prompt(run, prompt))
     squared_cosines: xr.DataArray = xr.apply_ufunc(np.cos, angles) ** 2
@@ -67,7 +67,7 @@ def chance_angle(k: int, width: int) -> float:
     return float(np.degrees(np.arccos(np.sqrt(k / width))))
 
 
-def angles(runs: Runs, *, k: int | None = None, prompt: int | None = None) -> Figure:
+def angles(runs: Runs, *, k: K | None = None, prompt: int | None = None) -> Figure:
     """How far the top K left and right singular subspaces of two blocks are turned from each other, in degrees.
 
     The angle does not depend on the basis inside the subspaces, so that near-equal singular values do not blur it.
@@ -75,7 +75,8 @@ def angles(runs: Runs, *, k: int | None = None, prompt: int | None = None) -> Fi
 
     Args:
         runs: one run of kind depth, or several; one row per run.
-        k: number of top singular vectors; default: the largest that all runs have.
+        k: number of top singular vectors, or a share of the width such as "10%"; default: the largest that all runs
+            have.
         prompt: one prompt; default: the mean over prompts.
 
     Returns:
@@ -89,7 +90,7 @@ def angles(runs: Runs, *, k: int | None = None, prompt: int | None = None) -> Fi
         require_depth(run, "angles")
     k = shared_k(chosen, k)
     tables = [[subspace_angle(run, side, k=k, prompt=prompt) for side in SIDES] for run in chosen]
-    chance = [chance_angle(k, run.attrs["width"]) for run in chosen if "width" in run.attrs]
+    chance = [chance_angle(find_k(run, k), run.attrs["width"]) for run in chosen if "width" in run.attrs]
     low = min(float(np.nanmin(table)) for row in tables for table in row)
     high = max([float(np.nanmax(table)) for row in tables for table in row] + chance)
     with styled():

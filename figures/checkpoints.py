@@ -32,6 +32,7 @@ from coupling.figures.style import (
     printable,
     styled,
 )
+from coupling.shares import K
 
 MOST = 6
 """Checkpoints that are drawn of each model where no steps are given."""
@@ -43,7 +44,7 @@ def checkpoints(
     runs: Runs,
     *,
     steps: Sequence[int] | None = None,
-    k: int | None = None,
+    k: K | None = None,
     norm: int = 2,
     signed: bool = False,
     swapped: bool = False,
@@ -58,7 +59,8 @@ def checkpoints(
     Args:
         runs: the runs of checkpoints.
         steps: the training steps that are drawn; default: at most six, evenly spaced among those that every model has.
-        k: number of top singular vectors; default: the largest that all runs have.
+        k: number of top singular vectors, or a share of the width such as "10%"; default: the largest that all runs
+            have.
         norm: p, 1 or 2.
         signed: without the absolute value.
         swapped: the swapped variant.

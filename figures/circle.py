@@ -25,6 +25,7 @@ from coupling.figures.selection import (
 )
 from coupling.figures.style import GRAY, PALETTE, WIDTH, new_figure, shades, styled, wrapped
 from coupling.metrics import excess
+from coupling.shares import K
 
 LEAST_SCALE = 0.05
 """The excess over chance that has the full width if no pair reaches it, so that noise is drawn with thin chords."""
@@ -37,7 +38,7 @@ MANY_BLOCKS = 40
 def excess_over_chance(
     run: xr.Dataset,
     *,
-    k: int,
+    k: K,
     norm: int = 2,
     signed: bool = False,
     swapped: bool = False,
@@ -84,7 +85,7 @@ def clockwise(count: int) -> Float[np.ndarray, "count 2"]:
 def circle(
     runs: Runs,
     *,
-    k: int | None = None,
+    k: K | None = None,
     norm: int = 2,
     signed: bool = False,
     swapped: bool = False,
@@ -98,7 +99,8 @@ def circle(
 
     Args:
         runs: one run of kind depth, or several.
-        k: number of top singular vectors; default: the largest that all runs have.
+        k: number of top singular vectors, or a share of the width such as "10%"; default: the largest that all runs
+            have.
         norm: p, 1 or 2.
         signed: without the absolute value.
         swapped: the swapped variant.
@@ -138,7 +140,7 @@ def circle(
     return figure
 
 
-def _explain_widths(figure: Figure, full_width: float, k: int, norm: int, variant: Variant) -> None:
+def _explain_widths(figure: Figure, full_width: float, k: K, norm: int, variant: Variant) -> None:
     samples = [full_width * part for part in (1 / 3, 2 / 3, 1)]
     figure.legend(
         [Line2D([], [], color=PALETTE[0], **_chord_look(value, full_width)) for value in samples],

@@ -13,7 +13,7 @@ import pandas as pd
 from coupling.errors import CouplingError, first_line
 from coupling.untrusted import as_text, clean, expanded, quoted, read_bytes
 
-NAMES = ("model", "group", "run")
+NAMES = ("model", "group", "run", "k_label")
 """Columns that contain names; all others contain numbers."""
 MOST_BYTES = 256 * 2**20
 """The most bytes of a table."""
@@ -79,10 +79,13 @@ DYNAMICS = Columns(
     {
         "chance": "the score of random frames",
         "excess": "the share of the chance level's mismatch that is gone",
+        "diagonal_share": "share of the captured energy that lies on the diagonal; 1 / K by chance",
+        "aligned_energy": "share of the top K directions' energy that the other block's frames capture",
         "line_shape_score": "line-shape score, at least 1",
         "expodistance": "expodistance, at least 0",
         "residual_growth": "norm of the residual stream after the last block, relative to that before the first",
         "k": "number of top singular vectors; the picture shows one",
+        "k_label": "how K was asked for, such as 10%",
         "norm": "p, 1 or 2; the picture shows one",
         "seed": "number of the seed; several seeds give the mean and a band from the lowest to the highest",
         "prompt": "number of the prompt; several prompts of one seed give the band",

@@ -12,21 +12,26 @@ from coupling.figures.chance_line import draw_chance, explain_chance, has_chance
 from coupling.figures.columns import DYNAMICS
 from coupling.figures.steps import scale_steps
 from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, new_figure, plain_log_ticks, styled
+from coupling.shares import K, rows_at_k
 
 PANELS = {
     "score": "coupling 1 − m",
     "excess": "excess",
+    "diagonal_share": "diagonal share",
+    "aligned_energy": "aligned energy",
     "line_shape_score": "line-shape\nscore",
     "expodistance": "expodistance",
     "residual_growth": "growth of the\nresidual norm",
 }
 """Columns that have a panel, with the name of its axis; the chance level is dashed in the panel of the score."""
+OF_K = ("diagonal_share", "aligned_energy")
+"""Panels that depend on K, but not on p; the dashed line in that of the diagonal share is its chance level, 1 / K."""
 WIDE = 20
 """From this ratio of largest to smallest on, a panel's axis is logarithmic (the measures of trajectories only)."""
 
 
 def dynamics(
-    table: pd.DataFrame, *, k: int | None = None, norm: int | None = None, score_label: str | None = None
+    table: pd.DataFrame, *, k: K | None = None, norm: int | None = None, score_label: str | None = None
 ) -> Figure:
     """Every measure of the table against the training step, one line per model, with the score's chance level dashed.
 
@@ -36,7 +41,8 @@ def dynamics(
     Args:
         table: columns of ``coupling.figures.columns.DYNAMICS``, such as ``coupling.analyses.dynamics.dynamics_table``
             makes them; a measure that the table does not contain has no panel.
-        k: number of top singular vectors, where the table has several; default: its largest.
+        k: number of top singular vectors, or a share of the width such as "10%", where the table has several; default:
+            its largest.
         norm: p, where the table has both; default: 2.
         score_label: the name of the score's axis.
 
@@ -59,17 +65,18 @@ def dynamics(
     steps: Any = table["step"]
     if (steps < 0).any():
         raise CouplingError(f"step {steps.min():g} in the dynamics' table is below 0")
-    table, of_k = _at(table, k, norm)
+    table, of_k, of_k_and_p = _at(table, k, norm)
     panels = [name for name in PANELS if name in table and bool(table[name].notna().any())]
     models = list(table.groupby("model", sort=False))
     with styled():
         figure = new_figure(0.6 * WIDTH if len(panels) == 1 else 1.25 * len(panels) + 0.9)
+        of_measure = {"score": of_k_and_p, "excess": of_k_and_p} | dict.fromkeys(OF_K, of_k)
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, measure in zip(all_axes, panels, strict=True):
             for index, (name, rows) in enumerate(models):
                 _draw(axes, rows, measure, line_look(index), legend_name(name))
             _scale_values(axes, measure, table[measure])
-            axes.set_ylabel(PANELS[measure] + (of_k if measure in ("score", "excess") else ""))
+            axes.set_ylabel(PANELS[measure] + of_measure.get(measure, ""))
         if score_label is not None:
             all_axes[0].set_ylabel(score_label)
         if has_chance(table):
@@ -83,21 +90,22 @@ def dynamics(
     return figure
 
 
-def _at(table: pd.DataFrame, k: int | None, norm: int | None) -> tuple[pd.DataFrame, str]:
-    """The rows of one K and p, and how an axis says which."""
+def _at(table: pd.DataFrame, k: K | None, norm: int | None) -> tuple[pd.DataFrame, str, str]:
+    """The rows of one K and p, and how an axis says which: K alone, and both."""
     label = []
-    for column, wanted, default, name in (("k", k, "max", "K"), ("norm", norm, 2, "p")):
-        if column not in table:
-            if wanted is not None:
-                raise CouplingError(f"the dynamics' table has no column {column}, so `{column}` cannot choose its rows")
-            continue
-        known = sorted({int(value) for value in table[column].dropna()})
-        value = wanted if wanted is not None else known[-1] if default == "max" or default not in known else default
+    table, of_k = rows_at_k(table, k)
+    if of_k:
+        label.append(f"K = {of_k}")
+    if "norm" in table:
+        known = sorted({int(value) for value in table["norm"].dropna()})
+        value = norm if norm is not None else 2 if 2 in known else known[-1]
         if value not in known:
-            raise CouplingError(f"the dynamics' table has no rows with {column} = {value}, but with {known}")
-        table = table[table[column] == value]
-        label.append(f"{name} = {value}")
-    return table, f"\n{', '.join(label)}" if label else ""
+            raise CouplingError(f"the dynamics' table has no rows with norm = {value}, but with {known}")
+        table = table[table["norm"] == value]
+        label.append(f"p = {value}")
+    elif norm is not None:
+        raise CouplingError("the dynamics' table has no column norm, so `norm` cannot choose its rows")
+    return table, "".join(f"\n{part}" for part in label[:1] if of_k), f"\n{', '.join(label)}" if label else ""
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, measure: str, look: dict[str, Any], name: str) -> None:
@@ -112,11 +120,14 @@ def _draw(axes: Axes, rows: pd.DataFrame, measure: str, look: dict[str, Any], na
         axes.fill_between(mean.index, low, high, color=look["color"], alpha=0.18, linewidth=0)
     if measure == "score":
         draw_chance(axes, rows, look["color"])
+    elif measure == "diagonal_share" and "k" in rows:
+        chance: Any = 1 / rows.groupby("step")["k"].first()
+        axes.plot(chance.index, chance, "--", linewidth=1, color=look["color"], alpha=0.8)
 
 
 def _scale_values(axes: Axes, measure: str, values: pd.Series) -> None:
     """A logarithmic axis for a measure of trajectories that spans several powers of ten."""
-    if measure not in ("score", "excess") and values.min() > 0 and values.max() > WIDE * values.min():
+    if measure not in ("score", "excess", *OF_K) and values.min() > 0 and values.max() > WIDE * values.min():
         axes.set_yscale("log")
         plain_log_ticks(axes.yaxis)
     else:

@@ -31,6 +31,7 @@ from coupling.figures.selection import (
     token_texts,
 )
 from coupling.figures.style import MAGNITUDE, PIXELS_PER_INCH, WIDTH, enlarge_text, figure_of_squares, styled, wrapped
+from coupling.shares import K, find_k
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Tiles:
 def grid(
     runs: Runs,
     *,
-    k: int | None = None,
+    k: K | None = None,
     prompt: int | None = None,
     blocks: Range | None = None,
     block: int | str | None = None,
@@ -87,7 +88,8 @@ def grid(
 
     Args:
         runs: one run or several, with their ``projection``.
-        k: number of top singular vectors; default: the largest that all runs have.
+        k: number of top singular vectors, or a share of the width such as "10%"; default: the largest that all runs
+            have.
         prompt: which prompt; default: the first that kept its projections.
         blocks: for kind depth: (first, one past the last); default: the middle eight.
         block: for the other kinds: a block, or a pair such as "2:5"; default: the middle one.
@@ -127,7 +129,9 @@ def grid(
         bar = figure.colorbar(
             mappable, ax=list(all_axes), shrink=0.8, pad=0.02, extend="max" if largest > highest else "neither"
         )
-        bar.set_label(f"|U_bᵀ J_a V_b|, {k} × {k} per tile{tiles[0].caption}")
+        sizes = {one_run.values.shape[-1] for one_run in tiles}
+        size = f"{min(sizes)} × {min(sizes)}" if len(sizes) == 1 else f"K × K, K = {k},"
+        bar.set_label(f"|U_bᵀ J_a V_b|, {size} per tile{tiles[0].caption}")
         bar.outline.set_visible(False)
         write_caption(figure, chosen, tiles[0].prompt)
     return figure
@@ -148,7 +152,7 @@ def _between_tiles(tiles: list[Tiles]) -> float:
 
 def _tiles(
     run: xr.Dataset,
-    k: int,
+    k: K,
     prompt: int | None,
     blocks: Range | None,
     block: int | str | None,
@@ -156,8 +160,8 @@ def _tiles(
 ) -> Tiles:
     """The tiles of one run, of the kind that it is."""
     index = detailed_index(run, "projection", "grid", prompt)
-    number = detailed_prompt_number(run, index)
-    projection = run.projection.isel(detailed_prompt=index, rank=slice(k), other_rank=slice(k))
+    number, size = detailed_prompt_number(run, index), find_k(run, k)
+    projection = run.projection.isel(detailed_prompt=index, rank=slice(size), other_rank=slice(size))
     if is_depth(run):
         if block is not None:
             raise CouplingError("`block` is for runs that compare tokens; a run of kind depth takes `blocks`")

@@ -32,12 +32,13 @@ from coupling.figures.style import (
     styled,
     wrapped,
 )
+from coupling.shares import K
 
 
 def heatmap(
     runs: Runs,
     *,
-    k: int | None = None,
+    k: K | None = None,
     norm: int = 2,
     signed: bool = False,
     swapped: bool = False,
@@ -52,7 +53,8 @@ def heatmap(
 
     Args:
         runs: one run or several.
-        k: number of top singular vectors; default: the largest that all runs have.
+        k: number of top singular vectors, or a share of the width such as "10%"; default: the largest that all runs
+            have.
         norm: p, 1 or 2.
         signed: without the absolute value.
         swapped: the swapped variant.

@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 
 from coupling.choices import Picture, Variant, variant_of
-from coupling.dataset import check_contains, is_depth, off_diagonal
+from coupling.dataset import is_depth, off_diagonal
 from coupling.errors import CouplingError
 from coupling.figures.style import printable
+from coupling.shares import K, find_k, normalize_k, shared_ks
 
 Runs = xr.Dataset | Sequence[xr.Dataset]
 Range = tuple[int, int]
@@ -87,42 +88,20 @@ def require_depth(run: xr.Dataset, picture: Picture) -> None:
 # K, prompts, blocks and tokens
 
 
-def choose_k(run: xr.Dataset, k: int | None) -> int:
-    """The given K, or the largest that the run was measured at.
-
-    Raises:
-        CouplingError: if the run was not measured at it.
-    """
-    if k is None:
-        return int(run.k.values[-1])
-    check_contains(run, k)
-    return k
-
-
-def shared_k(runs: Sequence[xr.Dataset], k: int | None) -> int:
+def shared_k(runs: Sequence[xr.Dataset], k: K | None) -> K:
     """The given K, or the largest that all runs have: numbers at different K cannot be compared.
+
+    A share of the width, such as "10%", is another number for runs of different widths.
 
     Raises:
         CouplingError: if a run was not measured at it, or the runs share none.
     """
-    if k is not None:
-        for run in runs:
-            check_contains(run, k)
-        return k
-    return max(shared_ks(runs))
-
-
-def shared_ks(runs: Sequence[xr.Dataset]) -> list[int]:
-    """Every K that all runs were measured at, ascending.
-
-    Raises:
-        CouplingError: if there is none.
-    """
-    measured: list[list[int]] = [run.k.values.tolist() for run in runs]
-    shared = sorted(set(measured[0]).intersection(*measured[1:]))
-    if not shared:
-        raise CouplingError(f"the runs share no K: they were measured at {', '.join(map(str, measured))}")
-    return shared
+    if k is None:
+        shared = shared_ks(runs)
+        return max([one for one in shared if not isinstance(one, str)], default=shared[-1])
+    for run in runs:
+        find_k(run, k)
+    return normalize_k(k)[0]
 
 
 def choose_prompt(run: xr.Dataset, prompt: int) -> int:
@@ -243,7 +222,7 @@ def mean_over_pairs(
     run: xr.Dataset,
     variable: str,
     *,
-    k: int,
+    k: K,
     norm: int = 2,
     prompt: int | None = None,
     block: int | str | None = None,
@@ -264,8 +243,7 @@ def mean_over_pairs(
     Raises:
         CouplingError: if the run has no such k, norm, prompt or block.
     """
-    check_contains(run, k, norm)
-    values = off_diagonal(run, variable).sel(k=k, norm=norm)
+    values = off_diagonal(run, variable).sel(k=find_k(run, k, norm), norm=norm)
     if prompt is not None:
         values = values.isel(prompt=choose_prompt(run, prompt))
     if not is_depth(run) or block is not None:

@@ -8,16 +8,7 @@ import numpy as np
 import pytest
 
 from coupling.errors import CouplingError
-from coupling.settings import Settings, normalize_k
-
-
-def test_k_is_ascending_without_repetitions():
-    assert normalize_k(5) == normalize_k(np.int64(5)) == (5,)
-    assert normalize_k([10, 5, 10]) == (5, 10)
-    with pytest.raises(CouplingError, match="at least one number"):
-        normalize_k(())
-    with pytest.raises(CouplingError, match="K is 0, but must be at least 1"):
-        normalize_k([3, 0])
+from coupling.settings import Settings
 
 
 @pytest.mark.parametrize(

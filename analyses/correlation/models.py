@@ -16,6 +16,7 @@ from coupling.analyses.correlation.measures import default_measure, measures_of
 from coupling.analyses.sweep.runs import runs_of
 from coupling.errors import CouplingError
 from coupling.run_folder import open_run
+from coupling.shares import labels_of
 
 SIZES = ("parameters", "depth", "width")
 """What a model's size may mean: its number of parameters, its blocks, and the width of its residual stream."""
@@ -101,7 +102,8 @@ def describe(run: xr.Dataset, folder: str) -> dict[str, Any]:
     recorded = {
         key: str(run.attrs.get(key, "")) for key in ("architecture", "kind", "prompts", "prompts_hash", "dtype")
     }
-    return {"folder": folder, "model": str(run.attrs.get("model", folder)), "k": run.k.values.tolist()} | recorded
+    asked = sorted({str(label) for labels in labels_of(run) for label in labels})
+    return {"folder": folder, "model": str(run.attrs.get("model", folder)), "k": asked} | recorded
 
 
 def _sizes(run: xr.Dataset) -> dict[str, float]:

@@ -7,15 +7,19 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from coupling import calibrated
 from coupling.analyses.dynamics.names import Place, place_of
 from coupling.analyses.sweep.runs import runs_of
+from coupling.choices import CALIBRATED
 from coupling.dataset import DETAIL_VARIABLES, per_prompt
 from coupling.errors import CouplingError
 from coupling.metrics import excess
 from coupling.run_folder import open_run
+from coupling.shares import labels_of
 
-KEYS = ("model", "seed", "step", "k", "norm", "prompt")
-MEASURES = ("score", "chance", "excess", "line_shape_score", "expodistance", "residual_growth")
+KEYS = ("model", "seed", "step", "k", "k_label", "norm", "prompt")
+OF_PAIRS = tuple(measure.name for measure in CALIBRATED)
+MEASURES = ("score", "chance", "excess", *OF_PAIRS, "line_shape_score", "expodistance", "residual_growth")
 
 
 def checkpoint_runs(folders: Sequence[str | Path], *, step_pattern: str | None = None) -> list[xr.Dataset]:
@@ -62,8 +66,9 @@ def dynamics_table(
 
     Returns:
         One row per model, seed, step, K and p (and prompt), with the columns ``model``, ``seed``, ``step``, ``k``,
-        ``norm`` (and ``prompt``), ``score``, ``chance`` and ``excess``, which depend on K and p, and
-        ``line_shape_score``, ``expodistance`` and ``residual_growth`` (medians over tokens), which do not.
+        ``k_label`` (how K was asked for, such as "10%"), ``norm`` (and ``prompt``), ``score``, ``chance`` and
+        ``excess``, which depend on K and p, the calibrated measures, which depend on K, and ``line_shape_score``,
+        ``expodistance`` and ``residual_growth`` (medians over tokens), which depend on neither.
 
     Raises:
         CouplingError: see ``checkpoint_runs``.
@@ -92,14 +97,16 @@ def _rows(run: xr.Dataset, by_prompt: bool) -> list[dict[str, Any]]:
     mismatch, chance = per_prompt(run, "mismatch"), per_prompt(run, "chance")
     growth = run.residual_norm.isel(layer=-1) / run.residual_norm.isel(layer=0)
     of_tokens = {"line_shape_score": run.line_shape_score, "expodistance": run.expodistance, "residual_growth": growth}
+    of_pairs = {measure.name: calibrated.means(run, measure.name)[0] for measure in calibrated.measures_in(run)}
     selections: list[Any] = run.prompt.values.tolist() if by_prompt else [run.prompt.values]
     rows = []
     for prompts in selections:
         medians = {name: float(values.sel(prompt=prompts).median()) for name, values in of_tokens.items()}
-        for k in run.k.values.tolist():
+        for k, label in [(k, label) for k, each in zip(run.k.values, labels_of(run), strict=True) for label in each]:
+            shared = {name: float(means.sel(k=k, prompt=prompts).mean()) for name, means in of_pairs.items()}
             for norm in run.norm.values.tolist():
-                at = {"k": k, "norm": norm, "prompt": prompts}
+                at = {"k": int(k), "norm": norm, "prompt": prompts}
                 m, m_chance = (float(values.sel(at).mean()) for values in (mismatch, chance))
                 values = {"score": 1 - m, "chance": 1 - m_chance, "excess": float(excess(m, m_chance))}
-                rows.append(place | at | values | medians)
+                rows.append(place | at | {"k_label": str(label)} | values | shared | medians)
     return rows

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from coupling.errors import CouplingError
+from coupling.shares import K, rows_at_k
 
 POINTS = ("steepest_rise", "peak", "plateau")
 TOLERANCE = 0.1
@@ -21,7 +22,7 @@ def turning_points(
     table: pd.DataFrame,
     measure: str = "excess",
     *,
-    k: int | None = None,
+    k: K | None = None,
     norm: int = 2,
     tolerance: float = TOLERANCE,
     resamples: int = 1000,
@@ -41,7 +42,7 @@ def turning_points(
     Args:
         table: of ``dynamics_table``, best with ``by_prompt=True``; without seeds or prompts nothing is resampled there.
         measure: a column of the table.
-        k: the number of top singular vectors; default: the table's largest.
+        k: the number of top singular vectors, or a share of the width such as "10%"; default: the table's largest.
         norm: p, 1 or 2.
         tolerance: see above.
         resamples: number of bootstrap draws.
@@ -80,20 +81,20 @@ def turning_points(
     return pd.DataFrame(rows)
 
 
-def at_k_and_norm(table: pd.DataFrame, k: int | None = None, norm: int | None = 2) -> pd.DataFrame:
+def at_k_and_norm(table: pd.DataFrame, k: K | None = None, norm: int | None = 2) -> pd.DataFrame:
     """The rows of one K and p; a table without these columns is at one K and p already.
 
     Raises:
         CouplingError: if the table has no rows of this K or p.
     """
-    wanted = {"k": k if k is not None or "k" not in table else int(table["k"].max()), "norm": norm}
-    for column, value in wanted.items():
-        if column in table and value is not None:
-            if value not in set(table[column]):
-                raise CouplingError(
-                    f"the table has no rows with {column} = {value}, but with {sorted(set(table[column].tolist()))}"
-                )
-            table = table[table[column] == value]
+    if "k" in table:
+        table, _ = rows_at_k(table, k)
+    if "norm" in table and norm is not None:
+        if norm not in set(table["norm"]):
+            raise CouplingError(
+                f"the table has no rows with norm = {norm}, but with {sorted(set(table['norm'].tolist()))}"
+            )
+        table = table[table["norm"] == norm]
     return table
 
 

@@ -27,6 +27,7 @@ from coupling.models.prompts import Prompts, bundled_prompts
 from coupling.models.tokenization import tokenize
 from coupling.rl import CouplingCallback
 from coupling.settings import Settings
+from coupling.shares import K, normalize_k
 from coupling.untrusted import expanded
 from coupling.version import __version__
 
@@ -45,7 +46,7 @@ class Defaults:
     """
 
     prompts: Prompts
-    k: tuple[int, ...] = (10,)
+    k: tuple[K, ...] = (10,)
     initial: str | None = None
 
 
@@ -96,7 +97,7 @@ def measure_checkpoints(
     folder: str | Path,
     prompts: Prompts,
     *,
-    k: Sequence[int] = (10,),
+    k: Sequence[K] = (10,),
     initial: str | None = None,
     seed: int = 0,
     truncate: bool = False,
@@ -124,7 +125,8 @@ def measure_checkpoints(
     """
     settings = Settings(k=tuple(k), seed=seed)
     checkpoints, skipped = find_checkpoints(folder)
-    logged = _logged_rows(checkpoints[-1].folder, int(k[0]))
+    first = normalize_k(k[0])[0]
+    logged = _logged_rows(checkpoints[-1].folder, first)
     if initial is not None:
         checkpoints = _with_initial(checkpoints, initial)
     out = None if out is None else _check_output(expanded(out), folder, overwrite=overwrite)
@@ -134,7 +136,7 @@ def measure_checkpoints(
         if out is not None:
             prepare_folder(out, overwrite=overwrite, replaced=())
         summary.write()  # before the table, because it marks the folder as ours
-        _measure_all(checkpoints, initial, logged, table, summary, truncate=truncate, progress=progress)
+        _measure_all(checkpoints, initial, logged, table, summary, first, truncate=truncate, progress=progress)
     return MeasuredCheckpoints(table.rows(), skipped, summary.reference)
 
 
@@ -144,11 +146,12 @@ def _measure_all(
     logged: dict[int, Row],
     table: RunTable,
     summary: "_Summary",
+    first: K,
     *,
     truncate: bool,
     progress: Progress | None,
 ) -> None:
-    """Measure one checkpoint after the other into the table and the summary."""
+    """Measure one checkpoint after the other; the table's plain columns are at the first K."""
     settings = summary.settings
     probe: CouplingCallback | None = None
     for index, item in enumerate(checkpoints):
@@ -166,7 +169,7 @@ def _measure_all(
             inputs = tokenize(checkpoint, summary.prompts.texts, truncate=truncate)
             probe = CouplingCallback(inputs, k=settings.k, seed=settings.seed)
         values = probe.measure(checkpoint.model)
-        table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, settings.k[0]))
+        table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first))
         table.write()
         summary.measured[item.folder.name] = item.step
         summary.write()
@@ -197,7 +200,7 @@ def _check_output(out: Path, folder: str | Path, *, overwrite: bool) -> Path:
     return out
 
 
-def _logged_rows(last: Path, k: int) -> dict[int, Row]:
+def _logged_rows(last: Path, k: K) -> dict[int, Row]:
     """What TRL logged at each step, from the state of the last checkpoint, which contains the whole history."""
     rows: dict[int, Row] = {}
     history = read_object(last / TRL_STATE).get("log_history")

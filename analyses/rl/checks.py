@@ -16,16 +16,16 @@ class _Expected:
     Attributes:
         types: types of the value.
         description: what a message calls them.
-        elements: the type of a list's elements.
+        elements: the types of a list's elements.
     """
 
     types: tuple[type, ...]
     description: str
-    elements: type = str
+    elements: tuple[type, ...] = (str,)
 
     def accepts(self, value: Any) -> bool:
         if isinstance(value, (list, tuple)):
-            return isinstance(value, self.types) and all(has_type(element, self.elements) for element in value)
+            return isinstance(value, self.types) and all(has_type(element, *self.elements) for element in value)
         return has_type(value, *self.types)
 
 
@@ -36,7 +36,9 @@ _EXPECTED = {
     "int | None": _Expected((int, type(None)), "a whole number"),
     "float | None": _Expected((int, float, type(None)), "a number"),
     "bool": _Expected((bool,), "true or false"),
-    "tuple[int, ...]": _Expected((int, list, tuple), "whole numbers", elements=int),
+    "tuple[int | str, ...]": _Expected(
+        (int, str, list, tuple), "whole numbers, or shares of the width such as 10%", elements=(int, str)
+    ),
     "tuple[str, ...]": _Expected((str, list, tuple), "texts"),
     "tuple[str, ...] | str | None": _Expected((str, list, tuple, type(None)), "texts or a file"),
     "dict[str, Any]": _Expected((dict,), "a mapping"),

@@ -8,6 +8,7 @@ from typing import Any
 from coupling.analyses.rl.checks import check_fields
 from coupling.choices import OBJECTIVES
 from coupling.errors import CouplingError
+from coupling.shares import normalize_k
 from coupling.untrusted import MOST_YAML, clean, expanded, parse_yaml, quoted, read_text
 
 ANSWER_REWARDS = ("exact", "number")
@@ -62,27 +63,31 @@ class ProbeConfig:
 
     Attributes:
         every: measure at step 0 and every ``every`` steps; 0 for never.
-        k: numbers of top singular vectors; the first is the table's ``score``, ``chance`` and ``excess``.
+        k: numbers of top singular vectors, or shares of the width such as "10%"; the first is the table's ``score``,
+            ``chance`` and ``excess``.
         prompts: texts, or a file (see ``coupling.models.prompts.read_prompts``); None for the first prompts of the
             data.
         count: the number of prompts.
     """
 
     every: int = 10
-    k: tuple[int, ...] = (10,)
+    k: tuple[int | str, ...] = (10,)
     prompts: tuple[str, ...] | str | None = None
     count: int = 8
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", (self.k,) if isinstance(self.k, int) else tuple(self.k))
         if isinstance(self.prompts, list):
             object.__setattr__(self, "prompts", tuple(self.prompts))
         if self.every < 0:
             raise CouplingError(f"probe.every is {quoted(self.every)}, but must be 0 (never) or more")
         if self.count < 1:
             raise CouplingError(f"probe.count is {quoted(self.count)}, but must be at least 1")
-        if not self.k or any(k < 1 for k in self.k):
-            raise CouplingError(f"probe.k is {quoted(list(self.k))}, but must contain numbers that are at least 1")
+        given = (self.k,) if isinstance(self.k, (int, str)) else tuple(self.k)
+        try:
+            normalize_k(given)
+            object.__setattr__(self, "k", tuple(normalize_k(one)[0] for one in given))
+        except CouplingError as error:
+            raise CouplingError(f"probe.k is {quoted(list(given))}: {str(error).replace('`', '')}") from None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from coupling.analyses.rl.divergence import diverged
 from coupling.errors import CouplingError
 from coupling.files import write_atomically
+from coupling.shares import K, key_of
 
 COLUMNS = (
     "run",
@@ -144,7 +145,7 @@ class RunTable:
         write_atomically(self.path, text.getvalue().encode())
 
 
-def columns_of(logs: Mapping[str, Any], k: int) -> Row:
+def columns_of(logs: Mapping[str, Any], k: K) -> Row:
     """The columns of the table that a trainer's log gives.
 
     Args:
@@ -155,7 +156,7 @@ def columns_of(logs: Mapping[str, Any], k: int) -> Row:
         >>> columns_of({"p3o/ess": 0.9, "coupling/score_k5_p2": 0.2, "epoch": 1.0}, k=5)
         {'ess': 0.9, 'score': 0.2}
     """
-    of_k = {f"coupling/{what}_k{k}_p2": what for what in ("score", "chance", "excess", "mismatch_to_initial")}
+    of_k = {f"coupling/{what}_k{key_of(k)}_p2": what for what in ("score", "chance", "excess", "mismatch_to_initial")}
     row: Row = {}
     for logged, value in logs.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -179,7 +180,7 @@ class Recorder(TrainerCallback):
         progress: see ``Progress``.
     """
 
-    def __init__(self, table: RunTable, seed: int, k: int, progress: Progress | None = None) -> None:
+    def __init__(self, table: RunTable, seed: int, k: K, progress: Progress | None = None) -> None:
         self.table, self.seed, self.k, self.progress = table, seed, k, progress
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

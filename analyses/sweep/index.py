@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from coupling.analyses.correlation.measures import OF_TOKENS, is_plain, measure_name, measures_of
+from coupling.analyses.correlation.measures import OF_TOKENS, is_plain, largest_k, measure_name, measures_of
 from coupling.analyses.sweep.records import DONE, Records, stamp_of
 from coupling.analyses.sweep.study_folder import RUNS, StudyFolder
+from coupling.choices import CALIBRATED
 from coupling.dataset import DETAIL_VARIABLES
 from coupling.errors import CouplingError, first_line
 from coupling.files import write_atomically
 from coupling.run_folder import open_run, read_summary
 
 CSV, PARQUET = "index.csv", "index.parquet"
-QUANTITIES = {"score": "coupling", "chance": "chance", "excess": "excess"}
-"""Columns at the largest K and p = 2, and the measures that they are."""
+QUANTITIES = {"score": "coupling", "chance": "chance", "excess": "excess", "diagonal_share": "diagonal share"}
+"""Columns at the largest K and p = 2, and the measures that they are; the last does not depend on p."""
 TOKEN_COLUMNS = dict(zip(("line_shape_score", "expodistance", "growth"), OF_TOKENS, strict=True))
 """Columns that are medians over tokens, and the measures that they are."""
 COLUMNS = (
@@ -83,8 +84,11 @@ def make_index(folder: StudyFolder) -> pd.DataFrame:
 
 def _columns(measures: dict[str, float | None]) -> dict[str, float | None]:
     """The columns of a finished run."""
-    ks = [int(name.split("K=")[1].split()[0]) for name in measures if name.startswith("coupling K=")]
-    chosen = {column: measures[measure_name(name, max(ks), 2)] for column, name in QUANTITIES.items()}
+    largest = largest_k(measures)
+    chosen = {
+        column: measures.get(measure_name(name, largest, None if name == CALIBRATED[0].label else 2))
+        for column, name in QUANTITIES.items()
+    }
     chosen |= {column: measures[name] for column, name in TOKEN_COLUMNS.items()}
     return chosen | {name: value for name, value in measures.items() if name not in OF_TOKENS}
 

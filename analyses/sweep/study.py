@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from coupling.analyses.rl.checks import did_you_mean, has_type
 from coupling.analyses.sweep.study_file import Lines, read_study_file
-from coupling.choices import DETAILS, DTYPES
+from coupling.choices import DETAILS, DTYPES, PRESET_NAMES
 from coupling.errors import CouplingError, one_line
 from coupling.settings import Settings
 
@@ -28,7 +28,7 @@ INPUT_KEYS = {
 }
 """Keys that say where the inputs come from, as the options of ``coupling analyze``, and what each accepts."""
 SETTING_KEYS = {
-    "k": "a whole number or a list of them",
+    "k": "a whole number, a share of the width such as 10%, or a list of them",
     "kind": TEXT,
     "tokens": "a token or a list of tokens",
     "fixed_token": "a token",
@@ -52,6 +52,7 @@ LOADING_KEYS = {
     "chat": BOOL,
     "special_tokens": BOOL,
     "detail": TEXT,
+    "preset": TEXT,
 }
 """The other arguments of ``coupling.analyze``."""
 KEYS = {"models": "models", "revisions": "revisions"} | INPUT_KEYS | SETTING_KEYS | LOADING_KEYS
@@ -61,9 +62,15 @@ EXCLUDED = {
     "images": ("prompts", "dataset", "chat", "truncate"),
     "patch": ("tokens", "prompts", "dataset"),
     "part": ("block_list",),
+    "preset": ("k", "kind", "tokens", "patch"),
 }
 """Keys, and others that cannot be given beside them."""
-CHOICES: dict[str, tuple[str, ...]] = {"dtype": DTYPES, "detail": DETAILS, "part": ("encoder", "decoder", "vision")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "dtype": DTYPES,
+    "detail": DETAILS,
+    "part": ("encoder", "decoder", "vision"),
+    "preset": PRESET_NAMES,
+}
 
 
 @dataclass(frozen=True)
@@ -279,7 +286,7 @@ def _accepts(key: str, value: Any) -> bool:
     items = value if isinstance(value, (list, tuple)) else [value]
     if key == "patch" and not (value and isinstance(items[0], (list, tuple))):
         return len(items) == 2 and all(has_type(one, int) for one in items)
-    types = {"prompts": (str,), "images": (str,), "k": (int,), "tokens": (int, str), "fixed_token": (int, str)}
+    types = {"prompts": (str,), "images": (str,), "k": (int, str), "tokens": (int, str), "fixed_token": (int, str)}
     if key in types:
         single = key != "fixed_token" or not isinstance(value, (list, tuple))
         return bool(items) and single and all(has_type(item, *types[key]) for item in items)

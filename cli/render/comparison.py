@@ -40,9 +40,33 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
                 percent(row["second"]["excess"]),
             )
     console.print(table)
+    _print_calibrated(comparison["calibrated"], names, console)
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
     if not comparison["same_prompts"]:
         console.print("The prompts differ, so the scores cannot be compared prompt by prompt.", style="yellow")
     for key, (first, second) in comparison["provenance"].items():
         console.print(plain(f"{key}: {clean(first, MOST)} | {clean(second, MOST)}", most=None), highlight=False)
+
+
+def _print_calibrated(rows: list[dict[str, Any]], names: tuple[str, str], console: Console) -> None:
+    """The calibrated measures of both runs."""
+    if not rows:
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("K", justify="right")
+    table.add_column("measure")
+    for column in (plain(names[0]), plain(names[1]), "difference", "± s.e.", "z 1", "z 2"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row["k"]),
+            row["label"],
+            number(row["first"]["value"]),
+            number(row["second"]["value"]),
+            number(row["difference"], 4, sign=True),
+            number(row["standard_error"], 4),
+            number(row["first"]["z"], 1),
+            number(row["second"]["z"], 1),
+        )
+    console.print(table)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from coupling.cli.render.numbers import number, percent
 from coupling.cli.render.text import plain
+from coupling.presets import PRESETS
 
 TOKEN_MEASURES = {
     "line_shape_score": "line-shape score",
@@ -23,10 +24,12 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
     Args:
         summary: what ``coupling.summarize`` returned.
         console: where it is printed.
-        all_variants: print the signed and swapped variants as well.
+        all_variants: print the signed and swapped variants as well, and the calibrated measures at every K.
     """
     _print_header(summary, console)
     console.print(_score_table(summary["scores"], all_variants=all_variants))
+    _print_preset(summary, console)
+    _print_calibrated(summary, console, all_ks=all_variants)
     _print_pairs(summary, console)
     if summary["tokens_left_out"]:
         console.print(f"measures of tokens: {summary['tokens_left_out']}", highlight=False, soft_wrap=True)
@@ -80,7 +83,7 @@ def _score_table(rows: list[dict[str, Any]], *, all_variants: bool) -> Table:
     for row in rows:
         if row["variant"] == "absolute" or all_variants:
             cells = [
-                str(row["k"]),
+                row["k_name"],
                 str(row["norm"]),
                 number(row["score"]),
                 number(row["sd_over_prompts"]),
@@ -91,6 +94,44 @@ def _score_table(rows: list[dict[str, Any]], *, all_variants: bool) -> Table:
                 cells.append("" if row["variant"] == "absolute" else row["variant"])
             table.add_row(*cells)
     return table
+
+
+def _print_preset(summary: dict[str, Any], console: Console) -> None:
+    """What the preset of the run stands for, and the score that it is about."""
+    preset = PRESETS.get(summary["provenance"].get("preset"))
+    if preset is None:
+        return
+    (row,) = [row for row in summary["scores"] if row["norm"] == preset.norm and row["variant"] == "absolute"]
+    console.print(
+        f"preset {summary['provenance']['preset']}, {preset.meaning}: score {number(row['score'], 4)}, "
+        f"chance {number(row['chance'], 4)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _print_calibrated(summary: dict[str, Any], console: Console, *, all_ks: bool) -> None:
+    """The calibrated measures, at the largest K or at all."""
+    rows = summary["calibrated"]
+    if not rows:
+        return
+    largest = max(row["k"] for row in rows)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("K", justify="right")
+    table.add_column("measure")
+    for column in ("value", "± prompts", "chance", "z"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        if row["k"] == largest or all_ks:
+            table.add_row(
+                row["k_name"],
+                row["label"],
+                number(row["value"]),
+                number(row["sd_over_prompts"]),
+                number(row["chance"]),
+                number(row["z"], 1),
+            )
+    console.print(table)
 
 
 def _print_pairs(summary: dict[str, Any], console: Console) -> None:

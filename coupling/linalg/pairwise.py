@@ -13,14 +13,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from coupling import metrics
-from coupling.choices import DEFAULT_TOL, NORMS, VARIANTS, Engine
+from coupling import alignment, metrics
+from coupling.choices import CALIBRATED, CHANCE, DEFAULT_TOL, NORMS, SD, VARIANTS, Engine
 from coupling.linalg.jacobian import BlockJacobian, DenseJacobian
 from coupling.linalg.svd import SingularTriplets, choose_engine, top_singular_triplets
 from coupling.numerics import exact_numerics
 
 N_PROBES = 64
 """Random directions that estimate the moments of a Jacobian, which determine its chance level."""
+SIDES = ("left", "right")
+"""The frames of a Jacobian."""
+_WITHOUT_VALUES = ("left_angle", "right_angle", "left_overlap", "right_overlap", "diagonal_share")
+"""What is not relative to the singular values of a, so that a Jacobian that is zero does not make it NaN by itself."""
 KEPT_MEMORY = 2**30
 """Bytes of dense Jacobians that are kept for the comparison; beyond it products go through the block again."""
 
@@ -71,22 +75,28 @@ def factor(
         operator = DenseJacobian(jacobian.to_dense())
     with operator.keeping_wide() if isinstance(operator, DenseJacobian) else nullcontext():
         triplets = top_singular_triplets(operator, k, engine=engine, tol=tol, seed=seed)
-        moments = _moments(operator, seed)
+        moments = _moments(operator, triplets, seed)
     # Keep the dense matrix if those of the whole group fit in memory, else the operator that can repeat its products.
     size = operator.shape[0] * operator.shape[1] * operator.dtype.itemsize
     return FactoredJacobian(operator if size * n_compared <= KEPT_MEMORY else jacobian, triplets, moments)
 
 
-def _moments(operator: BlockJacobian | DenseJacobian, seed: int) -> metrics.JacobianMoments:
+def _moments(operator: BlockJacobian | DenseJacobian, triplets: SingularTriplets, seed: int) -> metrics.JacobianMoments:
     generator = torch.Generator().manual_seed(seed)
     probes = torch.randn(operator.shape[1], N_PROBES, generator=generator, dtype=torch.float64)
     probes = probes / torch.linalg.vector_norm(probes, dim=0)
-    stretches = torch.linalg.vector_norm(operator.matmat(probes).double(), dim=0).cpu()
+    images = operator.matmat(probes).double().cpu()
+    stretches = torch.linalg.vector_norm(images, dim=0)
     if isinstance(operator, DenseJacobian):
         frobenius = float(torch.linalg.matrix_norm(operator.wide))
     else:  # E ||J v||^2 = ||J||_F^2 / d for random unit vectors v
         frobenius = float(torch.sqrt((stretches**2).mean() * operator.shape[1]))
-    return metrics.JacobianMoments(frobenius, float(stretches.mean()), operator.shape)
+    # tr((J J^T)^2): the known triplets exactly, and of the rest R by pairs of probes, for which
+    # E (v^T R^T R w)^2 = tr((R R^T)^2) / d^2
+    rest = images - triplets.left @ (triplets.left.mT @ images)
+    products = (rest.mT @ rest)[*torch.triu_indices(N_PROBES, N_PROBES, 1)]
+    fourth = float((triplets.values**4).sum() + (products**2).mean() * operator.shape[1] ** 2)
+    return metrics.JacobianMoments(frobenius, float(stretches.mean()), operator.shape, fourth)
 
 
 @exact_numerics()
@@ -105,23 +115,26 @@ def compare(
         projections: also return ``U_b^T J_a V_b`` itself.
 
     Returns:
-        ``mismatch`` and its variants, ``chance`` and ``chance_signed``: (k, norm, a, b); ``left_angle`` and
+        ``mismatch`` and its variants, ``chance`` and ``chance_signed``: (k, norm, a, b); the calibrated measures
+        (``coupling.choices.CALIBRATED``): (k, a, b), each with its ``_chance`` and ``_sd``: (k, a); ``left_angle`` and
         ``right_angle``: (k, a, b, rank); ``singular_values`` and ``singular_value_error``: (a, rank);
         ``projection``: (a, b, rank, other_rank), where it was asked for.
     """
     values = np.stack([item.triplets.values.numpy() for item in a])
     plain, swapped = _project(a, b)
-    result = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(a, b, ks)
+    overlaps = {side: _overlap(a, b, side) for side in SIDES}
+    over_pairs = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(overlaps, ks)
+    over_pairs |= _calibrated(plain, overlaps, values, ks)
     if projections:
-        result["projection"] = plain
-    without_frames = [index for index, item in enumerate(b) if not item.triplets.values[0] > 0]
-    for name in result:
-        axis = {"projection": 1, "left_angle": 2, "right_angle": 2}.get(name, 3)
-        result[name] = np.array(result[name])  # chance levels are broadcast views
-        np.moveaxis(result[name], axis, 0)[without_frames] = np.nan
-        if name.endswith("angle"):
-            zero = [index for index, row in enumerate(values) if not row[0] > 0]
-            result[name][:, zero] = np.nan
+        over_pairs["projection"] = plain
+    result = {name: np.array(array) for name, array in over_pairs.items()}  # chance levels are broadcast views
+    zero_a, zero_b = ([index for index, item in enumerate(side) if not item.triplets.values[0] > 0] for side in (a, b))
+    for name, array in result.items():
+        first = {"projection": 0, "left_angle": 1, "right_angle": 1}.get(name, array.ndim - 2)
+        np.moveaxis(array, first + 1, 0)[zero_b] = np.nan
+        if name in _WITHOUT_VALUES:
+            np.moveaxis(array, first, 0)[zero_a] = np.nan
+    result |= _calibrated_nulls(a, values, ks)
     result["singular_values"] = values
     result["singular_value_error"] = np.stack([item.triplets.error.numpy() for item in a])
     return result
@@ -190,17 +203,54 @@ def _chance_levels(
     return result
 
 
+def _overlap(a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], side: str) -> Float[np.ndarray, "a b K K"]:
+    """``U_a^T U_b``, or ``V_a^T V_b``, for every pair."""
+    first = torch.stack([getattr(item.triplets, side) for item in a])
+    second = torch.stack([getattr(item.triplets, side) for item in b])
+    return torch.einsum("adi,bdj->abij", first, second).numpy()
+
+
 def _angles(
-    a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], ks: Sequence[int]
+    overlaps: dict[str, Float[np.ndarray, "a b K K"]], ks: Sequence[int]
 ) -> dict[str, Float[np.ndarray, "k a b rank"]]:
     """Principal angles between the left, and between the right, top-k subspaces; NaN beyond k."""
     result = {}
-    for side in ("left", "right"):
-        first = torch.stack([getattr(item.triplets, side) for item in a])
-        second = torch.stack([getattr(item.triplets, side) for item in b])
-        overlap = torch.einsum("adi,bdj->abij", first, second).numpy()  # U_a^T U_b, or V_a^T V_b
+    for side, overlap in overlaps.items():
         angles = np.full((len(ks), *overlap.shape[:3]), np.nan)
         for position, k in enumerate(ks):
             angles[position, ..., :k] = metrics.principal_angles(overlap, k=k)
         result[f"{side}_angle"] = angles
+    return result
+
+
+def _calibrated(
+    plain: Float[np.ndarray, "a b K K"],
+    overlaps: dict[str, Float[np.ndarray, "a b K K"]],
+    values: Float[np.ndarray, "a K"],
+    ks: Sequence[int],
+) -> dict[str, Float[np.ndarray, "k a b"]]:
+    """The calibrated measures of every pair, for every k."""
+    s = values[:, None]
+    formulas = {
+        "aligned_energy": lambda k: alignment.aligned_energy(plain, s, k=k),
+        "diagonal_share": lambda k: alignment.diagonal_share(plain, k=k),
+        "signed_diagonal": lambda k: alignment.signed_diagonal(plain, s, k=k),
+        "absolute_diagonal": lambda k: alignment.absolute_diagonal(plain, s, k=k),
+        "left_overlap": lambda k: alignment.subspace_overlap(overlaps["left"], k=k),
+        "right_overlap": lambda k: alignment.subspace_overlap(overlaps["right"], k=k),
+    }
+    return {measure.name: np.stack([formulas[measure.name](k) for k in ks]) for measure in CALIBRATED}
+
+
+def _calibrated_nulls(
+    a: Sequence[FactoredJacobian], values: Float[np.ndarray, "a K"], ks: Sequence[int]
+) -> dict[str, Float[np.ndarray, "k a"]]:
+    """The chance level of each calibrated measure, and the standard deviation around it; they depend on a alone."""
+    result = {}
+    for measure in CALIBRATED:
+        nulls = [
+            [alignment.null(measure.name, item.moments, s, k) for item, s in zip(a, values, strict=True)] for k in ks
+        ]
+        for suffix, part in ((CHANCE, "mean"), (SD, "sd")):
+            result[measure.name + suffix] = np.array([[getattr(null, part) for null in row] for row in nulls])
     return result

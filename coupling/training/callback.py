@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from coupling.errors import CouplingError, renamed
+from coupling.shares import K
 from coupling.training.overhead import Overhead
 from coupling.training.probe import Probe, Probes
 from coupling.training.whole_model import gathered, is_sharded, plain_forward, same_random_numbers
@@ -27,8 +28,10 @@ class CouplingCallback(TrainerCallback):
     (``state.log_history`` and every tracker). Training gives bit for bit the same weights with it and without it.
 
     It logs, for each K and p: ``coupling/score_k{K}_p{p}``, ``coupling/chance_k{K}_p{p}``,
-    ``coupling/excess_k{K}_p{p}``, as means over the probe prompts. Compared with the model at the first measurement, at
-    the largest K and p = 2, it logs ``coupling/mismatch_to_initial`` (the mean over blocks) and
+    ``coupling/excess_k{K}_p{p}``, as means over the probe prompts; for each K and calibrated measure, such as the
+    diagonal share, ``coupling/diagonal_share_k{K}`` and its z-score ``coupling/diagonal_share_z_k{K}``. For a K of 10%
+    of the width, {K} is ``10pct``, and ``coupling/k10pct`` is the number that it is. Compared with the model at the
+    first measurement, at the largest K and p = 2, it logs ``coupling/mismatch_to_initial`` (the mean over blocks) and
     ``coupling/mismatch_to_initial/block_{l}``: m(J_now, J_initial), the present Jacobian in the frames of the initial
     one. ``coupling/line_shape_score``, ``coupling/expodistance`` and ``coupling/residual_growth`` (the norm of the
     residual stream at the end relative to that at the beginning) are medians over the tokens of the prompts. None of
@@ -44,7 +47,7 @@ class CouplingCallback(TrainerCallback):
             the last step, before the trainer loads the best checkpoint. The singular frames of the initial model are
             saved with every checkpoint; a training that is resumed from one continues the mismatch to the initial
             model.
-        k: numbers of top singular vectors.
+        k: numbers of top singular vectors, or shares of the width such as "10%".
         token: the token measured in each prompt.
         block_list: name of the list of residual blocks, where it cannot be found.
         seed: seed of every random draw of the measurement.
@@ -69,7 +72,7 @@ class CouplingCallback(TrainerCallback):
         prompts: Probes,
         *,
         every: int = 100,
-        k: int | Sequence[int] = (10,),
+        k: K | Sequence[K] = (10,),
         token: int | Literal["last"] = "last",
         block_list: str | None = None,
         seed: int = 0,

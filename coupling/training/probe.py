@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from coupling.choices import NORMS
+from coupling.calibrated import POOLED
+from coupling.choices import CALIBRATED, CHANCE, NORMS, SD
 from coupling.errors import CouplingError
 from coupling.linalg.pairwise import FactoredJacobian, compare, factor
 from coupling.metrics import excess, expodistance, line_shape_score
@@ -18,7 +19,8 @@ from coupling.models.recording import Recording, record_blocks
 from coupling.models.tokenization import split_inputs
 from coupling.plan import resolve_tokens
 from coupling.rl.p3o import WITHOUT_FLOAT64
-from coupling.settings import Settings, normalize_k
+from coupling.settings import Settings
+from coupling.shares import K, key_of, normalize_k, resolve_ks
 from coupling.training.initial_frames import Frames, read_frames, write_frames
 
 Probes = Sequence[str] | Any
@@ -29,7 +31,7 @@ class Probe:
 
     Args:
         prompts: texts, or token ids as ``coupling.measure`` takes them.
-        k: numbers of top singular vectors.
+        k: numbers of top singular vectors, or shares of the width such as "10%".
         token: the token measured in each prompt.
         block_list: name of the list of residual blocks, where it cannot be found.
         seed: seed of every random draw.
@@ -42,7 +44,7 @@ class Probe:
         self,
         prompts: Probes,
         *,
-        k: int | Sequence[int] = (10,),
+        k: K | Sequence[K] = (10,),
         token: int | Literal["last"] = "last",
         block_list: str | None = None,
         seed: int = 0,
@@ -96,7 +98,13 @@ class Probe:
         prompts: Any = self.prompts
         if not isinstance(prompts, str) and not _are_texts(prompts):
             prompts = [inputs["input_ids"].tolist() for inputs in split_inputs(prompts) if "input_ids" in inputs]
-        return {"prompts": prompts, "k": self.settings.k[-1], "token": self.token}
+        return {"prompts": prompts, "k": self._identity_k(), "token": self.token}
+
+    def _identity_k(self) -> K | tuple[K, ...]:
+        """The K that decides how many vectors the frames have: the largest number, with the shares if there are any."""
+        shares = [k for k in self.settings.k if isinstance(k, str)]
+        numbers = [k for k in self.settings.k if not isinstance(k, str)]
+        return (*numbers[-1:], *shares[-1:]) if shares else numbers[-1]
 
     def _inputs(self, model: nn.Module, tokenizer: Any) -> list[dict[str, Any]]:
         """Forward-pass arguments of each probe prompt, on the model's device."""
@@ -115,11 +123,12 @@ class Probe:
     def _factor_blocks(self, recording: Recording) -> list[FactoredJacobian]:
         """The Jacobian J^l_tt of every block l at one prompt's token t, with its top singular triplets."""
         n_virtual = recording.n_virtual
+        k = resolve_ks(self.settings.k, recording.width).largest
         (token,) = resolve_tokens(self.token, recording.n_tokens - n_virtual)  # tokens are counted on the prompt
         return [
             factor(
                 recording.jacobian(block, token + n_virtual, token + n_virtual),
-                self.settings.k[-1],
+                k,
                 n_compared=recording.n_blocks,
                 engine=self.settings.engine,
                 tol=self.settings.tol,
@@ -129,22 +138,33 @@ class Probe:
         ]
 
     def _depth_metrics(self, jacobians: list[FactoredJacobian]) -> dict[str, float]:
-        """Coupling, its chance level and its excess between the blocks, for each K and p."""
-        comparison = compare(jacobians, jacobians, self.settings.k)
+        """Between the blocks: coupling, chance level and excess for each K and p, calibrated measures for each K."""
+        ks = resolve_ks(self.settings.k, jacobians[0].moments.shape[1])
+        comparison = compare(jacobians, jacobians, ks.numbers)
         metrics = {}
-        for k_index, k in enumerate(self.settings.k):
+        for at, label in ks.each_label():
+            k = key_of(label)
+            if isinstance(label, str):
+                metrics[f"coupling/k{k}"] = float(ks.numbers[at])
             for norm_index, p in enumerate(NORMS):
-                mismatch = _off_diagonal_mean(comparison["mismatch"][k_index, norm_index])
-                chance = _off_diagonal_mean(comparison["chance"][k_index, norm_index])
+                mismatch = _off_diagonal_mean(comparison["mismatch"][at, norm_index])
+                chance = _off_diagonal_mean(comparison["chance"][at, norm_index])
                 metrics[f"coupling/score_k{k}_p{p}"] = 1 - mismatch  # coupling = 1 - m
                 metrics[f"coupling/chance_k{k}_p{p}"] = 1 - chance
                 metrics[f"coupling/excess_k{k}_p{p}"] = float(excess(mismatch, chance))
+            for measure in CALIBRATED:
+                value, null, sd = (comparison[measure.name + part][at] for part in ("", CHANCE, SD))
+                z = (value - null[:, None]) / np.where(sd == 0, np.inf, sd)[:, None]
+                weight = comparison["aligned_energy"][at] if measure.name == POOLED else np.ones_like(value)
+                mean = _off_diagonal_mean(value * weight) / _off_diagonal_mean(weight)
+                metrics[f"coupling/{measure.name}_k{k}"] = mean
+                metrics[f"coupling/{measure.name}_z_k{k}"] = _off_diagonal_mean(z)
         return metrics
 
     def _mismatch_to(self, initial: list[FactoredJacobian], now: list[FactoredJacobian]) -> dict[str, float]:
         """m(J_now, J_initial) of each block with itself, at the largest K and p = 2, and the mean over blocks."""
         mismatches = [
-            float(compare([a], [b], self.settings.k[-1:])["mismatch"][0, NORMS.index(2), 0, 0])
+            float(compare([a], [b], [len(a.triplets.values)])["mismatch"][0, NORMS.index(2), 0, 0])
             for a, b in zip(now, initial, strict=True)
         ]
         by_block = {f"coupling/mismatch_to_initial/block_{block}": m for block, m in enumerate(mismatches)}

@@ -10,6 +10,7 @@ from coupling.choices import NORMS, VARIANTS, Picture
 from coupling.dataset import is_depth
 from coupling.figures.selection import kind, numbers_as_text, pair_names, run_names
 from coupling.figures.style import printable
+from coupling.shares import K
 from coupling.sinks import note
 from coupling.summary import summarize
 from coupling.untrusted import clean
@@ -99,6 +100,7 @@ def summary_of(run: xr.Dataset, name: str) -> dict[str, Any]:
         "blocks": summary["blocks"],
         "prompts": summary["prompts"],
         "scores": [_score_row(row) for row in summary["scores"] if row["variant"] == VARIANTS[0].label],
+        "calibrated": [_calibrated_row(row) for row in summary["calibrated"]],
         "provenance": [
             (clean(key, 100), clean(value, 1000)) for key, value in summary["provenance"].items() if value != ""
         ],
@@ -107,7 +109,7 @@ def summary_of(run: xr.Dataset, name: str) -> dict[str, Any]:
 
 def _score_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "k": row["k"],
+        "k": row["k_name"],
         "norm": row["norm"],
         "score": _number(row["score"]),
         "sd": _number(row["sd_over_prompts"]),
@@ -116,16 +118,35 @@ def _score_row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _calibrated_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "k": row["k_name"],
+        "measure": row["label"],
+        "value": _number(row["value"]),
+        "sd": _number(row["sd_over_prompts"]),
+        "chance": _number(row["chance"]),
+        "z": "–" if row["z"] is None else f"{row['z']:z.1f}",
+    }
+
+
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:z.3f}"
 
 
-def controls_of(runs: Sequence[xr.Dataset], extent: Extent) -> list[dict[str, Any]]:
-    """The page's controls: name, label, options (value and text), and the option that is chosen first."""
+def controls_of(runs: Sequence[xr.Dataset], extent: Extent, ks: Sequence[K] | None = None) -> list[dict[str, Any]]:
+    """The page's controls: name, label, options (value and text), and the option that is chosen first.
+
+    Args:
+        runs: the runs.
+        extent: how much of them the page contains.
+        ks: what each K is called; default: by its number.
+    """
     what = "image" if all("patch_rows" in run for run in runs) else "prompt"
-    ks = reversed(runs[0].k.values.tolist())
+    numbers = runs[0].k.values.tolist()
+    called = dict(zip(numbers, ks or numbers, strict=True))
+    options = [(k, f"{called[k]} of the width" if isinstance(called[k], str) else k) for k in reversed(numbers)]
     controls: list[dict[str, Any]] = [
-        {"name": "k", "label": "K", "options": [(k, k) for k in ks]},
+        {"name": "k", "label": "K", "options": options},
         {"name": "p", "label": "p", "options": [(p, f"{p} ({NORM_NAMES[p]})") for p in reversed(NORMS)]},
         {"name": "variant", "label": "variant", "options": [(variant.label, variant.label) for variant in VARIANTS]},
         {"name": "prompt", "label": what, "options": [(MEAN, f"mean over {what}s"), *_prompts(runs, extent)]},

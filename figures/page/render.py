@@ -25,6 +25,7 @@ from coupling.figures.page.spectrum import spectrum_chart
 from coupling.figures.page.trajectory import trajectory_chart
 from coupling.figures.page.vega import ChartWithData
 from coupling.figures.selection import run_names
+from coupling.shares import K
 from coupling.version import __version__
 
 INK: dict[str, Any] = {"labelColor": "currentColor", "titleColor": "currentColor"}
@@ -57,13 +58,19 @@ class Points:
 
 
 def render(
-    runs: Sequence[xr.Dataset], extent: Extent, *, points: Points | None = None, left_out_ks: Sequence[int] = ()
+    runs: Sequence[xr.Dataset],
+    extent: Extent,
+    *,
+    ks: Sequence[K] | None = None,
+    points: Points | None = None,
+    left_out_ks: Sequence[int] = (),
 ) -> str:
     """The page of runs that were measured at the same K.
 
     Args:
         runs: the runs.
         extent: how much of them the page contains.
+        ks: their K; default: those of the first run. A share of the width is another number in each run.
         points: what the scatter draws; None leaves it out.
         left_out_ks: every K that only some of the runs had; the page mentions them.
 
@@ -71,11 +78,12 @@ def render(
         CouplingError: if the scatter's table lacks a column or a complete row.
     """
     names = run_names(runs)
+    drawn = [run.assign_coords(k=runs[0].k.values) for run in runs]  # the charts choose by the first run's numbers
     return _template().render(
         runs=[summary_of(run, name) for run, name in zip(runs, names, strict=True)],
-        controls=controls_of(runs, extent),
+        controls=controls_of(drawn, extent, ks),
         notes=notes_on(runs, extent, left_out_ks),
-        sections=_sections(runs, names, extent, points),
+        sections=_sections(drawn, names, extent, points),
         library=Markup(_library()),
         config=CONFIG,
         version=__version__,

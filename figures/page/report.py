@@ -11,7 +11,8 @@ import xarray as xr
 from coupling.dataset import is_depth
 from coupling.errors import CouplingError, require
 from coupling.figures.page.contents import Extent
-from coupling.figures.selection import Runs, as_runs, shared_ks
+from coupling.figures.selection import Runs, as_runs
+from coupling.shares import find_k, shared_ks
 
 MOST_BYTES = 5_000_000
 MOST_PROMPTS = 200
@@ -51,15 +52,16 @@ def report(
 
     given = as_runs(runs)
     ks = shared_ks(given)
-    left_out_ks = sorted({k for run in given for k in run.k.values.tolist()} - set(ks))
-    chosen = [run.sel(k=ks) for run in given]
+    chosen = [run.sel(k=[find_k(run, k) for k in ks]) for run in given]
+    kept, measured = ({k for run in listed for k in run.k.values.tolist()} for listed in (chosen, given))
+    left_out_ks = sorted(measured - kept)
     points = None if scores is None else Points(scores, score_label, benchmark_label)
     extent = Extent(
         prompts=min(MOST_PROMPTS, *(run.sizes["prompt"] for run in chosen)),
         tokens=max(run.sizes["token"] for run in chosen),
     )
     while True:
-        page = render(chosen, extent, points=points, left_out_ks=left_out_ks)
+        page = render(chosen, extent, ks=ks, points=points, left_out_ks=left_out_ks)
         size = len(page.encode())
         if size <= most_bytes:
             return page

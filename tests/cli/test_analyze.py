@@ -32,6 +32,32 @@ def test_the_bundled_checkpoint_end_to_end(cli, tmp_path):
     assert "contain the same numbers" in out
 
 
+def test_k_as_a_share_of_the_width(cli, tmp_path):
+    code, out, _ = cli("analyze", "--limit", 1, "--k", "3,5", "--k", "10%", "--out", "run")
+    assert code == 0
+    assert "12 = 10%" in out  # d = 128
+    assert coupling.open_run(tmp_path / "run").k.values.tolist() == [3, 5, 12]
+    rows = json.loads(cli("show", "run", "--k", "10%", "--json")[1])["scores"]
+    assert {(row["k"], row["k_name"]) for row in rows} == {(12, "12 = 10%")}
+    assert cli("plot", "run", "--picture", "heatmap", "--k", "10%", "-o", "heatmap.svg")[0] == 0
+    assert "K = 10%" in (tmp_path / "heatmap.svg").read_text()
+    assert cli("plot", "run", "--picture", "grid", "--k", "10%", "-o", "grid.png")[0] == 0
+    refused(cli("show", "run", "--k", "20%"), "not measured at K = 20% (25 of d = 128)")
+    refused(cli("analyze", "--k", "ten"), "K is 'ten'", code=2)
+    refused(cli("analyze", "--k", "0"), "K is 0", code=2)
+    refused(cli("analyze", "--limit", 1, "--k", "0.1%", "--out", "other"), "d = 128: less than one")
+
+
+def test_the_preset_of_the_paper(cli, tmp_path):
+    code, out, _ = cli("analyze", "--limit", 1, "--preset", "paper", "--out", "run")
+    run = coupling.open_run(tmp_path / "run")
+    assert code == 0
+    score = f"score {coupling.score(run, '10%', 1):.4f}, chance {coupling.chance_score(run, '10%', 1):.4f}"
+    assert "preset paper, in all likelihood" in out
+    assert score in out
+    refused(cli("analyze", "--preset", "paper", "--k", 5), "--preset paper sets --k to 10%, and 5 was given")
+
+
 def test_a_new_folder_under_runs_by_default(cli, tmp_path):
     code, _, err = cli("analyze", "--limit", 1, "--k", 2)
     (folder,) = (tmp_path / "runs").iterdir()

@@ -23,6 +23,10 @@ def test_two_runs_side_by_side(cli, runs):
     assert "prompts differ" not in out
     rows = json.loads(cli("diff", *runs, "--json")[1])["scores"]
     assert all(row["standard_error"] > 0 for row in rows)
+    measures = json.loads(cli("diff", *runs, "--json")[1])["calibrated"]
+    assert "diagonal share" in out
+    assert all(row["standard_error"] > 0 for row in measures)
+    assert measures[0]["difference"] == pytest.approx(measures[0]["second"]["value"] - measures[0]["first"]["value"])
     assert rows[0]["difference"] == pytest.approx(rows[0]["second"]["score"] - rows[0]["first"]["score"])
 
 

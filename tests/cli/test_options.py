@@ -9,6 +9,7 @@ from coupling.cli.options import (
     as_options,
     formerly,
     new_folder,
+    parse_ks,
     parse_pair,
     parse_range,
     parse_selection,
@@ -48,6 +49,15 @@ def test_the_library_names_no_command_line_options():
         found = re.findall(r"(?<![-\w])--[a-z][a-z-]+", path.read_text())
         allowed = {"--logprobs-mode"}  # an option of vLLM's server
         assert set(found) <= allowed, f"{path}: {found}"
+
+
+def test_k_is_a_number_a_share_or_several():
+    assert parse_ks(None) is parse_ks([]) is None
+    assert parse_ks(["10"]) == (10,)
+    assert parse_ks(["10,5", " 10% ", "2.50%"]) == (10, 5, "10%", "2.5%")  # in order
+    for wrong in ("ten", "0", "-3", "5,", "0%"):
+        with pytest.raises(typer.BadParameter, match="K is"):
+            parse_ks([wrong])
 
 
 def test_a_renamed_option_warns_and_works(capsys):

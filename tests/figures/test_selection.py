@@ -9,7 +9,6 @@ from coupling.errors import CouplingError
 from coupling.figures.selection import (
     as_runs,
     choose_block,
-    choose_k,
     choose_range,
     detailed_index,
     mean_over_pairs,
@@ -17,7 +16,7 @@ from coupling.figures.selection import (
     numbers_as_text,
     pair_names,
     run_names,
-    shared_ks,
+    shared_k,
     token_texts,
     variant_suffix,
 )
@@ -39,13 +38,20 @@ def test_one_run_or_several(run):
         as_runs([])
 
 
-def test_k_is_the_largest_or_the_given_one(run):
-    assert (choose_k(run, None), choose_k(run, 3)) == (5, 3)
-    assert shared_ks([run, run.sel(k=[3])]) == [3]
+def test_k_is_the_largest_that_all_have_or_the_given_one(run):
+    assert (shared_k([run], None), shared_k([run, run.sel(k=[3])], None), shared_k([run], 3)) == (5, 3, 3)
     with pytest.raises(CouplingError, match="not measured at K = 4"):
-        choose_k(run, 4)
-    with pytest.raises(CouplingError, match=r"share no K: they were measured at \[3\], \[5\]"):
-        shared_ks([run.sel(k=[3]), run.sel(k=[5])])
+        shared_k([run], 4)
+    with pytest.raises(CouplingError, match="share no K"):
+        shared_k([run.sel(k=[3]), run.sel(k=[5])], None)
+
+
+def test_a_share_is_another_number_in_runs_of_other_widths(run):
+    wide, narrow = (run.sel(k=[k]).assign_coords(k_label=("k", ["10%"])) for k in (5, 3))
+    assert shared_k([wide, narrow], None) == "10%"
+    tables = [mean_over_pairs(one, "mismatch", k="10%", norm=2) for one in (wide, narrow)]
+    assert np.array_equal(tables[1], mean_over_pairs(run, "mismatch", k=3, norm=2), equal_nan=True)
+    assert not np.array_equal(*tables, equal_nan=True)
 
 
 def test_blocks_and_pairs_of_blocks(token_run, pairs_run, run):

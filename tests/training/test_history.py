@@ -19,7 +19,15 @@ def test_the_history_and_the_log_give_the_same_table_and_it_can_be_drawn(tmp_pat
     for column in ("score", "chance", "excess"):
         assert row[column] == last[f"coupling/{column}_k4_p1"]
     assert row["residual_growth"] == last["coupling/residual_growth"]
-    assert len(coupling.figures.dynamics(table).axes) == 5
+    assert row["diagonal_share"] == last["coupling/diagonal_share_k4"]
+    assert row["k_label"] == "4"
+    assert len(coupling.figures.dynamics(table).axes) == 7
+
+
+def test_a_share_of_the_width_has_its_number_and_its_name():
+    measured = {"step": 0, "coupling/k10pct": 6.0, "coupling/score_k10pct_p2": 0.1, "coupling/score_k4_p2": 0.2}
+    rows = history_table([measured])[["k", "k_label", "norm", "score"]].values.tolist()
+    assert rows == [[4, "4", 2, 0.2], [6, "10%", 2, 0.1]]
 
 
 def test_a_log_without_coupling_gives_an_empty_table():

@@ -8,6 +8,7 @@ import pytest
 from coupling.analyses.correlation import correlate as module
 from coupling.analyses.correlation.correlate import correlate
 from coupling.analyses.correlation.published import published_table
+from coupling.choices import CALIBRATED
 from coupling.errors import CouplingError
 
 # the bootstrap is tested in test_association.py; here a few resamples are enough
@@ -32,11 +33,13 @@ def test_runs_and_scores(six):
     assert "width is the same for all 6 models" in absent["width"]
     assert first["p_holm"] == pytest.approx(2 * first["pearson_p"])
     measures = [row for row in result["measures"] if row["benchmark"] == "mmlu"]
-    assert len(measures) == 39
+    assert len(measures) == 39 + 2 * 2 * len(CALIBRATED)
     assert measures[0]["r2"] == pytest.approx(1, abs=1e-6)
     omitted = {row["measure"] for row in measures if "omitted" in row}
     chances = {f"chance K={k} p={norm}" for k in (2, 3) for norm in (1, 2)}
-    assert omitted == {"line-shape score", "expodistance", "residual growth"} | chances  # the same in all these runs
+    pairs = {f"{measure.label}{z} K={k}" for measure in CALIBRATED for z in ("", " z") for k in (2, 3)}
+    same = {"line-shape score", "expodistance", "residual growth"} | chances | pairs
+    assert omitted == same  # in all these runs
     assert correlate_runs(folders, scores) == result
     assert any("Model_0 of the scores (by folded)" in note for note in result["notes"])
     json.dumps(result, allow_nan=False)

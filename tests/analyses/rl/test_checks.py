@@ -13,7 +13,7 @@ from coupling.analyses.rl.checks import check_fields, did_you_mean, has_type
 class Example:
     count: int
     title: str | None = None
-    ratios: tuple[int, ...] = ()
+    ratios: tuple[int | str, ...] = ()
     texts: tuple[str, ...] | str | None = None
     switch: bool = False
     settings: dict[str, Any] | None = None
@@ -34,7 +34,7 @@ def test_values_of_the_right_types_pass():
         ({"count": True}, "count is True"),
         ({"count": None}, "count is None"),
         ({"count": [3]}, "count is "),
-        ({"ratios": [1, "2"]}, "ratios is .*must be whole numbers"),
+        ({"ratios": [1, 2.5]}, "ratios is .*must be whole numbers, or shares"),
         ({"ratios": [True]}, "ratios is "),
         ({"texts": [{"a": 1}]}, "texts is .*must be texts or a file"),
         ({"switch": 1}, "switch is 1, but must be true or false"),

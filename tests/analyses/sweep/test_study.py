@@ -64,7 +64,10 @@ def test_the_keys_are_the_arguments_of_analyze():
         ("models: a\npatch: [[1, x]]", 2, "must be a row and a column"),
         ("models: a\npatch: []", 2, "must be a row and a column"),
         ("models: a\npatch: [0, 0]\ntokens: 0", 3, "patch and tokens exclude each other"),
-        ("models: a\nk: ten", 2, "k is 'ten', but must be a whole number or a list of them"),
+        ("models: a\nk: ten", 2, "K is 'ten', but must be a whole number, or a share of the width"),
+        ("models: a\nk: 2.5", 2, "k is 2.5, but must be a whole number, a share"),
+        ("models: a\npreset: nature", 2, "preset is 'nature', but must be one of paper"),
+        ("models: a\npreset: paper\nk: 5", 3, "preset and k exclude each other"),
         ("models: a\n\nk: 0", 3, "K is 0, but must be at least 1"),
         ("models: a\nkind: sideways", 2, "kind is 'sideways', but must be one of depth"),
         ("models: a\nengine: ray", 2, "option of coupling sweep"),
@@ -100,7 +103,7 @@ def test_a_wrong_value_names_its_line(tmp_path, text, line, message):
 
 
 def test_a_mapping_has_no_lines():
-    with pytest.raises(CouplingError, match=r"^the study: k is 'x'"):
+    with pytest.raises(CouplingError, match=r"^the study: K is 'x'"):
         study_from_mapping({"models": "a", "k": "x"})
 
 

@@ -1,6 +1,7 @@
 """How one run looks on a terminal."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -25,8 +26,26 @@ def test_the_table_contains_the_numbers(summary):
     row = next(row for row in summary["scores"] if row["k"] == 3 and row["norm"] == 2)
     assert f"{row['score']:.3f}" in text
     assert f"{row['chance']:.3f}" in text
-    assert "signed" not in text
+    assert "swapped" not in text
     assert printed(summary, all_variants=True).count("swapped") == 2 * 2 * len({r["k"] for r in summary["scores"]})
+
+
+def test_calibrated_measures_are_printed_at_the_largest_k_or_at_all(summary):
+    row = next(row for row in summary["calibrated"] if row["k"] == 3 and row["measure"] == "diagonal_share")
+    assert re.search(rf"^ +3 +diagonal share +{row['value']:.3f} ", printed(summary), re.MULTILINE)
+    assert printed(summary).count("diagonal share") == 1
+    assert printed(summary, all_variants=True).count("diagonal share") == 2
+    assert "diagonal share" not in printed(summary | {"calibrated": []})  # a run of an earlier version
+
+
+def test_a_preset_says_what_it_stands_for(summary):
+    assert "preset" not in printed(summary)
+    one_k = summary | {"scores": [row for row in summary["scores"] if row["k"] == 3]}
+    one_k["provenance"] = summary["provenance"] | {"preset": "paper"}
+    score = next(row["score"] for row in one_k["scores"] if row["norm"] == 1)
+    text = printed(one_k)
+    assert "preset paper, in all likelihood what the paper's Figure 1(a) shows: K = 10% of the width" in text
+    assert f"score {score:.4f}" in text
 
 
 def test_pairs_are_named_by_their_blocks(summary):

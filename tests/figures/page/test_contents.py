@@ -1,18 +1,32 @@
 """What the report says outside its charts."""
 
 import coupling
-from coupling.choices import VARIANTS
+from coupling.choices import CALIBRATED, VARIANTS
 from coupling.figures.page.contents import Extent, controls_of, notes_on, summary_of
 
 
 def test_the_table_has_the_absolute_variant_s_scores(run):
     summary = summary_of(run, "a name")
     assert summary["name"] == "a name"
-    assert [(row["k"], row["norm"]) for row in summary["scores"]] == [(3, 1), (3, 2), (5, 1), (5, 2)]
+    assert [(row["k"], row["norm"]) for row in summary["scores"]] == [("3", 1), ("3", 2), ("5", 1), ("5", 2)]
     assert summary["scores"][3]["score"] == f"{coupling.score(run, 5):.3f}"
     mismatch, chance = 1 - coupling.score(run, 5), 1 - coupling.chance_score(run, 5)
     assert summary["scores"][3]["excess"] == f"{100 * (chance - mismatch) / chance:.1f}%"
     assert ("model", run.attrs["model"]) in summary["provenance"]
+
+
+def test_the_calibrated_measures(run):
+    rows = summary_of(run, "a name")["calibrated"]
+    assert [(row["k"], row["measure"]) for row in rows] == [
+        (k, measure.label) for k in ("3", "5") for measure in CALIBRATED
+    ]
+    found = coupling.calibrated_score(run, "diagonal_share", 5)
+    assert (rows[6]["value"], rows[6]["chance"], rows[6]["z"]) == (f"{found.value:.3f}", "0.200", f"{found.z:.1f}")
+
+
+def test_a_share_of_the_width_is_named_by_the_share(run):
+    (control, *_) = controls_of([run], Extent(1, 100), [3, "10%"])
+    assert control["options"] == [(5, "10% of the width"), (3, 3)]
 
 
 def test_a_single_prompt_has_no_deviation(token_run):
