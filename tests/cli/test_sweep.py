@@ -41,7 +41,7 @@ def test_a_study_file(cli, trained):
     refused(cli("sweep", "my-study.yaml", "--k", 5), "--k belongs to models", "my-study.yaml", code=2)
     refused(cli("sweep", "my-study.yaml", "other"), "give it alone", code=2)
     Path("my-study.yaml").write_text("models: a\nk: many\n")
-    refused(cli("sweep", "my-study.yaml"), "my-study.yaml, line 2: k is 'many'")
+    refused(cli("sweep", "my-study.yaml"), "my-study.yaml, line 2: K is 'many'")
     refused(cli("sweep", "none.yaml"), "cannot read the study file none.yaml")
 
 
