@@ -180,6 +180,16 @@ def analyze(
             "--random-weights", help="Measure the untrained model: weights drawn from the seed.", rich_help_panel=MODEL
         ),
     ] = False,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read the blocks from disk one at a time, for models larger than the memory. Default: where the "
+            "weights do not fit.",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     detail: Annotated[
         Detail,
         typer.Option(
@@ -269,6 +279,7 @@ def analyze(
                 chat=chat,
                 random_weights=random_weights,
                 detail=detail,
+                stream="auto" if stream is None else stream,
                 progress=progress,
                 **settings,
             )

@@ -52,6 +52,10 @@ class PromptProgress(_Bar):
         """Move the bar to Jacobian ``done`` of ``total`` in one of ``prompts`` prompts."""
         self._move(f"prompt {prompt + 1}/{prompts}, Jacobian {done}/{total}", prompt + done / total, prompts)
 
+    def over_blocks(self, block: int, blocks: int, done: int, prompts: int) -> None:
+        """Move the bar of a streamed run: ``done`` of ``prompts`` prompts at one of ``blocks`` blocks."""
+        self._move(f"block {min(block + 1, blocks)}/{blocks}, prompt {done}/{prompts}", block + done / prompts, blocks)
+
 
 class StepProgress(_Bar):
     """The steps of RL over all seeds, or the checkpoints of a run."""

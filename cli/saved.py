@@ -5,15 +5,16 @@ from typing import Any
 
 
 def resume_hint(folder: Path | None) -> str:
-    """How an interrupted run is continued; empty where no prompt was measured."""
+    """How an interrupted run is continued; empty where nothing was measured."""
     if folder is None or not folder.exists():
         return ""
-    from coupling.run_folder import count_measured
+    from coupling.run_folder import STREAMED, count_measured
 
     kept = count_measured(folder)
-    if not kept:
+    if not kept and not (folder / STREAMED).exists():
         return ""
-    return f"; {kept} prompts are saved, continue with the same command and --out {folder} --resume"
+    what = f"{kept} prompts are" if kept else "what was measured is"
+    return f"; {what} saved, continue with the same command and --out {folder} --resume"
 
 
 def detail_note(run: Any) -> str:

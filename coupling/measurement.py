@@ -1,6 +1,8 @@
 """Measure a model in memory: recordings, Jacobians, singular triplets and comparisons become one Dataset."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import xarray as xr
@@ -11,13 +13,15 @@ from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
 from coupling.errors import CouplingError, renamed
 from coupling.joining import join_prompts
+from coupling.linalg.jacobian import BlockJacobian
 from coupling.linalg.pairwise import FactoredJacobian, compare, factor
+from coupling.linalg.svd import SingularTriplets
 from coupling.models.blocks import find_blocks
 from coupling.models.inputs import describe_grid, measured_place, with_patches
 from coupling.models.patches import PatchGrid
 from coupling.models.recording import Recording, record_blocks
 from coupling.models.tokenization import split_inputs
-from coupling.plan import Plan
+from coupling.plan import Key, Plan
 from coupling.provenance import provenance
 from coupling.settings import Settings, Tokens
 from coupling.shares import K, normalize_k
@@ -135,45 +139,64 @@ def measure_recording(
     n_tokens = recording.n_tokens - n_virtual  # tokens are counted on the prompt
     plan = Plan.of(settings, n_tokens=n_tokens, blocks=recording.numbers, width=width)
     detailed = budget is not None and budget.admits(detail_bytes(plan, n_tokens, width))
-    factory = _Factory(recording, plan, settings, progress)
+    factory = Factory(recording, plan, settings, progress)
     groups = []
-    if plan.kind == "depth":
-        for t in plan.tokens:
-            blocks = [factory(block, t, t, n_compared=plan.n_blocks) for block in range(plan.n_blocks)]
-            groups.append(compare(blocks, blocks, plan.ks.numbers, projections=detailed))
-    else:
-        ends = [plan.ends(t) for t in plan.tokens]
-        for first, second in plan.pairs:
-            a = [factory(first, s, t, n_compared=len(ends)) for s, t in ends]
-            b = a if first == second else [factory(second, s, t, n_compared=len(ends)) for s, t in ends]
-            groups.append(compare(a, b, plan.ks.numbers, projections=detailed))
+    for group in plan.groups():
+        a = [factory(key, n_compared=len(group.a)) for key in group.a]
+        b = a if group.a == group.b else [factory(key, n_compared=len(group.b)) for key in group.b]
+        groups.append(compare(a, b, plan.ks.numbers, projections=detailed))
     trajectory = recording.trajectory[:, n_virtual:].double().cpu().numpy()
-    measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
     dataset = assemble(groups, plan, trajectory, detailed=detailed)
-    dataset["unconverged"] = ((), factory.n_unconverged)
-    dataset.attrs["engine"] = "+".join(sorted(factory.engines))
-    dataset.attrs["linearization"] = "+".join(sorted(set(factory.linearizations.values())))
-    dataset["token_local"] = (("block",), [factory.linearizations[at] == "token-local" for at in measured])
+    factory.made.describe(dataset, plan)
     if n_virtual:
         dataset.attrs["virtual_tokens"] = n_virtual
     return dataset
 
 
-class _Factory:
+@dataclass
+class Made:
+    """How the Jacobians of one prompt were made.
+
+    Attributes:
+        n_unconverged: the number of those whose singular vectors do not meet the tolerance.
+        engines: how singular vectors were found.
+        linearizations: for each block "token-local", or "full-sequence" where one of its Jacobians is.
+    """
+
+    n_unconverged: int = 0
+    engines: set[str] = field(default_factory=set)
+    linearizations: dict[int, str] = field(default_factory=dict)
+
+    def add(self, block: int, triplets: SingularTriplets, *, token_local: bool) -> None:
+        """Note one Jacobian."""
+        if not token_local or block not in self.linearizations:
+            self.linearizations[block] = "token-local" if token_local else "full-sequence"
+        self.engines.add(triplets.engine)
+        self.n_unconverged += not triplets.converged
+
+    def describe(self, dataset: xr.Dataset, plan: Plan) -> None:
+        """Add it to the prompt's Dataset."""
+        measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
+        dataset["unconverged"] = ((), self.n_unconverged)
+        dataset.attrs["engine"] = "+".join(sorted(self.engines))
+        dataset.attrs["linearization"] = "+".join(sorted(set(self.linearizations.values())))
+        dataset["token_local"] = (("block",), [self.linearizations[at] == "token-local" for at in measured])
+
+
+class Factory:
     """Makes the factored Jacobians of one prompt, and records how they were made."""
 
     def __init__(self, recording: Recording, plan: Plan, settings: Settings, progress: Progress | None) -> None:
         self.recording, self.settings, self.progress = recording, settings, progress
         self.k, self.total = plan.ks.largest, plan.jacobian_count()
-        self.n_done = self.n_unconverged = 0
-        self.engines: set[str] = set()
-        self.linearizations: dict[int, str] = {}
+        self.n_done = 0
+        self.made = Made()
 
-    def __call__(self, block: int, token: int, output_token: int, *, n_compared: int) -> FactoredJacobian:
+    def __call__(self, key: Key, *, n_compared: int) -> FactoredJacobian:
+        """The factored Jacobian of a key, which will be compared with ``n_compared`` others."""
         settings = self.settings
-        try:
-            virtual = self.recording.n_virtual
-            jacobian = self.recording.jacobian(block, token + virtual, output_token + virtual)
+        with self.naming(key):
+            jacobian = self.jacobian(key)
             result = factor(
                 jacobian,
                 self.k,
@@ -182,14 +205,22 @@ class _Factory:
                 tol=settings.tol,
                 seed=settings.seed,
             )
-        except CouplingError as error:
-            number = self.recording.numbers[block]
-            raise CouplingError(f"block {number}, token {token}: {error}") from None
-        if not jacobian.token_local or block not in self.linearizations:
-            self.linearizations[block] = "token-local" if jacobian.token_local else "full-sequence"
-        self.engines.add(result.triplets.engine)
-        self.n_unconverged += not result.triplets.converged
+        self.made.add(key.block, result.triplets, token_local=jacobian.token_local)
         self.n_done += 1
         if self.progress is not None:
             self.progress(self.n_done, self.total)
         return result
+
+    def jacobian(self, key: Key) -> BlockJacobian:
+        """The Jacobian of a key."""
+        virtual = self.recording.n_virtual
+        return self.recording.jacobian(key.block, key.token + virtual, key.output_token + virtual)
+
+    @contextmanager
+    def naming(self, key: Key) -> Iterator[None]:
+        """A context whose errors name the block, as the model counts it, and the token."""
+        try:
+            yield
+        except CouplingError as error:
+            number = self.recording.numbers[key.block]
+            raise CouplingError(f"block {number}, token {key.token}: {error}") from None

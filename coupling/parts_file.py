@@ -94,15 +94,21 @@ class PartsFile:
 
     def get(self, prompt: int) -> xr.Dataset | None:
         """A prompt's Dataset; None if it has not been measured, or cannot be read."""
-        record = self.records.get(prompt)
+        content = self.content(prompt)
+        try:
+            return None if content is None else decode(content)
+        except CouplingError:
+            return None
+
+    def content(self, number: int) -> bytes | None:
+        """The content of a record; None if there is no such record, or it cannot be read."""
+        record = self.records.get(number)
         if record is None:
             return None
-        try:
-            with self.path.open("rb") as file:
-                file.seek(record.start)
-                return decode(file.read(record.length))
-        except (OSError, CouplingError):
-            return None
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            file.seek(record.start)
+            return file.read(record.length)
+        return None
 
     def append(self, prompt: int, inputs: str, dataset: xr.Dataset) -> None:
         """Write one prompt's Dataset to the end of the file.
@@ -110,7 +116,14 @@ class PartsFile:
         Raises:
             CouplingError: if the disk is full, or the file cannot be written; the prompts before are kept.
         """
-        content = encode(dataset)
+        self.append_content(prompt, inputs, encode(dataset))
+
+    def append_content(self, prompt: int, inputs: str, content: bytes) -> None:
+        """Write a record to the end of the file.
+
+        Raises:
+            CouplingError: if the disk is full, or the file cannot be written; the records before are kept.
+        """
         digest = bytes.fromhex(inputs)
         check = _checksum(len(content), prompt, self.identity, digest, content)
         try:
@@ -128,6 +141,12 @@ class PartsFile:
         except OSError as error:
             raise CouplingError(f"cannot write {clean(self.path, 300)}: {error.strerror or error}") from None
         self.records[prompt] = Record(prompt, self.identity, inputs, end + HEADER.size, len(content))
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.close()
+        self.records = {}
+        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Force what was written to the disk, and close the file."""

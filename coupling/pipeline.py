@@ -1,8 +1,7 @@
 """From a checkpoint's name and its inputs to a measured and saved run: the function behind ``coupling analyze``."""
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -10,29 +9,21 @@ from typing import Any, Literal
 import xarray as xr
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind, PresetName
-from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
-from coupling.files import environment
-from coupling.joining import join_prompts
-from coupling.measurement import measure_recording
-from coupling.models.blocks import find_blocks
 from coupling.models.images import Images
-from coupling.models.inputs import Input, parse_patches
-from coupling.models.loading import Checkpoint, load
+from coupling.models.inputs import parse_patches
+from coupling.models.loading import load
 from coupling.models.parts import Part
 from coupling.models.prompts import Prompts
-from coupling.models.recording import record_blocks
-from coupling.models.sources import Inputs, fitting_source, given_source, inputs_of
-from coupling.models.timm_attention import is_timm
+from coupling.models.sources import fitting_source, given_source, inputs_of
+from coupling.models.stream_loading import Stream
 from coupling.presets import preset_settings
 from coupling.provenance import provenance, tokenizer_hash
-from coupling.run_folder import RunFolder, open_run, writing
+from coupling.run_folder import writing
+from coupling.session import Progress, Session
 from coupling.settings import Settings, Tokens
 from coupling.shares import K, normalize_k
-from coupling.untrusted import clean, expanded
-
-Progress = Callable[[int, int, int, int], None]
-"""Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt)."""
+from coupling.untrusted import expanded
 
 
 def analyze(
@@ -67,6 +58,7 @@ def analyze(
     random_weights: bool = False,
     detail: Detail = "auto",
     limit: int | None = None,
+    stream: Stream = "auto",
     progress: Progress | None = None,
     token: Tokens | None = None,
     blocks: str | None = None,
@@ -117,6 +109,9 @@ def analyze(
         random_weights: measure the untrained model: the checkpoint's configuration, with weights drawn from the seed.
         detail: which prompts keep what the pictures ``grid`` and ``trajectory`` draw; see ``measure``.
         limit: use only the first prompts or images.
+        stream: read the blocks from disk one at a time, and pass all prompts through each before the next is read, so
+            that a model larger than the memory can be measured; the numbers are the same to rounding. "auto" does so
+            where the weights do not fit into the device's memory.
         progress: see ``Progress``.
         token: the former name of ``tokens``.
         blocks: the former name of ``block_list``.
@@ -160,16 +155,23 @@ def analyze(
             base=base,
             allow_pickle=allow_pickle,
             random_weights=settings.seed if random_weights else None,
+            stream=stream,
         )
         source = fitting_source(checkpoint, given, limit)
-        origin = provenance(checkpoint.model, settings) | {
-            "model": checkpoint.name,
-            "revision": checkpoint.revision,
-            "weights": "random" if random_weights else "trained",
-            "weights_format": checkpoint.weights_format,
-            "chat": int(chat),  # NetCDF has no truth values
-            "special_tokens": int(special_tokens and not chat and not isinstance(source, Images)),
-        }
+        offloaded = checkpoint.offloaded
+        known = {} if offloaded is None else {"weights_hash": offloaded.checked_hash()}
+        origin = (
+            provenance(checkpoint.model, settings, hash_weights=offloaded is None)
+            | known
+            | {
+                "model": checkpoint.name,
+                "revision": checkpoint.revision,
+                "weights": "random" if random_weights else "trained",
+                "weights_format": checkpoint.weights_format,
+                "chat": int(chat),  # NetCDF has no truth values
+                "special_tokens": int(special_tokens and not chat and not isinstance(source, Images)),
+            }
+        )
         if checkpoint.processor is not None:
             origin["processor_hash"] = checkpoint.processor.digest
         else:
@@ -187,111 +189,6 @@ def analyze(
             special_tokens=special_tokens,
             keep_pictures=detail != "none",
         )
-        session = _Session(checkpoint, settings, inputs, progress)
+        session = Session(checkpoint, settings, inputs, progress)
         session.load_seconds = time.perf_counter() - started
         return session.run(origin, source.source, place, options, overwrite=overwrite, resume=resume)
-
-
-class _Session:
-    """Measures the inputs of one command, except those that an earlier start of the command has measured."""
-
-    def __init__(self, checkpoint: Checkpoint, settings: Settings, inputs: Inputs, progress: Progress | None) -> None:
-        self.checkpoint, self.settings, self.inputs, self.progress = checkpoint, settings, inputs, progress
-        _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
-        self.load_seconds = 0.0
-        self.seconds: list[float | None] = []
-
-    def run(
-        self,
-        origin: dict[str, Any],
-        source: str,
-        place: Path | None,
-        options: dict[str, Any],
-        *,
-        overwrite: bool,
-        resume: bool,
-    ) -> xr.Dataset:
-        """The run, saved in a folder where one is given.
-
-        Args:
-            origin: the attributes that say what was measured and how; they identify the run.
-            source: where the prompts or images are from.
-            place: the folder.
-            options: what else identifies the run.
-            overwrite: see ``analyze``.
-            resume: see ``analyze``.
-        """
-        budget = DetailBudget(options["detail"])
-        hashes = self.inputs.hashes
-        attributes = origin | {
-            "prompts": source,
-            "prompts_hash": self.inputs.digest,
-            "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        }
-        if place is None:
-            return self._joined(None, budget, attributes)
-        packages = ["torch", "transformers", *(["timm"] if is_timm(self.checkpoint.model) else [])]
-        versions = {f"{name} version": version for name, version in environment(*packages).items()}
-        identity = self.settings.as_dict() | origin | options | versions
-        folder = RunFolder(place, identity, hashes, overwrite=overwrite, resume=resume)
-        if folder.finished:
-            return open_run(place)
-        try:
-            run = self._joined(folder, budget, attributes)
-            folder.finish(run, self._summary(run, source))
-        finally:
-            folder.leave()
-        return run
-
-    def _joined(self, folder: RunFolder | None, budget: DetailBudget, attributes: dict[str, Any]) -> xr.Dataset:
-        run = join_prompts(self._parts(folder, budget))
-        run.attrs |= attributes
-        return run
-
-    def _parts(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
-        """Each input's Dataset: measured now and saved, or saved earlier."""
-        for index, one in enumerate(self.inputs.items):
-            part = folder.part(index) if folder is not None else None
-            if part is not None:
-                self.seconds.append(None)
-                budget.count(part)
-                if self.progress is not None:
-                    self.progress(index, len(self.inputs.items), 1, 1)
-            else:
-                before = time.perf_counter()
-                part = self._measured(index, one, budget)
-                self.seconds.append(time.perf_counter() - before)
-                if folder is not None:
-                    folder.keep(index, part)
-            yield part
-
-    def _measured(self, index: int, one: Input, budget: DetailBudget) -> xr.Dataset:
-        def on_jacobian(done: int, total: int) -> None:
-            if self.progress is not None:
-                self.progress(index, len(self.inputs.items), done, total)
-
-        try:
-            arguments = one.arguments()
-            recording = record_blocks(self.checkpoint.model, self.modules, arguments)
-            settings = one.settings(self.settings, arguments, recording.n_tokens)
-            part = measure_recording(recording, settings, on_jacobian, budget)
-            one.describe(part, arguments, self.settings)
-        except CouplingError as error:
-            which = f"image {index} ({clean(one.name, 200)})" if self.checkpoint.processor else f"prompt {index}"
-            raise CouplingError(f"{which}: {error}") from None
-        return part
-
-    def _summary(self, run: xr.Dataset, source: str) -> dict[str, Any]:
-        """What ``run.json`` says; the seconds are None for inputs that were measured earlier."""
-        measured = [second for second in self.seconds if second is not None]
-        return {
-            "settings": self.settings.as_dict(),
-            "provenance": run.attrs,
-            "prompts": {"source": source, "count": len(self.inputs.items)},
-            "timings": {
-                "load_seconds": round(self.load_seconds, 3),
-                "measure_seconds": round(sum(measured), 3),
-                "prompt_seconds": [None if second is None else round(second, 3) for second in self.seconds],
-            },
-            "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
-        }

@@ -9,6 +9,28 @@ from coupling.shares import ResolvedKs, resolve_ks
 
 
 @dataclass(frozen=True)
+class Key:
+    """Which Jacobian: the position of its block in ``Plan.blocks``, its input token and its output token."""
+
+    block: int
+    token: int
+    output_token: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jacobians that are compared with each other: each of a in the singular frames of each of b."""
+
+    a: list[Key]
+    b: list[Key]
+
+    @property
+    def made(self) -> list[Key]:
+        """The Jacobians that the comparison needs: where a and b are the same, only once."""
+        return self.a if self.a == self.b else [*self.a, *self.b]
+
+
+@dataclass(frozen=True)
 class Plan:
     """The settings resolved for one prompt.
 
@@ -79,11 +101,17 @@ class Plan:
             return token, token
         return (self.fixed, token) if self.kind == "context-input" else (token, self.fixed)
 
+    def groups(self) -> list[Group]:
+        """The comparisons: for kind "depth" one for each token, for the other kinds one for each pair of blocks."""
+        if self.kind == "depth":
+            depths = [[Key(block, t, t) for block in range(self.n_blocks)] for t in self.tokens]
+            return [Group(keys, keys) for keys in depths]
+        ends = [self.ends(t) for t in self.tokens]
+        return [Group(*([Key(block, s, t) for s, t in ends] for block in pair)) for pair in self.pairs]
+
     def jacobian_count(self) -> int:
         """The number of Jacobians that the prompt needs; a progress bar counts them."""
-        if self.kind == "depth":
-            return len(self.tokens) * self.n_blocks
-        return len(self.tokens) * sum(1 if first == second else 2 for first, second in self.pairs)
+        return sum(len(group.made) for group in self.groups())
 
 
 def _as_text(blocks: list[int]) -> str:

@@ -26,9 +26,12 @@ from coupling.locking import locked
 from coupling.models.chat import PromptWarning
 from coupling.netcdf import read_dataset, to_bytes
 from coupling.parts_file import PartsFile, scan
+from coupling.stream_store import prompt_of
 from coupling.untrusted import clean, expanded, quoted
 
 DATA, SUMMARY, STARTED, PARTS = "run.nc", "run.json", "started.json", "parts.bin"
+STREAMED = "streamed.bin"
+"""What a streamed run has measured of its prompts, block by block; see ``coupling.stream_store``."""
 FILES = (DATA, SUMMARY, STARTED)
 """The files that are written atomically."""
 FORMER_PARTS = "parts"
@@ -105,6 +108,7 @@ class RunFolder:
         self.folder, self.inputs = folder, list(inputs)
         self.identity: dict[str, Any] = json.loads(to_json(identity))
         self.parts = PartsFile(folder / PARTS, hashlib.sha256(to_json(self.identity)).digest())
+        self.streamed = PartsFile(folder / STREAMED, self.parts.identity)
         self.finished = False
         """Whether the folder contains exactly the run that is to be measured."""
         ours = check_run_folder(folder, overwrite=overwrite, resume=resume)
@@ -147,6 +151,7 @@ class RunFolder:
         """
         content = to_json({"identity": self.identity, INPUTS: self.inputs} | summary)
         self.parts.close()
+        self.streamed.close()
         try:
             (self.folder / SUMMARY).unlink(missing_ok=True)  # it says that run.nc has fewer prompts
             write_atomically(self.folder / DATA, to_bytes(run))
@@ -156,15 +161,17 @@ class RunFolder:
         self.discard_parts()
 
     def leave(self) -> None:
-        """End without a complete run; where no prompt was measured nothing is left of it."""
+        """End without a complete run; where nothing was measured nothing is left of it."""
         self.parts.close()
-        if not self.parts.records and not self.complete:
+        self.streamed.close()
+        if not self.parts.records and not self.streamed.records and not self.complete:
             with contextlib.suppress(OSError):
                 self.discard_parts()
 
     def discard_parts(self) -> None:
         """Remove what only an unfinished run needs; the file that marks the folder as ours comes last."""
         (self.folder / PARTS).unlink(missing_ok=True)
+        (self.folder / STREAMED).unlink(missing_ok=True)
         if (self.folder / FORMER_PARTS).is_dir():
             shutil.rmtree(self.folder / FORMER_PARTS, ignore_errors=True)
         (self.folder / STARTED).unlink(missing_ok=True)
@@ -173,7 +180,7 @@ class RunFolder:
         """Start a run; what is there of another is removed."""
         if replaces:
             write_atomically(self.folder / STARTED, to_json({REPLACING: True}))
-        for name in (SUMMARY, DATA, PARTS):
+        for name in (SUMMARY, DATA, PARTS, STREAMED):
             (self.folder / name).unlink(missing_ok=True)
         if replaces and (self.folder / FORMER_PARTS).exists():
             shutil.rmtree(self.folder / FORMER_PARTS)
@@ -198,14 +205,16 @@ class RunFolder:
                 "only that version can continue; give another `out`, or `overwrite=True`"
             )
         self._check_identity((summary or started).get("identity"))
-        if self.parts.read():
-            warnings.warn(
-                f"{clean(self.parts.path, 300)} is damaged or was cut short; prompts that cannot be read from it are "
-                "measured again",
-                PromptWarning,
-                stacklevel=2,
-            )
+        for file in (self.parts, self.streamed):
+            if file.read():
+                warnings.warn(
+                    f"{clean(file.path, 300)} is damaged or was cut short; prompts that cannot be read from it are "
+                    "measured again",
+                    PromptWarning,
+                    stacklevel=2,
+                )
         self._check_inputs({number: record.inputs for number, record in self.parts.records.items()})
+        self._check_inputs({prompt_of(number): record.inputs for number, record in self.streamed.records.items()})
         if summary is not None:
             self._continue_finished(summary)
 

@@ -65,12 +65,25 @@ def weights_hash(model: nn.Module, algorithm: Algorithm = "xxh3-128") -> str:
 def _xxh3(state: dict[str, Tensor]) -> str:
     """The hash of every tensor, then of the list of them; tied tensors are read once."""
     digests: dict[tuple[object, ...], str] = {}
-    whole = xxhash.xxh3_128()
-    for name, tensor in sorted(state.items()):
+    described = {}
+    for name, tensor in state.items():
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if place not in digests:
-            digests[place] = xxhash.xxh3_128_hexdigest(_bytes(tensor))
-        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {digests[place]}\n".encode())
+            digests[place] = digest_of(tensor)
+        described[name] = (tensor.dtype, tensor.shape, digests[place])
+    return combined_hash(described)
+
+
+def digest_of(tensor: Tensor) -> str:
+    """The hash of the bytes of one tensor, 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(_bytes(tensor))
+
+
+def combined_hash(described: dict[str, tuple[torch.dtype, torch.Size, str]]) -> str:
+    """The hash of a model, from the dtype, the shape and the digest of each of its tensors."""
+    whole = xxhash.xxh3_128()
+    for name, (dtype, shape, digest) in sorted(described.items()):
+        whole.update(f"{name} {dtype} {tuple(shape)} {digest}\n".encode())
     return f"xxh3-128:{whole.hexdigest()}"
 
 

@@ -29,6 +29,11 @@ KEPT_MEMORY = 2**30
 """Bytes of dense Jacobians that are kept for the comparison; beyond it products go through the block again."""
 
 
+Projection = tuple[np.ndarray, np.ndarray]
+"""``U_b^T J V_b`` and ``V_b^T J U_b`` of one Jacobian in the frames of several b, each (b, K, K)."""
+Projected = Sequence[Projection]
+
+
 @dataclass(frozen=True)
 class FactoredJacobian:
     """A Jacobian with its top singular triplets and the moments that determine its chance level.
@@ -101,7 +106,12 @@ def _moments(operator: BlockJacobian | DenseJacobian, triplets: SingularTriplets
 
 @exact_numerics()
 def compare(
-    a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], ks: Sequence[int], *, projections: bool = False
+    a: Sequence[FactoredJacobian],
+    b: Sequence[FactoredJacobian],
+    ks: Sequence[int],
+    *,
+    projections: bool = False,
+    projected: Projected | None = None,
 ) -> dict[str, np.ndarray]:
     """Every Jacobian of a in the singular frames of every Jacobian of b.
 
@@ -113,6 +123,7 @@ def compare(
         b: Jacobians that provide the frames.
         ks: numbers of top singular vectors, ascending.
         projections: also return ``U_b^T J_a V_b`` itself.
+        projected: what ``project`` gave for each a, one after the other; by default it is computed here.
 
     Returns:
         ``mismatch`` and its variants, ``chance`` and ``chance_signed``: (k, norm, a, b); the calibrated measures
@@ -121,7 +132,10 @@ def compare(
         ``projection``: (a, b, rank, other_rank), where it was asked for.
     """
     values = np.stack([item.triplets.values.numpy() for item in a])
-    plain, swapped = _project(a, b)
+    if projected is None:
+        frames = Frames.of(b)
+        projected = [project(item.operator, frames) for item in a]
+    plain, swapped = (np.stack(side) for side in zip(*projected, strict=True))
     overlaps = {side: _overlap(a, b, side) for side in SIDES}
     over_pairs = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(overlaps, ks)
     over_pairs |= _calibrated(plain, overlaps, values, ks)
@@ -140,25 +154,37 @@ def compare(
     return result
 
 
-def _project(
-    a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian]
-) -> tuple[Float[np.ndarray, "a b K K"], Float[np.ndarray, "a b K K"]]:
-    """``U_b^T J_a V_b`` and ``V_b^T J_a U_b`` for every pair."""
-    left = torch.stack([item.triplets.left for item in b])  # U_b: (b, d, K)
-    right = torch.stack([item.triplets.right for item in b])  # V_b: (b, d, K)
+@dataclass(frozen=True)
+class Frames:
+    """The singular frames of several Jacobians side by side.
+
+    Attributes:
+        left: U_b.
+        right: V_b.
+    """
+
+    left: Float[torch.Tensor, "b d K"]
+    right: Float[torch.Tensor, "b d K"]
+
+    @classmethod
+    def of(cls, factored: Sequence[FactoredJacobian]) -> "Frames":
+        """The frames of Jacobians."""
+        return cls(*(torch.stack([getattr(item.triplets, side) for item in factored]) for side in ("left", "right")))
+
+
+@exact_numerics()
+def project(operator: BlockJacobian | DenseJacobian | None, frames: Frames) -> Projection:
+    """``U_b^T J V_b`` and ``V_b^T J U_b`` of one Jacobian in the frames of every b, each (b, K, K)."""
+    if operator is None:
+        raise ValueError("a Jacobian of which only the frames were kept cannot be projected")
+    left, right = frames.left, frames.right
     n_frames, width, top = left.shape
     # [V_1 ... V_B U_1 ... U_B] as the 2 B K columns of one matrix, (d, 2 B K)
     columns = torch.cat([right, left]).permute(1, 0, 2).reshape(width, -1)
-    plain = np.empty((len(a), n_frames, top, top))
-    swapped = np.empty_like(plain)
-    for index, item in enumerate(a):
-        if item.operator is None:
-            raise ValueError("a Jacobian of which only the frames were kept cannot be projected")
-        images = item.operator.matmat(columns).cpu().double()  # J_a [V_1 ... U_B]
-        images = images.reshape(len(images), 2 * n_frames, top).permute(1, 0, 2)  # (2 B, d, K)
-        plain[index] = torch.bmm(left.mT, images[:n_frames]).numpy()  # U_b^T (J_a V_b)
-        swapped[index] = torch.bmm(right.mT, images[n_frames:]).numpy()  # V_b^T (J_a U_b)
-    return plain, swapped
+    images = operator.matmat(columns).cpu().double()  # J [V_1 ... U_B]
+    images = images.reshape(len(images), 2 * n_frames, top).permute(1, 0, 2)  # (2 B, d, K)
+    # U_b^T (J V_b) and V_b^T (J U_b)
+    return torch.bmm(left.mT, images[:n_frames]).numpy(), torch.bmm(right.mT, images[n_frames:]).numpy()
 
 
 def _mismatches(

@@ -202,7 +202,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
             f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one trajectory; "
             "name the blocks of one, for example `block_list='encoder.block'`"
         )
-    lists = _lists(model)
+    lists = block_lists(model)
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
     if path is not None:
         prefix = f"{getattr(model, 'base_model_prefix', '')}."
@@ -226,7 +226,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
 
 def other_lists(model: nn.Module, tried: Sequence[nn.Module] = ()) -> str:
     """The end of a refusal: which lists may be named in place of those tried, or that the model has none."""
-    lists = {name: blocks for name, blocks in _lists(model).items() if _may_be_blocks(blocks, tried)}
+    lists = {name: blocks for name, blocks in block_lists(model).items() if _may_be_blocks(blocks, tried)}
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
     if not outer:
         return "; it has no other list of modules that could be, so it cannot be measured"
@@ -238,7 +238,8 @@ def other_lists(model: nn.Module, tried: Sequence[nn.Module] = ()) -> str:
     )
 
 
-def _lists(model: nn.Module) -> dict[str, list[nn.Module]]:
+def block_lists(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """The lists of modules of a model, by name; which of them contain residual blocks is another question."""
     return {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
 
 
@@ -254,9 +255,18 @@ def _described(blocks: list[nn.Module], name: str) -> str:
 
 
 def first_bad_block(blocks: list[nn.Module]) -> tuple[int, str] | None:
-    """The first block whose weights contain a NaN or an infinity, and the name of the parameter."""
+    """The first block whose weights contain a NaN or an infinity, and the name of the parameter.
+
+    Weights that are on disk are not looked at.
+    """
     for index, block in enumerate(blocks):
         for name, parameter in block.named_parameters():
-            if parameter.is_floating_point() and not torch.isfinite(parameter).all():
+            if is_not_finite(parameter):
                 return index, name
     return None
+
+
+def is_not_finite(parameter: Tensor) -> bool:
+    """Whether a parameter that is in memory contains a NaN or an infinity."""
+    in_memory = parameter.device.type != "meta"
+    return in_memory and parameter.is_floating_point() and not bool(torch.isfinite(parameter).all())

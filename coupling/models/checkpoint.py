@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from coupling.models.image_processing import Processor
+from coupling.models.offloading import Offloaded
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Checkpoint:
         adapter: the method of the adapter that is merged into the model, such as "LORA"; empty for none.
         base: the model that the adapter was trained on.
         processor: what prepares its images; None for a model of text.
+        offloaded: brings its blocks into memory, where they stay on disk; else None.
     """
 
     model: Any
@@ -33,6 +35,7 @@ class Checkpoint:
     adapter: str = ""
     base: str = ""
     processor: Processor | None = None
+    offloaded: Offloaded | None = None
 
     @property
     def context(self) -> int | None:

@@ -1,6 +1,7 @@
 """One forward pass of a model with hooks on its blocks: the residual stream at every layer, and the calls."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -64,7 +65,7 @@ def run(
         tape.block = None
         outputs.append(calls[-1].stream_of(result).detach().clone())
 
-    network, keywords = _prepared(model, modules, inputs)
+    network, keywords = prepared(model, modules, inputs)
     handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in dict.fromkeys(modules)]
     handles += [module.register_forward_hook(after) for module in dict.fromkeys(modules)]
     try:
@@ -75,22 +76,33 @@ def run(
     except (IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise CouplingError(_reason(model, modules, error)) from error
+        raise CouplingError(failure(model, modules, error)) from error
     finally:
         for handle in handles:
             handle.remove()
-    given = next((len(value) for value in keywords.values() if isinstance(value, Tensor) and value.ndim), 1)
+    given = batch_of(keywords)
     try:
-        _check_chain(modules, calls, streams, outputs, given)
+        check_chain(modules, calls, streams, outputs, given)
     except BlocksError as error:
         raise BlocksError(f"{error}{other_lists(model, modules)}") from None
-    numbers = [modules.index(call.block) for call in calls]
-    if any(first >= second for first, second in pairwise(numbers)):
-        numbers = list(range(len(calls)))
+    numbers = numbers_of(modules, [call.block for call in calls])
     return Pass([stream[0] for stream in streams] + [outputs[-1][0]], calls, numbers)
 
 
-def _prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+def numbers_of(modules: list[nn.Module], called: list[nn.Module]) -> list[int]:
+    """The number of each call: the block's place in its list, or the order of the calls where a block is shared."""
+    numbers = [modules.index(block) for block in called]
+    if any(first >= second for first, second in pairwise(numbers)):
+        return list(range(len(called)))
+    return numbers
+
+
+def batch_of(keywords: dict[str, Any]) -> int:
+    """The number of sequences that a forward pass is given."""
+    return next((len(value) for value in keywords.values() if isinstance(value, Tensor) and value.ndim), 1)
+
+
+def prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """The network without its head, and its arguments on its device."""
     network = trunk(model)
     inside, accepted = set(network.modules()), inspect.signature(network.forward).parameters
@@ -118,7 +130,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in parameters if p.device.type != "meta"), torch.device("cpu"))
 
 
-def _reason(model: nn.Module, modules: list[nn.Module], error: Exception) -> str:
+def failure(model: nn.Module, modules: list[nn.Module], error: Exception) -> str:
     """Why a forward pass failed, in the user's terms."""
     if any(words in str(error) for words in BEYOND):
         return (
@@ -137,10 +149,27 @@ def _reason(model: nn.Module, modules: list[nn.Module], error: Exception) -> str
     return f"the forward pass of {type(model).__name__} fails: {one_line(error)}"
 
 
-def _check_chain(
-    modules: list[nn.Module], calls: list[BlockCall], streams: list[Tensor], outputs: list[Tensor], given: int
+def check_chain(
+    modules: list[nn.Module],
+    calls: Sequence[object],
+    streams: list[Tensor],
+    outputs: list[Tensor],
+    given: int,
+    first: int = 0,
 ) -> None:
-    """Check that the calls form one residual stream of the given batch: each is given the output of the one before."""
+    """Check that the calls form one residual stream of the given batch: each is given the output of the one before.
+
+    Args:
+        modules: the blocks.
+        calls: the calls, in order.
+        streams: what entered each.
+        outputs: what each returned.
+        given: the number of sequences that the model was given.
+        first: the number of the first of these calls.
+
+    Raises:
+        CouplingError: if they do not.
+    """
     if not calls or len(outputs) != len(calls):
         raise BlocksError(
             f"{len(modules)} modules of class {type(modules[0]).__name__} were called {len(calls)} times in one "
@@ -158,18 +187,18 @@ def _check_chain(
                 "image into windows; only models that pass it whole can be measured"
             )
         raise CouplingError(f"a recording is of one prompt, but the batch contains {streams[0].shape[0]}")
-    for index, (stream, output) in enumerate(zip(streams, outputs, strict=True)):
+    for index, (stream, output) in enumerate(zip(streams, outputs, strict=True), first):
         if stream.shape[1:] != outputs[0].shape[1:] or output.shape[1:] != outputs[0].shape[1:]:
             before, after = (tuple(tensor.shape[1:]) for tensor in (streams[0], output))
             raise CouplingError(
                 f"the residual stream changes its size from {before} (tokens, width) to {after} at block {index}, as "
                 "in hierarchical models, so the blocks have no residual stream in common"
             )
-    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True)):
+    for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True), first):
         if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
             raise BlocksError(
                 f"the input of block {index + 1} is not the output of block {index}, so the modules of class "
-                f"{type(modules[index]).__name__} are not residual blocks of one stream"
+                f"{type(modules[min(index, len(modules) - 1)]).__name__} are not residual blocks of one stream"
             )
 
 

@@ -1,7 +1,12 @@
-"""Load a checkpoint with its tokenizer or image processor: from a folder, a GGUF file, an adapter, timm or the hub."""
+"""Load a checkpoint with its tokenizer or image processor: from a folder, a GGUF file, an adapter, timm or the hub.
 
+This file is long because every way to load ends in the same checks, in the same order.
+"""
+
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,8 +33,10 @@ from coupling.models.folder import Found, check_checkpoint_folder, check_tokeniz
 from coupling.models.folder import loadable as loadable_folder
 from coupling.models.image_models import check_widths, load_timm_checkpoint, takes_images
 from coupling.models.image_processing import check_processor_folder, load_processor
+from coupling.models.offloading import Offloaded
 from coupling.models.parts import HALVES, PARTS, Part, check_halves, part_list, vision_tower
 from coupling.models.size import check_counts, check_size
+from coupling.models.stream_loading import Stream, check_stream, is_streamed, load_offloaded, why_not
 from coupling.models.timm import timm_source
 from coupling.models.translation import call
 from coupling.models.weights import check_stored_types, check_weights
@@ -47,6 +54,7 @@ class _Options:
     trust_remote_code: bool
     random_weights: int | None
     allow_pickle: bool
+    stream: Stream = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ def load(
     allow_pickle: bool = False,
     random_weights: int | None = None,
     tokenizer: str | None = None,
+    stream: Stream = False,
 ) -> Checkpoint:
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
@@ -108,6 +117,8 @@ def load(
         allow_pickle: read weights that are pickled (.bin); a pickle can run any code.
         random_weights: a seed: take only the configuration and the tokenizer, and initialize the weights from it.
         tokenizer: the folder of the tokenizer, where it is not the checkpoint's own.
+        stream: leave the blocks on disk, from where ``coupling.analyze`` reads one at a time; "auto": where the weights
+            do not fit into the memory of the device.
 
     Raises:
         CouplingError: if the folder, its files, the hub, the device or the weights cannot be used.
@@ -118,9 +129,12 @@ def load(
         raise CouplingError(f"`part` is {part!r}, but must be one of {', '.join(PARTS)}")
     if part is not None and block_list is not None:
         raise CouplingError("`part` finds the list of blocks that `block_list` names; give one of them")
-    options = _Options(dtype, resolve_device(device), trust_remote_code, random_weights, allow_pickle)
+    check_stream(stream)
+    options = _Options(dtype, resolve_device(device), trust_remote_code, random_weights, allow_pickle, stream)
     timm_name = timm_source(name)
     if name is not None and timm_name is not None:
+        if stream is True:
+            raise CouplingError(f"{name} cannot be streamed from disk: timm loads its models as a whole")
         unfit = {"revision": revision, "part": part, "base": base}
         return load_timm_checkpoint(
             name, timm_name, dtype, options.device, random_weights, allow_pickle, block_list, unfit
@@ -138,16 +152,23 @@ def load(
             check_processor_folder(Path(source.path), source.name)
     else:
         _check_tokenizer(source, tokenizer)
-    model, report, weights_format = _load_model(
-        source, config, options, None if adapter is None else adapter.auto_class
+
+    def find(model: Any) -> tuple[Any, str, list[Any]]:
+        """What is measured of a loaded model, with its blocks and the name of their list."""
+        if part == "vision":
+            model = vision_tower(model, source.name)
+        if has_images:
+            check_widths(source.name, model.config, model)
+        elif model.main_input_name != "input_ids":
+            raise CouplingError(
+                f"{source.name} takes {model.main_input_name}, neither text nor images, which are measured"
+            )
+        return model, *find_blocks(model, part_list(model, part) if part in HALVES else block_list)
+
+    whole, report, weights_format, offloaded = _load_model(
+        source, config, options, None if adapter is None else adapter.auto_class, lambda model: find(model)[2]
     )
-    if part == "vision":
-        model = vision_tower(model, source.name)
-    if has_images:
-        check_widths(source.name, model.config, model)
-    elif model.main_input_name != "input_ids":
-        raise CouplingError(f"{source.name} takes {model.main_input_name}, neither text nor images, which are measured")
-    list_name, modules = find_blocks(model, part_list(model, part) if part in HALVES else block_list)
+    model, list_name, modules = find(whole)
     check_weights(source.name, model, list_name, modules, report)
     if adapter is not None:
         model = adapters.merge(adapter, model)
@@ -161,6 +182,7 @@ def load(
         adapter="" if adapter is None else adapter.kind,
         base="" if adapter is None else adapter.base,
         processor=load_processor(source.name, source.path, model, **source.keywords(options)) if has_images else None,
+        offloaded=offloaded,
     )
 
 
@@ -227,9 +249,17 @@ def _open(source: _Source, options: _Options) -> tuple[_Source, PretrainedConfig
 
 
 def _load_model(
-    source: _Source, config: PretrainedConfig, options: _Options, auto_class: Any
-) -> tuple[PreTrainedModel, dict[str, Any], str]:
-    """The model in evaluation mode, transformers' report on how its weights fit, and what they were on disk."""
+    source: _Source,
+    config: PretrainedConfig,
+    options: _Options,
+    auto_class: Any,
+    find: Callable[[Any], list[Any]],
+) -> tuple[PreTrainedModel, dict[str, Any], str, Offloaded | None]:
+    """The model in evaluation mode, transformers' report on how its weights fit, and what they were on disk.
+
+    Where the blocks stay on disk, also what brings them into memory; ``find`` tells which they are.
+    """
+    is_random, is_adapter = options.random_weights is not None, auto_class is not None
     precision = getattr(torch, options.dtype) if options.dtype != "auto" else torch.float32
     if options.dtype == "auto" and config.dtype == torch.float64:
         precision = torch.float64
@@ -238,9 +268,11 @@ def _load_model(
         causal = options.trust_remote_code and remote and "AutoModel" not in remote
         auto_class = AutoModelForCausalLM if causal else AutoModel
     known = source.found if options.random_weights is None else None
-    check_size(source.name, config, known, precision, options.device)
-    if options.random_weights is not None:
-        return _random_model(source, config, options, auto_class, precision), {}, "none"
+    reason = why_not(config, source.form, is_adapter=is_adapter, is_random=is_random)
+    streamed = is_streamed(options.stream, reason, source.name, config, known, precision, options.device)
+    check_size(source.name, config, known, precision, None if streamed else options.device)
+    if is_random:
+        return _random_model(source, config, options, auto_class, precision), {}, "none", None
     quantization = formats.prepare_quantized(source.name, config)
     if quantization is not None:  # the names of quantized weights are those of the class that was saved
         auto_class = getattr(transformers, (config.architectures or [""])[0], auto_class)
@@ -251,22 +283,31 @@ def _load_model(
         keywords["use_safetensors"] = True
     with formats.quiet_gguf(), ExitStack() as stack:
         path = source.path if source.found is None else str(loadable_folder(source.found, stack))
-        model, report = call(
-            source.name,
-            "weights",
-            auto_class.from_pretrained,
-            path,
-            bundled=source.name == BUNDLED,
-            quantization=quantization,
-            **keywords,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # check_weights reports them by name
-        )
+
+        def from_pretrained(**placement: Any) -> tuple[Any, dict[str, Any]]:
+            return call(
+                source.name,
+                "weights",
+                auto_class.from_pretrained,
+                path,
+                bundled=source.name == BUNDLED,
+                quantization=quantization,
+                **keywords | placement,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # check_weights reports them by name
+            )
+
+        if streamed:
+            empty = partial(auto_class.from_config, trust_remote_code=options.trust_remote_code)
+            model, report, offloaded = load_offloaded(from_pretrained, empty, find, config, options.device)
+        else:
+            (model, report), offloaded = from_pretrained(), None
     if source.found is not None and quantization is None:
         check_stored_types(source.name, model, source.found)
     if quantization is not None:
         formats.widen(source.name, model, quantization, precision)
-    return model.eval().requires_grad_(False), report, _weights_format(source, options, quantization)
+    model = model.eval().requires_grad_(False)
+    return model, report, _weights_format(source, options, quantization), offloaded
 
 
 def _random_model(

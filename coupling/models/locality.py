@@ -6,7 +6,7 @@ each block, once per model and greatest length.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import torch
@@ -133,3 +133,35 @@ def close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:
     tolerance = (64 if value.dtype.itemsize > 2 else 16) * precision
     error = torch.linalg.vector_norm((value - expected).double())
     return bool(error <= tolerance * torch.linalg.vector_norm(scale.double()).clamp_min(1e-30))
+
+
+def noted(locality: Locality, model: nn.Module, block: int) -> dict[str, Any]:
+    """What the checks have found out about a block, and about the model, as JSON; ``recall`` knows it again.
+
+    Args:
+        locality: what is known.
+        model: the model.
+        block: index of the block.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    tail = locality.tails.get(block)
+    return {
+        "interface": locality.interface,
+        "own": sorted(names[module] for module in locality.own),
+        "full": locality.full.get(block),
+        "verified": locality.verified.get(block),
+        "last": None if tail is None else [names[module] for module in tail.last],
+        "inner": None if tail is None else [[names[module] for module in group] for group in tail.inner],
+    }
+
+
+def recall(known: dict[str, Any], locality: Locality, model: nn.Module, block: int) -> None:
+    """Know again what ``noted`` says of a block."""
+    locality.own.update(model.get_submodule(name) for name in known["own"])
+    if known["full"] is not None:
+        locality.full[block] = known["full"]
+    if known["verified"] is not None:
+        locality.verified[block] = known["verified"]
+    if known["last"] is not None:
+        last, *inner = (tuple(map(model.get_submodule, names)) for names in (known["last"], *known["inner"]))
+        locality.tails[block] = Tail(last, tuple(inner))

@@ -205,10 +205,15 @@ def record(
     return record_blocks(model, modules, inputs)
 
 
+def locality_of(model: nn.Module) -> Locality:
+    """What has been found out about a model so far."""
+    return _localities.setdefault(model, Locality())
+
+
 @exact_numerics()
 def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> Recording:
     """As ``record``, on blocks that have been found already."""
-    locality = _localities.setdefault(model, Locality())
+    locality = locality_of(model)
     while True:  # again where a check finds that a block needs the model's own attention; at most once per module
         done, tape = _pass(model, modules, inputs, locality)
         bad = next((i for i, stream in enumerate(done.streams) if not torch.isfinite(stream).all()), None)

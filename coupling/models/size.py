@@ -84,7 +84,9 @@ def least_parameters(config: PretrainedConfig) -> int:
     return embedding + blocks * (attention + mlp)
 
 
-def check_size(name: str, config: PretrainedConfig, found: Found | None, precision: torch.dtype, device: str) -> None:
+def check_size(
+    name: str, config: PretrainedConfig, found: Found | None, precision: torch.dtype, device: str | None
+) -> None:
     """Check that the model of a configuration can exist here, and that its weights can be those beside it.
 
     Args:
@@ -92,7 +94,7 @@ def check_size(name: str, config: PretrainedConfig, found: Found | None, precisi
         config: the configuration.
         found: the weights that will be loaded; None where they are not known, or will be drawn at random.
         precision: the dtype that they will have.
-        device: where the model will be.
+        device: where the model will be; None where its blocks stay on disk.
 
     Raises:
         CouplingError: if it asks for more blocks than any model has, more memory than there is, or far more parameters
@@ -101,7 +103,7 @@ def check_size(name: str, config: PretrainedConfig, found: Found | None, precisi
     text = config.get_text_config()
     check_counts({key: value for key, value in vars(text).items() if isinstance(value, int)}, name)
     parameters = least_parameters(config)
-    needed, there = parameters * precision.itemsize, memory_of(device)
+    needed, there = parameters * precision.itemsize, memory_of(device) if device is not None else None
     if there is not None and needed > there:
         raise CouplingError(
             f"the configuration of {name} asks for at least {parameters / 1e9:,.1f} billion parameters, which take "

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from coupling.errors import CouplingError
-from coupling.models.blocks import first_bad_block
+from coupling.models.blocks import first_bad_block, is_not_finite
 from coupling.models.folder import Found
 from coupling.untrusted import clean
 
@@ -112,5 +112,5 @@ def check_finite(name: str, model: nn.Module, modules: list[Any]) -> None:
     if bad is not None:
         raise CouplingError(f"the weights of block {bad[0]} contain a NaN or an infinity (parameter {bad[1]})")
     for key, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not torch.isfinite(parameter).all():
+        if is_not_finite(parameter):
             raise CouplingError(f"the weights of {name} contain a NaN or an infinity (parameter {key})")

@@ -1,0 +1,181 @@
+"""Measure the inputs of one command on a loaded checkpoint, and save them: in memory, or block by block from disk."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from coupling.detail import DetailBudget
+from coupling.errors import CouplingError
+from coupling.files import environment
+from coupling.joining import join_prompts
+from coupling.measurement import measure_recording
+from coupling.models.blocks import find_blocks
+from coupling.models.checkpoint import Checkpoint
+from coupling.models.inputs import Input
+from coupling.models.recording import record_blocks
+from coupling.models.sources import Inputs
+from coupling.models.timm_attention import is_timm
+from coupling.run_folder import RunFolder, open_run
+from coupling.settings import Settings
+from coupling.stream_store import StreamStore, temporary_store
+from coupling.streamed import StreamedMeasurement
+from coupling.untrusted import clean
+
+Progress = Callable[[int, int, int, int], None]
+"""Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt).
+
+In a streamed run with (block, number of blocks over all passes, prompts done at this block, number of prompts); where
+the function has an attribute ``over_blocks``, this is called in its place."""
+
+
+class Session:
+    """Measures the inputs of one command, except those that an earlier start of the command has measured."""
+
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, inputs: Inputs, progress: Progress | None) -> None:
+        self.checkpoint, self.settings, self.inputs, self.progress = checkpoint, settings, inputs, progress
+        _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
+        self.load_seconds = 0.0
+        self.seconds: list[float | None] = []
+        self.streamed: StreamedMeasurement | None = None
+
+    def run(
+        self,
+        origin: dict[str, Any],
+        source: str,
+        place: Path | None,
+        options: dict[str, Any],
+        *,
+        overwrite: bool,
+        resume: bool,
+    ) -> xr.Dataset:
+        """The run, saved in a folder where one is given.
+
+        Args:
+            origin: the attributes that say what was measured and how; they identify the run.
+            source: where the prompts or images are from.
+            place: the folder.
+            options: what else identifies the run.
+            overwrite: see ``analyze``.
+            resume: see ``analyze``.
+        """
+        budget = DetailBudget(options["detail"])
+        hashes = self.inputs.hashes
+        attributes = origin | {
+            "prompts": source,
+            "prompts_hash": self.inputs.digest,
+            "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        }
+        if place is None:
+            return self._joined(None, budget, attributes)
+        packages = ["torch", "transformers", *(["timm"] if is_timm(self.checkpoint.model) else [])]
+        versions = {f"{name} version": version for name, version in environment(*packages).items()}
+        identity = self.settings.as_dict() | origin | options | versions
+        folder = RunFolder(place, identity, hashes, overwrite=overwrite, resume=resume)
+        if folder.finished:
+            return open_run(place)
+        try:
+            run = self._joined(folder, budget, attributes)
+            folder.finish(run, self._summary(run, source))
+        finally:
+            folder.leave()
+        return run
+
+    def _joined(self, folder: RunFolder | None, budget: DetailBudget, attributes: dict[str, Any]) -> xr.Dataset:
+        run = join_prompts(self._parts(folder, budget))
+        run.attrs |= attributes
+        return run
+
+    def _parts(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
+        """Each input's Dataset: measured now and saved, or saved earlier."""
+        with ExitStack() as stack:
+            if self.checkpoint.offloaded is not None:
+                self._stream(folder, stack)
+            yield from self._each(folder, budget)
+
+    def _stream(self, folder: RunFolder | None, stack: ExitStack) -> None:
+        """Pass all inputs that have not been measured through the blocks, which are on disk."""
+        offloaded = self.checkpoint.offloaded
+        assert offloaded is not None
+        stack.callback(offloaded.close)
+        left = {
+            index: one for index, one in enumerate(self.inputs.items) if folder is None or folder.part(index) is None
+        }
+        hashes = dict(enumerate(self.inputs.hashes))
+        if folder is None:
+            store = temporary_store(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coupling-"))), hashes)
+        else:
+            store = StreamStore(folder.streamed, hashes)
+        self.streamed = StreamedMeasurement(
+            self.checkpoint.model,
+            self.modules,
+            offloaded,
+            self.settings,
+            left,
+            store,
+            self._naming,
+            getattr(self.progress, "over_blocks", self.progress),
+        )
+        if left:
+            self.streamed.run()
+
+    def _each(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
+        for index, one in enumerate(self.inputs.items):
+            part = folder.part(index) if folder is not None else None
+            if part is not None:
+                self.seconds.append(None)
+                budget.count(part)
+                if self.progress is not None:
+                    self.progress(index, len(self.inputs.items), 1, 1)
+            else:
+                before = time.perf_counter()
+                part = self._measured(index, one, budget)
+                self.seconds.append(time.perf_counter() - before)
+                if folder is not None:
+                    folder.keep(index, part)
+            yield part
+
+    def _measured(self, index: int, one: Input, budget: DetailBudget) -> xr.Dataset:
+        def on_jacobian(done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(index, len(self.inputs.items), done, total)
+
+        if self.streamed is not None:
+            return self.streamed.dataset(index, budget)
+        with self._naming(index):
+            arguments = one.arguments()
+            recording = record_blocks(self.checkpoint.model, self.modules, arguments)
+            settings = one.settings(self.settings, arguments, recording.n_tokens)
+            part = measure_recording(recording, settings, on_jacobian, budget)
+            one.describe(part, arguments, self.settings)
+        return part
+
+    @contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """A context whose errors name an input."""
+        try:
+            yield
+        except CouplingError as error:
+            name = clean(self.inputs.items[index].name, 200)
+            which = f"image {index} ({name})" if self.checkpoint.processor else f"prompt {index}"
+            raise CouplingError(f"{which}: {error}") from None
+
+    def _summary(self, run: xr.Dataset, source: str) -> dict[str, Any]:
+        """What ``run.json`` says; the seconds are None for inputs that were measured earlier."""
+        measured = [second for second in self.seconds if second is not None]
+        return {
+            "settings": self.settings.as_dict(),
+            "provenance": run.attrs,
+            "prompts": {"source": source, "count": len(self.inputs.items)},
+            "timings": {
+                "load_seconds": round(self.load_seconds, 3),
+                "measure_seconds": round(sum(measured), 3),
+                "prompt_seconds": [None if second is None else round(second, 3) for second in self.seconds],
+            },
+            "environment": environment("torch", "transformers", "numpy", "scipy", "xarray"),
+        }
