@@ -40,7 +40,7 @@ _command(
     "coupling analyze EleutherAI/pythia-160m --prompts prompts.jsonl --k 5 --k 10",
     "coupling analyze ./checkpoint --prompts 'The capital of France is' --out runs/mine",
 )
-_command("show", show.show, "coupling show runs/mine")
+_command("show", show.show, "coupling show runs/mine", "coupling show runs/* --sort excess")
 _command("plot", plot.plot, "coupling plot runs/mine --picture heatmap -o heatmap.png")
 _command("report", report.report, "coupling report runs/mine runs/other -o report.html")
 _command("diff", diff.diff, "coupling diff runs/base runs/tuned")

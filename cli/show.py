@@ -1,30 +1,80 @@
-"""``coupling show RUN``: print a saved run again."""
+"""``coupling show RUN...``: print a saved run again, or several as one table."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from coupling.cli.options import Json, Run, SelectedKs, SkipFirst, parse_ks
+from coupling.cli.options import Json, SelectedKs, SkipFirst, parse_ks
 from coupling.cli.output import console, print_json
 
 
 def show(
-    run: Run,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: folders that `coupling analyze --out` or `coupling sweep` wrote. Several are one table.",
+            show_default=False,
+        ),
+    ],
     k: SelectedKs = None,
     json: Json = False,
     all_variants: Annotated[
-        bool, typer.Option("--variants", help="Print the signed and swapped variants as well.")
+        bool, typer.Option("--variants", help="Of one run, print the signed and swapped variants as well.")
     ] = False,
     skip_first: SkipFirst = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Of several runs, the column to sort by, such as excess."),
+    ] = None,
+    norm: Annotated[
+        int | None, typer.Option("--norm", "-p", min=1, max=2, help="Of several runs, p of the norm. Default: 2.")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Of several runs, print the table as CSV.")] = False,
 ) -> None:
-    """Print a saved run again."""
+    """Print a saved run again, or several runs as one table with a row for each."""
+    from coupling.analyses.sweep.runs import runs_of
+
+    if csv and json:
+        raise typer.BadParameter("--csv and --json exclude each other")
+    folders = runs_of(runs)
+    as_table = len(folders) > 1 or len(runs) > 1 or csv or sort is not None
+    if as_table:
+        if all_variants or skip_first is not None:
+            raise typer.BadParameter("--variants and --skip-first apply to one run; these are several")
+        _show_table(folders, parse_ks(k), norm, sort, as_csv=csv, as_json=json)
+        return
+    if norm is not None:
+        raise typer.BadParameter("--norm applies to several runs; of one both norms are printed")
     from coupling.cli.render.run import print_run
     from coupling.run_folder import open_run
     from coupling.shares import at_ks
     from coupling.summary import summarize
 
-    summary = summarize(at_ks(open_run(run), parse_ks(k)), skip_first=skip_first)
+    summary = summarize(at_ks(open_run(folders[0]), parse_ks(k)), skip_first=skip_first)
     if json:
         print_json(summary)
     else:
         print_run(summary, console(), all_variants=all_variants)
+
+
+def _show_table(
+    folders: list[Path], ks: Any, norm: int | None, sort: str | None, *, as_csv: bool, as_json: bool
+) -> None:
+    """Print one row for each run."""
+    if ks and len(ks) > 1:
+        raise typer.BadParameter("several runs are compared at one --k")
+    from coupling.cli.render.run_table import print_run_table
+    from coupling.dataset import DETAIL_VARIABLES
+    from coupling.run_folder import open_run
+    from coupling.tables import run_table
+
+    runs = {str(folder): open_run(folder, without=DETAIL_VARIABLES) for folder in folders}
+    table = run_table(runs, ks[0] if ks else None, norm or 2, sort)
+    if as_json:
+        print_json({"runs": table.astype(object).where(table.notna(), None).to_dict("records")})
+    elif as_csv:
+        typer.echo(table.to_csv(index=False), nl=False)
+    else:
+        print_run_table(table, console())

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from coupling.settings import Settings
     from coupling.sinks import first_token_dominance
     from coupling.summary import chance_score, compare_runs, score, summarize
+    from coupling.tables import run_table
     from coupling.version import __version__
 
 _HOMES = {
@@ -58,6 +59,7 @@ _HOMES = {
     "pair_mismatch": "metrics",
     "per_prompt": "dataset",
     "record": "models.recording",
+    "run_table": "tables",
     "score": "summary",
     "summarize": "summary",
     "top_singular_triplets": "linalg.svd",
@@ -92,6 +94,7 @@ __all__ = [
     "per_prompt",
     "record",
     "rl",
+    "run_table",
     "score",
     "summarize",
     "top_singular_triplets",

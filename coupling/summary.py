@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from coupling import calibrated
 from coupling.choices import VARIANTS, Calibrated, Variant, variant_of
@@ -12,6 +13,7 @@ from coupling.errors import CouplingError
 from coupling.metrics import excess
 from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
 from coupling.sinks import note, skipped
+from coupling.uncertainty import excess_difference
 
 
 def score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False) -> float:
@@ -168,9 +170,10 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
 
     Returns:
         ``provenance`` (attributes that differ, with both values), ``scores`` (rows with both scores, their difference
-        and, on equal prompts, the standard error of the paired difference), ``calibrated`` (the same of each calibrated
-        measure that both have), ``largest_pair_difference`` of the mismatch (None where the runs have different
-        shapes), ``same_prompts`` and ``identical``.
+        and, on equal prompts, the standard error of the paired difference; ``excess_difference`` with its standard
+        error, paired on equal prompts and of two samples otherwise, and its p-value), ``calibrated`` (the differences
+        of each calibrated measure that both have), ``largest_pair_difference`` of the mismatch (None where the runs
+        have different shapes), ``same_prompts`` and ``identical``.
 
     Raises:
         CouplingError: if the runs share no K, or are of different kinds.
@@ -225,7 +228,17 @@ def _compared(
         "second": b,
         "difference": None if None in (a["score"], b["score"]) else b["score"] - a["score"],
         "standard_error": _standard_error(*each) if paired else None,
-    }
+    } | _compared_excess(first, second, k, norm, variant)
+
+
+def _compared_excess(first: xr.Dataset, second: xr.Dataset, k: K, norm: int, variant: Variant) -> dict[str, Any]:
+    """The difference of the excess, its standard error, and the two-sided p-value of no difference by Student's t."""
+    difference = excess_difference(first, second, k, norm, variant)
+    error, p = difference.standard_error, None
+    if error is not None and error > 0:
+        freedom = min(first.sizes["prompt"], second.sizes["prompt"]) - 1
+        p = _finite(2 * float(stats.t.sf(abs(difference.value) / error, freedom)))
+    return {"excess_difference": _finite(difference.value), "excess_standard_error": error, "excess_p": p}
 
 
 def _compared_calibrated(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy
 import torch
 import xarray as xr
 
@@ -44,3 +45,13 @@ def test_a_trained_model_is_beyond_chance_and_an_untrained_one_is_not(bundled_ru
 @pytest.fixture(scope="module")
 def bundled_run() -> xr.Dataset:
     return coupling.analyze(prompts=["def mean(values):\n    return sum(values) /", "import os\nfor name in os."], k=10)
+
+
+def test_the_difference_of_the_excess_is_paired_by_prompt(run, untrained):
+    row = coupling.compare_runs(untrained, run)["scores"][-3]
+    k, norm = row["k"], row["norm"]
+    m = [one.mismatch.sel(k=k, norm=norm).mean(("block", "other_block")).values for one in (untrained, run)]
+    assert row["excess_difference"] == pytest.approx(row["second"]["excess"] - row["first"]["excess"])
+    assert row["excess_standard_error"] > 0
+    t = row["excess_difference"] / row["excess_standard_error"]
+    assert row["excess_p"] == pytest.approx(2 * scipy.stats.t.sf(abs(t), len(m[0]) - 1))

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.numbers import number, p_value, percent, points
 from coupling.cli.render.text import plain
 from coupling.untrusted import clean
 
@@ -25,22 +25,27 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["identical"]:
         console.print("The two runs contain the same numbers.")
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("K", "p", plain(names[0]), plain(names[1]), "difference", "± s.e.", "excess 1", "excess 2"):
+    for place, name in enumerate(names, 1):
+        console.print(plain(f"{place}: {name}", "bold"), soft_wrap=True)
+    how = "paired by prompt" if comparison["same_prompts"] else "of two samples of prompts"
+    console.print(f"excess over chance; the difference 2 - 1 in points of percent, with its standard error {how}")
+    for column in ("K", "p", "excess 1", "excess 2", "points", "± s.e.", "p-value", "score 1", "score 2"):
         table.add_column(column, justify="right")
     for row in comparison["scores"]:
         if row["variant"] == "absolute":
             table.add_row(
                 str(row["k"]),
                 str(row["norm"]),
-                number(row["first"]["score"]),
-                number(row["second"]["score"]),
-                number(row["difference"], 4, sign=True),
-                number(row["standard_error"], 4),
                 percent(row["first"]["excess"]),
                 percent(row["second"]["excess"]),
+                points(row["excess_difference"], sign=True),
+                points(row["excess_standard_error"]),
+                p_value(row["excess_p"]),
+                number(row["first"]["score"]),
+                number(row["second"]["score"]),
             )
     console.print(table)
-    _print_calibrated(comparison["calibrated"], names, console)
+    _print_calibrated(comparison["calibrated"], console)
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
     if not comparison["same_prompts"]:
@@ -49,14 +54,14 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
         console.print(plain(f"{key}: {clean(first, MOST)} | {clean(second, MOST)}", most=None), highlight=False)
 
 
-def _print_calibrated(rows: list[dict[str, Any]], names: tuple[str, str], console: Console) -> None:
+def _print_calibrated(rows: list[dict[str, Any]], console: Console) -> None:
     """The calibrated measures of both runs."""
     if not rows:
         return
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("K", justify="right")
     table.add_column("measure")
-    for column in (plain(names[0]), plain(names[1]), "difference", "± s.e.", "z 1", "z 2"):
+    for column in ("1", "2", "difference", "± s.e.", "z 1", "z 2"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(

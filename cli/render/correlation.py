@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coupling.analyses.correlation.measures import is_plain
-from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.numbers import number, p_value, percent
 from coupling.cli.render.text import plain
 
 MOST_NAMES = 10
@@ -257,8 +257,3 @@ def two_digits(value: float) -> str:
 def three_figures(value: float | None) -> str:
     """A number of any size, with three significant figures."""
     return "-" if value is None else f"{value:.3g}"
-
-
-def p_value(value: float | None) -> str:
-    """A p-value: three digits after the point, or its order of magnitude where it is smaller."""
-    return "-" if value is None else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"

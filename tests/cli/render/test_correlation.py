@@ -9,7 +9,7 @@ from rich.console import Console
 from coupling.analyses.correlation.correlate import correlate, correlate_runs
 from coupling.analyses.correlation.published import correlate_published, published_table
 from coupling.analyses.correlation.small_models import family_table
-from coupling.cli.render.correlation import interval, p_value, print_correlation, short_interval, three_figures
+from coupling.cli.render.correlation import interval, print_correlation, short_interval, three_figures
 
 
 def printed(result) -> str:
@@ -76,7 +76,6 @@ def test_names_in_brackets_are_not_markup(published):
 
 
 def test_how_numbers_look():
-    assert (p_value(None), p_value(0.0456), p_value(3.2e-5)) == ("-", "0.046", "3e-05")
     assert (interval(None), interval([0.1, 0.25])) == ("-", "0.100 to 0.250")
     assert (short_interval(None), short_interval([0.1, 0.256])) == ("-", "0.10–0.26")
     assert (three_figures(None), three_figures(1234.5)) == ("-", "1.23e+03")
