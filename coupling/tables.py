@@ -39,8 +39,8 @@ def run_table(
     Example:
         >>> import coupling
         >>> run = coupling.analyze(prompts=["import os", "def main():"], k=3)
-        >>> coupling.run_table({"a": run}).loc[0, ["run", "blocks", "k"]].tolist()
-        ['a', 8, '3']
+        >>> coupling.run_table({"a": run}).loc[0, ["run", "kind", "k"]].tolist()
+        ['a', 'depth', '3']
     """
     if sort is not None and sort not in COLUMNS:
         raise CouplingError(f"`sort` is {sort!r}, but must be a column: {', '.join(COLUMNS)}")
