@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 import xarray as xr
 
 from coupling.errors import CouplingError
 from coupling.joining import join_prompts
-from coupling.run_folder import RunFolder, open_run, writing
+from coupling.run_folder import STREAMED, RunFolder, open_run, writing
+from coupling.stream_store import StreamStore
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "fcntl.flock"}
@@ -45,7 +47,15 @@ def prompt(number: int, model: str = "one") -> xr.Dataset:
     )
 
 
-def write(folder: Path, identity: dict[str, str], count: int, saved: Callable[[int], object], **options: bool) -> None:
+def write(
+    folder: Path,
+    identity: dict[str, str],
+    count: int,
+    saved: Callable[[int], object],
+    *,
+    streamed: bool = False,
+    **options: bool,
+) -> None:
     """Write a run of ``count`` prompts as ``coupling.analyze`` does.
 
     Args:
@@ -53,6 +63,7 @@ def write(folder: Path, identity: dict[str, str], count: int, saved: Callable[[i
         identity: which run it is.
         count: the number of prompts.
         saved: called with the number of each prompt that is measured, once it is saved.
+        streamed: whether the prompts pass through two blocks first, as in a streamed run.
         **options: ``overwrite`` or ``resume``.
     """
     inputs = [f"{number:064x}" for number in range(count)]
@@ -61,6 +72,8 @@ def write(folder: Path, identity: dict[str, str], count: int, saved: Callable[[i
         if run.finished:
             return
         try:
+            if streamed:
+                _pass_blocks(StreamStore(run.streamed, dict(enumerate(inputs))), count)
             parts = []
             for number in range(count):
                 part = run.part(number)
@@ -72,6 +85,18 @@ def write(folder: Path, identity: dict[str, str], count: int, saved: Callable[[i
             run.finish(join_prompts(parts), {})
         finally:
             run.leave()
+
+
+def _pass_blocks(store: StreamStore, count: int) -> None:
+    """What a streamed run saves at two blocks; of what is saved already it reads that it is whole."""
+    for block in range(2):
+        for number in range(count):
+            values = torch.full((50,), float(10 * block + number))
+            if not store.has("factors", block, number):
+                store.put("factors", block, number, {"block": block}, {"values": values})
+            content, tensors = store.get("factors", block, number)
+            if content != {"block": block} or not torch.equal(tensors["values"], values):
+                raise RuntimeError(f"the record of block {block} and prompt {number} is another one")
 
 
 def start(folder: Path, saved: Callable[[int], object]) -> None:
@@ -87,6 +112,16 @@ def overwrite(folder: Path, saved: Callable[[int], object]) -> None:
 def resume(folder: Path, saved: Callable[[int], object]) -> None:
     """A start that continues a run."""
     write(folder, ONE, PROMPTS, saved, resume=True)
+
+
+def start_streamed(folder: Path, saved: Callable[[int], object]) -> None:
+    """A first start of a streamed run."""
+    write(folder, ONE, PROMPTS, saved, streamed=True)
+
+
+def resume_streamed(folder: Path, saved: Callable[[int], object]) -> None:
+    """A start that continues a streamed run."""
+    write(folder, ONE, PROMPTS, saved, streamed=True, resume=True)
 
 
 def _nothing(_: Path) -> None:
@@ -117,6 +152,17 @@ def _unfinished_of_ours(folder: Path) -> None:
     _unfinished(folder, ONE)
 
 
+def _streamed_of_ours(folder: Path) -> None:
+    """An unfinished streamed run: records of its blocks, the last cut short, and one prompt."""
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        write(folder, ONE, PROMPTS, stop, streamed=True)
+    os.truncate(folder / STREAMED, (folder / STREAMED).stat().st_size - 20)
+
+
 def _shorter(folder: Path) -> None:
     """A finished run of the first two prompts."""
     write(folder, ONE, 2, lambda _: None)
@@ -129,6 +175,9 @@ SCENARIOS: dict[str, Scenario] = {
     "overwrite of an unfinished run": (_unfinished, overwrite, set()),
     "resume": (_unfinished_of_ours, resume, {0, 1}),
     "extension": (_shorter, resume, {0, 1}),
+    "start of a streamed run": (_nothing, start_streamed, set()),
+    "resume of a streamed run": (_streamed_of_ours, resume_streamed, {0}),
+    "overwrite of a streamed run": (_streamed_of_ours, overwrite, set()),
 }
 """What is in the folder before, what is done, and which prompts were saved before and are kept."""
 
@@ -201,7 +250,7 @@ def check(folder: Path, expected: bytes, kept: set[int]) -> None:
         open_run(folder)  # a run that can be read is complete: this one, or the one before it
     measured: set[int] = set()
     try:
-        resume(folder, measured.add)
+        (resume_streamed if STREAMED in os.listdir(folder) else resume)(folder, measured.add)
     except CouplingError as error:
         if kept:
             raise RuntimeError(f"saved prompts cannot be resumed: {error}") from None

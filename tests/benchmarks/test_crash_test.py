@@ -10,7 +10,8 @@ import pytest
 from benchmarks.crash_test import operations
 from tests.helpers import ROOT
 
-SCENARIOS = {"start", "overwrite", "overwrite of an unfinished run", "resume", "extension"}
+SCENARIOS = {"start", "overwrite", "overwrite of an unfinished run", "resume", "extension", "start of a streamed run",
+             "resume of a streamed run", "overwrite of a streamed run"}  # fmt: skip
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess:
