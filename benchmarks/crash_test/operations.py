@@ -250,7 +250,7 @@ def check(folder: Path, expected: bytes, kept: set[int]) -> None:
         open_run(folder)  # a run that can be read is complete: this one, or the one before it
     measured: set[int] = set()
     try:
-        (resume_streamed if STREAMED in os.listdir(folder) else resume)(folder, measured.add)
+        (resume_streamed if (folder / STREAMED).exists() else resume)(folder, measured.add)
     except CouplingError as error:
         if kept:
             raise RuntimeError(f"saved prompts cannot be resumed: {error}") from None
