@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
+from coupling.analyses.rl.evaluation import PassAtK
 from coupling.analyses.rl.processes import AgreedRewards, is_main_process
 from coupling.analyses.rl.rewards import checked_reward, find_reward
 from coupling.analyses.rl.trainer_settings import lora_config, trainer_settings
@@ -111,13 +112,14 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
     from transformers import PrinterCallback, set_seed
 
     from coupling.analyses.rl.data import read_rows
+    from coupling.analyses.rl.evaluation import evaluation_rows
     from coupling.analyses.rl.initial import check_initial_weights, initial_model
 
     logging.getLogger("trl").setLevel(logging.ERROR)
     config = setup.config
     settings = _make_settings(setup, setup.arguments | {"seed": seed, "output_dir": str(folder)})
     with settings.main_process_first():  # the other processes then find in the caches what the main one wrote
-        rows = read_rows(config.data, seed)
+        rows, held_out = read_rows(config.data, seed), evaluation_rows(config)
         model = initial_model(config, seed)
         if config.model != TASK_MODEL:
             check_initial_weights(model, dict(settings.model_init_kwargs or {}))
@@ -128,6 +130,7 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
             reward_funcs=setup.rewards,
             args=settings,
             train_dataset=rows,
+            eval_dataset=held_out,
             peft_config=setup.adapter,
             rollout_func=setup.rollout_func,
         )
@@ -135,6 +138,7 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
         raise
     except Exception as error:  # TRL, transformers, trackers and peft each refuse settings in their own way
         raise CouplingError(f"cannot set up RL of {model}: {one_line(error)}") from error
+    trainer.evaluation = config.evaluation
     trainer.remove_callback(PrinterCallback)
     if config.probe.every:
         _attach_probe(trainer, config, rows)
@@ -167,7 +171,7 @@ def _classes(objective: str) -> tuple[type, type]:
 
 def _with_mixins(trainer_class: type, objective: str, *, own_rollouts: bool) -> type:
     """The trainer with this project's mix-ins; P3O's trainers log the statistics of the ratio by themselves."""
-    mixins: tuple[type, ...] = (AgreedRewards,)
+    mixins: tuple[type, ...] = (PassAtK, AgreedRewards)
     if objective not in OWN_OBJECTIVES:
         from coupling.rl.ess_logging import EssLogging, RatioToBehavior
 

@@ -7,6 +7,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from coupling import CouplingError
 from coupling.analyses.rl.config import from_mapping
+from coupling.analyses.rl.evaluation import PassAtK
 from coupling.analyses.rl.processes import AgreedRewards
 from coupling.analyses.rl.trainers import build_trainer, generation_window, measure_initial, set_up
 from coupling.rl import CouplingCallback, P3OConfig, P3OTrainer
@@ -23,10 +24,10 @@ def make_config(model="m", trainer=(), **changes):
 def test_the_classes_of_each_objective():
     p3o, grpo = (set_up(make_config(objective=objective)) for objective in ("p3o", "grpo"))
     assert p3o.config_class is P3OConfig
-    assert p3o.trainer_class.__mro__[1:3] == (AgreedRewards, P3OTrainer)
+    assert p3o.trainer_class.__mro__[1:4] == (PassAtK, AgreedRewards, P3OTrainer)
     assert not issubclass(p3o.trainer_class, EssLogging)  # P3O logs these itself
     assert grpo.config_class is GRPOConfig
-    assert grpo.trainer_class.__mro__[1:4] == (AgreedRewards, EssLogging, GRPOTrainer)
+    assert grpo.trainer_class.__mro__[1:5] == (PassAtK, AgreedRewards, EssLogging, GRPOTrainer)
     own_rollouts = set_up(make_config(objective="grpo"), rollout_func=lambda *_: None)
     assert issubclass(own_rollouts.trainer_class, RatioToBehavior)
 
