@@ -42,6 +42,7 @@ _EXPECTED = {
         (int, str, list, tuple), "whole numbers, or shares of the width such as 10%", elements=(int, str)
     ),
     "tuple[str, ...]": _Expected((str, list, tuple), "texts"),
+    "tuple[str, ...] | None": _Expected((str, list, tuple, type(None)), "texts"),
     "tuple[str, ...] | str | None": _Expected((str, list, tuple, type(None)), "texts or a file"),
     "dict[str, Any]": _Expected((dict,), "a mapping"),
     "dict[str, Any] | None": _Expected((dict, type(None)), "a mapping"),

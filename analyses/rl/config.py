@@ -100,7 +100,7 @@ class EvaluationConfig:
         count: the number of prompts that are drawn from the task; other data have their own ``limit``.
         samples: completions of each prompt.
         k: log pass@k, the chance that at least one of k completions solves a prompt, for these k.
-        solved: a completion solves its prompt if its reward is at least this.
+        solved: a completion solves its prompt if the first of its rewards is at least this.
     """
 
     every: int = 50
@@ -132,6 +132,11 @@ class RunConfig:
         data: prompts and answers.
         reward: names of built-in rewards ("exact", "number") or of functions ("module:function"). Importing a module
             runs its code.
+        overlong_buffer: add TRL's penalty of long completions, which grows over this many tokens before
+            ``trainer.max_completion_length``; None for none.
+        tools: functions ("module:function") that the model may call, as TRL's ``tools``; None for none.
+        environment: a class ("module:Class") of which each completion gets an instance, as TRL's
+            ``environment_factory``.
         reward_timeout: seconds that one call of a reward may take; None for no limit.
         probe: when coupling is measured, and on which prompts.
         evaluation: when the policy is evaluated on held-out prompts; None for never.
@@ -146,6 +151,9 @@ class RunConfig:
     model: str = TASK_MODEL
     objective: str = "p3o"
     reward: tuple[str, ...] = ("exact",)
+    overlong_buffer: int | None = None
+    tools: tuple[str, ...] | None = None
+    environment: str | None = None
     reward_timeout: float | None = None
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     evaluation: EvaluationConfig | None = None
@@ -159,6 +167,14 @@ class RunConfig:
         object.__setattr__(self, "reward", (self.reward,) if isinstance(self.reward, str) else tuple(self.reward))
         if self.objective not in OBJECTIVES:
             raise CouplingError(f"objective is {quoted(self.objective)}, but must be one of {', '.join(OBJECTIVES)}")
+        if self.tools is not None:
+            object.__setattr__(self, "tools", (self.tools,) if isinstance(self.tools, str) else tuple(self.tools))
+        longest = self.trainer.get("max_completion_length", 256)  # TRL's default
+        if self.overlong_buffer is not None and not (isinstance(longest, int) and 1 <= self.overlong_buffer <= longest):
+            raise CouplingError(
+                f"overlong_buffer is {quoted(self.overlong_buffer)}, but must be from 1 to "
+                f"trainer.max_completion_length, {quoted(longest)}"
+            )
         if not self.reward:
             raise CouplingError("reward names no function; give exact, number or module:function")
         if self.reward_timeout is not None and not 0 < self.reward_timeout < math.inf:

@@ -84,10 +84,8 @@ class PassAtK:
         """As TRL's: (completion, function) over all processes, the completions of one prompt after the other."""
         rewards = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
         if self.evaluation is not None and not self.model.training:  # type: ignore[attr-defined]
-            weights = self.reward_weights.to(rewards.device)  # type: ignore[attr-defined]
-            total = (rewards * weights).nansum(dim=1)  # TRL's reward of a completion
             n = self.evaluation.samples
-            solved = (total.reshape(-1, n) >= self.evaluation.solved).sum(dim=1).tolist()
+            solved = (rewards[:, 0].reshape(-1, n) >= self.evaluation.solved).sum(dim=1).tolist()
             for k in self.evaluation.k:
                 values = [pass_at_k(n, count, k) for count in solved]
                 self._metrics["eval"][f"pass@{k}"].extend(values)  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """TRL's trainers as a run builds them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,58 @@ def test_a_trainer_has_the_seed_and_the_probe(small_model, tmp_path):
     assert measured == [(trainer.model, trainer.processing_class)]
     without = build_trainer(set_up(make_config(small_model, probe={"every": 0})), 7, tmp_path)
     assert not any(isinstance(callback, CouplingCallback) for callback in without.callback_handler.callbacks)
+
+
+TOOLS = '''
+def search(query: str) -> str:
+    """Search.
+
+    Args:
+        query: what to search for.
+    """
+    return query
+
+class Game:
+    def reset(self, **_):
+        return None
+'''
+
+
+def test_tools_an_environment_and_the_overlong_penalty_reach_trl(small_model, tmp_path):
+    (tmp_path / "my_tools_one.py").write_text(TOOLS)
+    config = make_config(
+        small_model,
+        tools="my_tools_one:search",
+        environment="my_tools_one:Game",
+        overlong_buffer=2,
+        trainer={"max_completion_length": 4},
+    )
+    setup = set_up(config, rewards_folder=tmp_path)
+    given = {}
+
+    class Trainer:
+        def __init__(self, **arguments):
+            given.update(arguments)
+            raise ValueError("seen")
+
+    with pytest.raises(CouplingError, match="seen"):
+        build_trainer(replace(setup, trainer_class=Trainer), 0, tmp_path)
+    assert [tool.__name__ for tool in given["tools"]] == ["search"]
+    assert given["environment_factory"].__name__ == "Game"
+    rewards = given["reward_funcs"]
+    assert [reward.__name__ for reward in rewards] == ["exact", "overlong"]
+    found = rewards[1](completions=["", ""], completion_ids=[[0] * 2, [0] * 4], trainer_state=None)
+    assert found == [0.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tools": "search"}, "the tool 'search' is not of the form module:function"),
+        ({"environment": "json:nothing"}, "contains no function nothing, named by the environment json:nothing"),
+        ({"overlong_buffer": 9}, "overlong_buffer is 9, but must be from 1 to trainer.max_completion_length, 4"),
+    ],
+)
+def test_refused_tools_and_penalties(changes, message):
+    with pytest.raises(CouplingError, match=message):
+        set_up(make_config(**changes))
