@@ -74,7 +74,7 @@ class AsyncP3OTrainer(AsyncGRPOTrainer):
         if not isinstance(config, AsyncP3OConfig):
             raise TypeError(f"AsyncP3OTrainer takes an AsyncP3OConfig, and was given {type(config).__name__}")
         super().__init__(*args, **kwargs)
-        if has_dropout(self.model):
+        if has_dropout(self.model):  # type: ignore[arg-type]
             raise ValueError("the model or its adapters have dropout, and the server samples without it; set it to 0")
         self._step_metrics = StepMetrics(self.accelerator)
 
@@ -85,8 +85,9 @@ class AsyncP3OTrainer(AsyncGRPOTrainer):
         return super().train(*args, **kwargs)
 
     def _check_server(self) -> None:
-        self.vllm_client.wait_for_server_ready()
-        mode = self.vllm_client.get_server_info().get("model_config", {}).get("logprobs_mode")
+        client: Any = self.vllm_client  # of the main process
+        client.wait_for_server_ready()
+        mode = client.get_server_info().get("model_config", {}).get("logprobs_mode")
         if mode != PROCESSED:
             raise ValueError(
                 f"the vLLM server gives {mode or 'unknown'} instead of {PROCESSED}, so P3O's ratios would not be "
