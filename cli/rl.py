@@ -72,10 +72,12 @@ def rl(
         ),
     ] = False,
     from_checkpoints: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            help="Measure the checkpoints that TRL (checkpoint-100) or FeynRL (iter000001_v000001) saved in this "
-            "folder.",
+            metavar="FOLDER|STEP=PATH",
+            help="Measure the checkpoints that any trainer saved in this folder: those of TRL, verl, OpenRLHF, "
+            "ms-swift, prime-rl, FeynRL and others, whole models or adapters. The step is the last number in a path. "
+            "Or repeat it with STEP=PATH for each checkpoint.",
             show_default=False,
             rich_help_panel=CHECKPOINTS,
         ),
@@ -132,9 +134,9 @@ def rl(
         "k": parse_ks(k),
         "initial": initial,
     }
-    if sum((config is not None, demo, from_checkpoints is not None)) != 1:
+    if sum((config is not None, demo, bool(from_checkpoints))) != 1:
         raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
-    if from_checkpoints is None:
+    if not from_checkpoints:
         _refuse(
             for_checkpoints | {"truncate": truncate}, "to --from-checkpoints; for a run, RUN.yaml has the key probe"
         )
@@ -157,13 +159,13 @@ def rl(
     screen = console(stderr=True, quiet=quiet)
     quiet_libraries()
     skipped: list[dict[str, str]] = []
-    if from_checkpoints is not None:
-        out = out or new_folder(f"rl-{from_checkpoints.name}")
+    if from_checkpoints:
+        out = out or new_folder(f"rl-{Path(from_checkpoints[0]).name}")
         measured = _measure(
             screen, from_checkpoints, out, seed=seed or 0, truncate=truncate, overwrite=overwrite, **for_checkpoints
         )
         rows = measured.rows
-        skipped = [{"folder": item.folder.name, "reason": item.reason} for item in measured.skipped]
+        skipped = [{"folder": item.name, "reason": item.reason} for item in measured.skipped]
     else:
         chosen, n_seeds = _configuration(screen, config, objective, seed, seeds)
         out = out or new_folder(f"rl-{chosen.run_name}")
@@ -173,7 +175,7 @@ def rl(
         )
     if not rows and is_main_process():
         raise CouplingError(f"the run made no steps; see {out}")
-    _print_result(rows, skipped, out, json=json, quiet=quiet, rewards=from_checkpoints is None)
+    _print_result(rows, skipped, out, json=json, quiet=quiet, rewards=not from_checkpoints)
     _say(screen, f"table: {out / 'table.csv'}")
     _say(screen, f"draw it: coupling plot {out} --picture rl -o rl.png")
 
@@ -255,7 +257,7 @@ def _print_interrupted(out: Path) -> None:
 
 def _measure(
     screen: PlainConsole,
-    folder: Path,
+    source: list[str],
     out: Path,
     *,
     prompts: str | None,
@@ -267,16 +269,16 @@ def _measure(
     truncate: bool,
     overwrite: bool,
 ) -> "MeasuredCheckpoints":
-    """Measure the checkpoints in a folder, with the run's own prompts, K's and initial model where none are given."""
+    """Measure checkpoints, with the run's own prompts, K's and initial model where none are given."""
     from coupling.cli.progress import StepProgress
 
     with screen.status("loading libraries"):
         from coupling.analyses.rl.checkpoints import defaults_of, measure_checkpoints
         from coupling.models.prompts import read_prompts
-    with StepProgress(screen, f"looking at {folder}") as progress, result_alone():
-        defaults = defaults_of(folder, None if prompts is None else read_prompts(prompts, column=column))
+    with StepProgress(screen, f"looking at {', '.join(source)}") as progress, result_alone():
+        defaults = defaults_of(source, None if prompts is None else read_prompts(prompts, column=column))
         measured = measure_checkpoints(
-            folder,
+            source,
             defaults.prompts.limited(limit),
             k=k or defaults.k,
             initial=initial or defaults.initial,
@@ -288,7 +290,7 @@ def _measure(
         )
     _say(screen, f"mismatch to initial is measured against {measured.reference}")
     for item in measured.skipped:
-        _say(screen, f"not measured: {item.folder.name}: {item.reason}")
+        _say(screen, f"not measured: {item.name}: {item.reason}")
     return measured
 
 

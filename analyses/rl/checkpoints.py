@@ -1,6 +1,7 @@
 """Coupling through an RL run after it has ended, measured on the checkpoints that the run saved."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from coupling.analyses.rl.checkpoint_folders import (
     TRL_STATE,
     CheckpointFolder,
     SkippedFolder,
+    Source,
     find_checkpoints,
+    folders_of,
     read_object,
 )
 from coupling.analyses.rl.config import RunConfig, from_mapping
@@ -67,11 +70,11 @@ class MeasuredCheckpoints:
     reference: str
 
 
-def defaults_of(folder: str | Path, prompts: Prompts | None = None) -> Defaults:
+def defaults_of(source: Source, prompts: Prompts | None = None) -> Defaults:
     """The prompts, K's and initial model of the run of ``coupling rl`` that saved some checkpoints.
 
     Args:
-        folder: see ``find_checkpoints``.
+        source: see ``find_checkpoints``.
         prompts: prompts that replace the run's own.
 
     Returns:
@@ -80,13 +83,14 @@ def defaults_of(folder: str | Path, prompts: Prompts | None = None) -> Defaults:
     Raises:
         CouplingError: if there is no checkpoint, or the run's data cannot be read again.
     """
-    checkpoints, _ = find_checkpoints(folder)
-    folder = Path(folder).expanduser().resolve()
-    for out in list(folder.parents)[:2]:  # run/trainer or, with several seeds, run/trainer/seed-0
+    checkpoints, _ = find_checkpoints(source)
+    first = checkpoints[0].folder.resolve()
+    for out in list(first.parents)[1:3]:  # of run/trainer/checkpoint-1 or, with several seeds, run/trainer/seed-0/...
         content = read_object(out / SUMMARY).get("config")
-        if folder.is_relative_to(out / TRAINER) and isinstance(content, dict):
+        if first.is_relative_to(out / TRAINER) and isinstance(content, dict):
             config = from_mapping(content, str(out / SUMMARY))
-            seed = int(folder.name.removeprefix("seed-")) if folder.name.startswith("seed-") else config.seed
+            of_seed = first.parent.name.startswith("seed-")
+            seed = int(first.parent.name.removeprefix("seed-")) if of_seed else config.seed
             if prompts is None:
                 prompts = _own_prompts(config, seed, out)
             return Defaults(prompts, config.probe.k, initial_model(config, seed))
@@ -94,7 +98,7 @@ def defaults_of(folder: str | Path, prompts: Prompts | None = None) -> Defaults:
 
 
 def measure_checkpoints(
-    folder: str | Path,
+    source: Source,
     prompts: Prompts,
     *,
     k: Sequence[K] = (10,),
@@ -108,7 +112,7 @@ def measure_checkpoints(
     """Measure score, chance, excess and mismatch to the initial policy at every checkpoint.
 
     Args:
-        folder: see ``find_checkpoints``.
+        source: see ``find_checkpoints``.
         prompts: texts measured at every checkpoint.
         k: numbers of top singular vectors; the first gives the columns ``score``, ``chance`` and ``excess``, the
             largest ``mismatch_to_initial``.
@@ -124,14 +128,16 @@ def measure_checkpoints(
         CouplingError: if there is no checkpoint, none can be loaded, or the prompts do not suit the model.
     """
     settings = Settings(k=tuple(k), seed=seed)
-    checkpoints, skipped = find_checkpoints(folder)
+    checkpoints, skipped = find_checkpoints(source)
     first = normalize_k(k[0])[0]
     logged = _logged_rows(checkpoints[-1].folder, first)
     if initial is not None:
         checkpoints = _with_initial(checkpoints, initial)
-    out = None if out is None else _check_output(expanded(out), folder, overwrite=overwrite)
-    table = RunTable(None if out is None else out / TABLE, Path(folder).expanduser().resolve().name)
-    summary = _Summary(out, folder, prompts, settings, skipped)
+    folders = [folder.resolve() for folder in folders_of(source)]
+    out = None if out is None else _check_output(expanded(out), folders, overwrite=overwrite)
+    place = folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
+    table = RunTable(None if out is None else out / TABLE, place.name)
+    summary = _Summary(out, place, prompts, settings, skipped)
     with nullcontext() if out is None else locked(out):
         if out is not None:
             prepare_folder(out, overwrite=overwrite, replaced=())
@@ -156,7 +162,7 @@ def _measure_all(
     probe: CouplingCallback | None = None
     for index, item in enumerate(checkpoints):
         if progress is not None:
-            progress(index, len(checkpoints), item.folder.name)
+            progress(index, len(checkpoints), item.name)
         try:
             checkpoint = load(str(item.folder), tokenizer=str(item.tokenizer))
         except CouplingError as error:
@@ -165,16 +171,16 @@ def _measure_all(
             summary.skipped.append(SkippedFolder(item.folder, str(error)))
             continue
         if probe is None:  # the callback that measures during a run; it compares with the first model that it measures
-            summary.reference = item.folder.name if initial is None else "the initial model"
+            summary.reference = item.name if initial is None else "the initial model"
             inputs = tokenize(checkpoint, summary.prompts.texts, truncate=truncate)
             probe = CouplingCallback(inputs, k=settings.k, seed=settings.seed)
         values = probe.measure(checkpoint.model)
         table.update(None, item.step, logged.get(item.step, {}) | columns_of(values, first))
         table.write()
-        summary.measured[item.folder.name] = item.step
+        summary.measured[item.name] = item.step
         summary.write()
     if probe is None:
-        raise CouplingError("; ".join(f"{item.folder.name}: {item.reason}" for item in summary.skipped))
+        raise CouplingError("; ".join(f"{item.name}: {item.reason}" for item in summary.skipped))
     summary.finished = True
     summary.write()
 
@@ -188,14 +194,15 @@ def _own_prompts(config: RunConfig, seed: int, out: Path) -> Prompts:
     return Prompts(texts, f"the probe of {out.name}")
 
 
-def _check_output(out: Path, folder: str | Path, *, overwrite: bool) -> Path:
+def _check_output(out: Path, folders: Sequence[Path], *, overwrite: bool) -> Path:
     """The folder for the results, which must be apart from the checkpoints: replacing results removes files."""
-    results, checkpoints = out.resolve(), Path(folder).expanduser().resolve()
-    if results.is_relative_to(checkpoints) or checkpoints.is_relative_to(results):
-        raise CouplingError(
-            f"`out` is {out}, but the folder of the checkpoints is {folder}: one contains the other; choose another "
-            "folder"
-        )
+    results = out.resolve()
+    for checkpoints in folders:
+        if results.is_relative_to(checkpoints) or checkpoints.is_relative_to(results):
+            raise CouplingError(
+                f"`out` is {out}, but the folder of the checkpoints is {checkpoints}: one contains the other; choose "
+                "another folder"
+            )
     check_folder(out, overwrite=overwrite, replaced=())
     return out
 
@@ -237,7 +244,7 @@ class _Summary:
             "checkpoints": str(self.folder),
             "finished": self.finished,
             "measured": self.measured,
-            "skipped": {item.folder.name: item.reason for item in self.skipped},
+            "skipped": {item.name: item.reason for item in self.skipped},
             "mismatch_to": self.reference,
             "settings": self.settings.as_dict(),
             "prompts": {"source": self.prompts.source, "count": len(self.prompts.texts)},

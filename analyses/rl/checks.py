@@ -1,9 +1,10 @@
 """Checks of a mapping against a dataclass: every key is a field, and every value has the field's type."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from coupling.errors import CouplingError
 from coupling.untrusted import clean, quoted
@@ -34,17 +35,21 @@ _EXPECTED = {
     "str | None": _Expected((str, type(None)), "a text"),
     "int": _Expected((int,), "a whole number"),
     "int | None": _Expected((int, type(None)), "a whole number"),
+    "float": _Expected((int, float), "a number"),
     "float | None": _Expected((int, float, type(None)), "a number"),
     "bool": _Expected((bool,), "true or false"),
     "tuple[int | str, ...]": _Expected(
         (int, str, list, tuple), "whole numbers, or shares of the width such as 10%", elements=(int, str)
     ),
     "tuple[str, ...]": _Expected((str, list, tuple), "texts"),
+    "tuple[str, ...] | None": _Expected((str, list, tuple, type(None)), "texts"),
     "tuple[str, ...] | str | None": _Expected((str, list, tuple, type(None)), "texts or a file"),
     "dict[str, Any]": _Expected((dict,), "a mapping"),
     "dict[str, Any] | None": _Expected((dict, type(None)), "a mapping"),
     "DataConfig": _Expected((dict,), "a mapping"),
+    "DataConfig | None": _Expected((dict, type(None)), "a mapping"),
     "ProbeConfig": _Expected((dict,), "a mapping"),
+    "EvaluationConfig | None": _Expected((dict, type(None)), "a mapping"),
 }
 """What the fields of the configuration accept, by their annotations."""
 
@@ -105,4 +110,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _annotation(annotation: Any) -> str:
     """An annotation as it is written in the class, such as ``str | None``."""
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    return re.sub(r"[A-Za-z_][\w.]*\.(?=\w)", "", str(annotation))  # without the names of modules

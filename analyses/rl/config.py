@@ -91,6 +91,38 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True)
+class EvaluationConfig:
+    """When the policy is evaluated on held-out prompts, and how.
+
+    Attributes:
+        every: evaluate at step 0 and every ``every`` steps.
+        data: the held-out prompts; None for new examples of the built-in task.
+        count: the number of prompts that are drawn from the task; other data have their own ``limit``.
+        samples: completions of each prompt.
+        k: log pass@k, the chance that at least one of k completions solves a prompt, for these k.
+        solved: a completion solves its prompt if the first of its rewards is at least this.
+    """
+
+    every: int = 50
+    data: DataConfig | None = None
+    count: int = 64
+    samples: int = 8
+    k: tuple[int, ...] = (1,)
+    solved: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", (self.k,) if isinstance(self.k, int) else tuple(self.k))
+        for name in ("every", "count", "samples"):
+            if getattr(self, name) < 1:
+                raise CouplingError(f"evaluation.{name} is {quoted(getattr(self, name))}, but must be at least 1")
+        if not self.k or any(not 1 <= k <= self.samples for k in self.k):
+            raise CouplingError(
+                f"evaluation.k is {quoted(list(self.k))}, but must contain numbers from 1 to evaluation.samples, "
+                f"{self.samples}"
+            )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The configuration of one RL run.
 
@@ -100,8 +132,14 @@ class RunConfig:
         data: prompts and answers.
         reward: names of built-in rewards ("exact", "number") or of functions ("module:function"). Importing a module
             runs its code.
+        overlong_buffer: add TRL's penalty of long completions, which grows over this many tokens before
+            ``trainer.max_completion_length``; None for none.
+        tools: functions ("module:function") that the model may call, as TRL's ``tools``; None for none.
+        environment: a class ("module:Class") of which each completion gets an instance, as TRL's
+            ``environment_factory``.
         reward_timeout: seconds that one call of a reward may take; None for no limit.
         probe: when coupling is measured, and on which prompts.
+        evaluation: when the policy is evaluated on held-out prompts; None for never.
         trainer: settings of TRL's GRPOConfig (for p3o of P3OConfig), passed through.
         lora: train adapters with these settings of peft's LoraConfig, passed through; None trains all weights.
         seed: the seed of sampling, shuffling and the task's prompts.
@@ -113,8 +151,12 @@ class RunConfig:
     model: str = TASK_MODEL
     objective: str = "p3o"
     reward: tuple[str, ...] = ("exact",)
+    overlong_buffer: int | None = None
+    tools: tuple[str, ...] | None = None
+    environment: str | None = None
     reward_timeout: float | None = None
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    evaluation: EvaluationConfig | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] | None = None
     seed: int = 0
@@ -125,6 +167,14 @@ class RunConfig:
         object.__setattr__(self, "reward", (self.reward,) if isinstance(self.reward, str) else tuple(self.reward))
         if self.objective not in OBJECTIVES:
             raise CouplingError(f"objective is {quoted(self.objective)}, but must be one of {', '.join(OBJECTIVES)}")
+        if self.tools is not None:
+            object.__setattr__(self, "tools", (self.tools,) if isinstance(self.tools, str) else tuple(self.tools))
+        longest = self.trainer.get("max_completion_length", 256)  # TRL's default
+        if self.overlong_buffer is not None and not (isinstance(longest, int) and 1 <= self.overlong_buffer <= longest):
+            raise CouplingError(
+                f"overlong_buffer is {quoted(self.overlong_buffer)}, but must be from 1 to "
+                f"trainer.max_completion_length, {quoted(longest)}"
+            )
         if not self.reward:
             raise CouplingError("reward names no function; give exact, number or module:function")
         if self.reward_timeout is not None and not 0 < self.reward_timeout < math.inf:
@@ -138,6 +188,8 @@ class RunConfig:
             )
         if self.model == TASK_MODEL and self.data.task is None:
             raise CouplingError("model is 'task', the small model trained on a built-in task, but data names no task")
+        if self.evaluation is not None and self.evaluation.data is None and self.data.task is None:
+            raise CouplingError("evaluation.data names no held-out prompts; only a built-in task can draw new ones")
         if not 0 <= self.seed < 2**32:
             raise CouplingError(f"seed is {quoted(self.seed)}, but must be 0 to 2^32 - 1")
 
@@ -173,6 +225,11 @@ def from_mapping(content: Any, source: str = "the configuration") -> RunConfig:
         values["data"] = DataConfig(**check_fields(DataConfig, values["data"], "data."))
         if "probe" in values:
             values["probe"] = ProbeConfig(**check_fields(ProbeConfig, values["probe"], "probe."))
+        if values.get("evaluation") is not None:
+            evaluation = check_fields(EvaluationConfig, values["evaluation"], "evaluation.")
+            if evaluation.get("data") is not None:
+                evaluation["data"] = DataConfig(**check_fields(DataConfig, evaluation["data"], "evaluation.data."))
+            values["evaluation"] = EvaluationConfig(**evaluation)
         return RunConfig(**values)
     except CouplingError as error:
         raise CouplingError(f"{source}: {error}") from None

@@ -51,11 +51,12 @@ LOGGED = {
     "learning_rate": "learning_rate",
     "entropy": "entropy",
     "held_out/reward": "held_out_reward",
+    "eval_reward": "eval_reward",
     "completions/empty": "empty_completions",
     "kl": "kl_reference",
 }
 """Keys of the trainer's log, and the column for each."""
-KEPT = ("p3o/", "ess/", "coupling/", "rewards/", "clip_ratio/")
+KEPT = ("p3o/", "ess/", "coupling/", "rewards/", "clip_ratio/", "eval_pass@")
 """How the other logged keys begin that are columns under their own names."""
 TIMES = ("coupling/seconds", "coupling/overhead")
 """Keys that are no columns: they differ between runs that are otherwise the same."""

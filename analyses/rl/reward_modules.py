@@ -1,4 +1,4 @@
-"""Modules that a configuration names for its rewards: importing one runs its code, so it has to be trusted."""
+"""Modules that a configuration names for rewards, tools or an environment: importing one runs its code."""
 
 import importlib
 import importlib.util
@@ -14,14 +14,43 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from coupling.errors import CouplingError, first_line
+from coupling.untrusted import quoted
+
+EXAMPLE = "search"
 
 
-def import_reward_module(module: str, reward: str, *, folder: str | Path = ".", trust: bool = False) -> Any:
-    """Import the module of a reward, from the configuration's folder, the current folder or wherever Python searches.
+def find_object(name: str, kind: str, *, folder: str | Path = ".", trust: bool = False) -> Any:
+    """What a name of the form ``module:function`` stands for, such as a tool or the class of an environment.
+
+    Args:
+        name: the name.
+        kind: what messages call it, such as "the reward" or "the tool".
+        folder: see ``import_reward_module``.
+        trust: see ``import_reward_module``.
+
+    Raises:
+        CouplingError: if the name has another form, or its module is not trusted or lacks it.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise CouplingError(f"{kind} {quoted(name)} is not of the form module:function, such as my_module:{EXAMPLE}")
+    found = getattr(import_reward_module(module_name, name, kind, folder=folder, trust=trust), attribute, None)
+    if not callable(found):
+        raise CouplingError(f"the module {module_name} contains no function {attribute}, named by {kind} {name}")
+    return found
+
+
+def import_reward_module(
+    module: str, name: str, kind: str = "the reward", *, folder: str | Path = ".", trust: bool = False
+) -> Any:
+    """Import the module of a reward, a tool or an environment.
+
+    It is looked for in the configuration's folder, in the current folder, and wherever Python searches.
 
     Args:
         module: the module's name.
-        reward: the reward's name, for messages.
+        name: the name that the configuration gives, for messages.
+        kind: what messages call it.
         folder: the folder of the configuration, which is searched first, and trusted.
         trust: import from anywhere; without it, only from ``folder`` and from installed packages.
 
@@ -33,7 +62,7 @@ def import_reward_module(module: str, reward: str, *, folder: str | Path = ".", 
         outside = next((place for place in places if not _is_trusted(place, Path(folder).resolve())), None)
         if outside is not None and not trust:
             raise CouplingError(
-                f"the reward {reward} is in {outside}, which is neither in the folder of the configuration nor an "
+                f"{kind} {name} is in {outside}, which is neither in the folder of the configuration nor an "
                 "installed package; importing it runs its code: read it first, then give `trust_rewards=True`"
             )
         try:
@@ -42,7 +71,7 @@ def import_reward_module(module: str, reward: str, *, folder: str | Path = ".", 
             raise
         except BaseException as error:  # a user's module may raise anything, SystemExit as well
             raise CouplingError(
-                f"cannot import the module {module} of the reward {reward}: {type(error).__name__}: {first_line(error)}"
+                f"cannot import the module {module} of {kind} {name}: {type(error).__name__}: {first_line(error)}"
             ) from None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from coupling.analyses.rl.reward_modules import import_reward_module
+from coupling.analyses.rl.reward_modules import find_object
 from coupling.analyses.rl.tasks import REWARDS
 from coupling.analyses.rl.time_limit import TimeLimitError, time_limit
 from coupling.errors import CouplingError, first_line
@@ -39,13 +39,30 @@ def find_reward(name: str, *, folder: str | Path = ".", trust: bool = False) -> 
             f"there is no reward {quoted(name)}; give one of {', '.join(REWARDS)}, or module:function, "
             "such as my_rewards:score"
         )
-    module = import_reward_module(module_name, name, folder=folder, trust=trust)
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise CouplingError(
-            f"the module {module_name} contains no function {function_name}, named by the reward {name}"
-        )
-    return function
+    return find_object(name, "the reward", folder=folder, trust=trust)
+
+
+def overlong_penalty(longest: int, buffer: int) -> Reward:
+    """TRL's soft penalty of long completions: 0 up to ``buffer`` tokens before the end, then linearly down to -1.
+
+    Args:
+        longest: the largest number of tokens of a completion, which is what a truncated one has.
+        buffer: the number of tokens over which the penalty grows.
+
+    Source: Yu et al., *DAPO*, 2025 (arXiv 2503.14476), section 3.4.
+
+    Example:
+        >>> overlong_penalty(10, 4)(completions=["", "", ""], completion_ids=[[0] * 6, [0] * 8, [0] * 10])
+        [0.0, -0.5, -1.0]
+    """
+    from trl.rewards import get_soft_overlong_punishment
+
+    penalty = get_soft_overlong_punishment(longest, buffer)
+
+    def overlong(completions: Sequence[Any], completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+        return [float(value) for value in penalty(completion_ids=completion_ids)]
+
+    return overlong
 
 
 def checked_reward(name: str, function: Reward, *, only_one: bool, seconds: float | None = None) -> Reward:

@@ -6,6 +6,7 @@ from typing import Any
 
 from coupling.analyses.rl.checks import has_type, named
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
+from coupling.analyses.rl.evaluation import evaluation_settings
 from coupling.choices import OWN_OBJECTIVES
 from coupling.errors import CouplingError, one_line, require
 from coupling.untrusted import quoted
@@ -19,7 +20,10 @@ NOT_THE_USERS = {
     "logging_strategy": "the table has one row per step",
     "logging_nan_inf_filter": "a loss that is not finite stops the run",
     "resume_from_checkpoint": "`resume=True` continues from the last checkpoint",
-    **dict.fromkeys(("do_eval", "eval_strategy", "eval_steps", "eval_on_start"), "a run has no data to evaluate on"),
+    **dict.fromkeys(
+        ("do_eval", "eval_strategy", "eval_steps", "eval_on_start", "num_generations_eval"),
+        "evaluation is a key beside trainer",
+    ),
 }
 """Trainer settings that the run decides, and why."""
 SIZES = (
@@ -53,6 +57,7 @@ def trainer_settings(config: RunConfig, config_class: type, *, accelerator: bool
     _check_ranges(given)
     return {
         **_defaults(config, accelerator=accelerator),
+        **evaluation_settings(config.evaluation),
         **given,
         "seed": config.seed,
         "logging_steps": 1,

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
+from coupling.analyses.rl.evaluation import PassAtK
 from coupling.analyses.rl.processes import AgreedRewards, is_main_process
-from coupling.analyses.rl.rewards import checked_reward, find_reward
+from coupling.analyses.rl.reward_modules import find_object
+from coupling.analyses.rl.rewards import checked_reward, find_reward, overlong_penalty
 from coupling.analyses.rl.trainer_settings import lora_config, trainer_settings
 from coupling.choices import OWN_OBJECTIVES
 from coupling.errors import CouplingError, first_line, one_line
@@ -32,6 +34,8 @@ class TrainerSetup:
         rewards: the reward functions, with their results checked.
         adapter: peft's configuration; None where all weights are trained.
         rollout_func: see ``RolloutFunc``; None for the policy's own sampling.
+        tools: functions that the model may call.
+        environment: what makes an environment; None for none.
     """
 
     config: RunConfig
@@ -41,6 +45,8 @@ class TrainerSetup:
     rewards: list[Callable[..., Any]]
     adapter: Any
     rollout_func: RolloutFunc | None
+    tools: list[Callable[..., Any]]
+    environment: Callable[..., Any] | None
 
 
 def set_up(
@@ -61,7 +67,7 @@ def set_up(
     Raises:
         CouplingError: if a reward cannot be found, or a setting of the trainer or of adapters is wrong.
     """
-    only_one = len(config.reward) == 1
+    only_one = len(config.reward) == 1 and config.overlong_buffer is None
     rewards = [
         checked_reward(
             name,
@@ -71,6 +77,13 @@ def set_up(
         )
         for name in config.reward
     ]
+    if config.overlong_buffer is not None:
+        penalty = overlong_penalty(config.trainer.get("max_completion_length", 256), config.overlong_buffer)
+        rewards.append(checked_reward("overlong", penalty, only_one=False, seconds=config.reward_timeout))
+
+    def find(name: str, kind: str) -> Callable[..., Any]:
+        return find_object(name, kind, folder=rewards_folder, trust=trust_rewards)
+
     config_class, trainer_class = _classes(config.objective)
     return TrainerSetup(
         config=config,
@@ -80,6 +93,8 @@ def set_up(
         rewards=rewards,
         adapter=lora_config(config),
         rollout_func=rollout_func,
+        tools=[find(name, "the tool") for name in config.tools or ()],
+        environment=None if config.environment is None else find(config.environment, "the environment"),
     )
 
 
@@ -111,13 +126,14 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
     from transformers import PrinterCallback, set_seed
 
     from coupling.analyses.rl.data import read_rows
+    from coupling.analyses.rl.evaluation import evaluation_rows
     from coupling.analyses.rl.initial import check_initial_weights, initial_model
 
     logging.getLogger("trl").setLevel(logging.ERROR)
     config = setup.config
     settings = _make_settings(setup, setup.arguments | {"seed": seed, "output_dir": str(folder)})
     with settings.main_process_first():  # the other processes then find in the caches what the main one wrote
-        rows = read_rows(config.data, seed)
+        rows, held_out = read_rows(config.data, seed), evaluation_rows(config)
         model = initial_model(config, seed)
         if config.model != TASK_MODEL:
             check_initial_weights(model, dict(settings.model_init_kwargs or {}))
@@ -128,13 +144,17 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
             reward_funcs=setup.rewards,
             args=settings,
             train_dataset=rows,
+            eval_dataset=held_out,
             peft_config=setup.adapter,
             rollout_func=setup.rollout_func,
+            tools=setup.tools or None,
+            environment_factory=setup.environment,
         )
     except CouplingError:
         raise
     except Exception as error:  # TRL, transformers, trackers and peft each refuse settings in their own way
         raise CouplingError(f"cannot set up RL of {model}: {one_line(error)}") from error
+    trainer.evaluation = config.evaluation
     trainer.remove_callback(PrinterCallback)
     if config.probe.every:
         _attach_probe(trainer, config, rows)
@@ -167,7 +187,7 @@ def _classes(objective: str) -> tuple[type, type]:
 
 def _with_mixins(trainer_class: type, objective: str, *, own_rollouts: bool) -> type:
     """The trainer with this project's mix-ins; P3O's trainers log the statistics of the ratio by themselves."""
-    mixins: tuple[type, ...] = (AgreedRewards,)
+    mixins: tuple[type, ...] = (PassAtK, AgreedRewards)
     if objective not in OWN_OBJECTIVES:
         from coupling.rl.ess_logging import EssLogging, RatioToBehavior
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from coupling.errors import EXTRAS, missing_extra
 
 if TYPE_CHECKING:
+    from coupling.rl.async_trainer import AsyncP3OConfig, AsyncP3OTrainer
     from coupling.rl.config import P3OConfig
     from coupling.rl.ess_logging import EssLogging
     from coupling.rl.p3o import effective_sample_size, mixture_logprobs, p3o_loss, p3o_mixture_loss, ratio_statistics
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from coupling.training.callback import CouplingCallback
 
 _HOMES = {
+    "AsyncP3OConfig": "coupling.rl.async_trainer",
+    "AsyncP3OTrainer": "coupling.rl.async_trainer",
     "CouplingCallback": "coupling.training.callback",
     "EssLogging": "coupling.rl.ess_logging",
     "P3OConfig": "coupling.rl.config",
@@ -30,6 +33,8 @@ _HOMES = {
 """The module that defines each public name."""
 
 __all__ = [
+    "AsyncP3OConfig",
+    "AsyncP3OTrainer",
     "CouplingCallback",
     "EssLogging",
     "P3OConfig",

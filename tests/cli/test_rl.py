@@ -228,12 +228,11 @@ def test_checkpoints_of_a_run_are_measured_on_its_own_probe(cli, run_yaml, tmp_p
     )
     code, _, err = cli("rl", "kept.yaml", "--out", "out", "--seed", 3)
     assert code == 0, err
-    refused(
-        cli("rl", "--from-checkpoints", "out", "--out", "after"),
-        "there are checkpoints in out/trainer: give one of these",
-    )
+    code, _, err = cli("rl", "--from-checkpoints", "out", "--out", "whole")  # the run's folder does as well
+    assert code == 0, err
     code, out, err = cli("rl", "--from-checkpoints", "out/trainer", "--out", "after")
     assert code == 0, err
+    assert Path("whole/table.csv").read_text() == Path("after/table.csv").read_text().replace("trainer,", "out,")
     assert "over the first tenth" not in out
     assert json.loads(Path("after/run.json").read_text())["prompts"] == {"source": "the probe of out", "count": 3}
     during, after = (pd.read_csv(f"{folder}/table.csv").set_index("step") for folder in ("out", "after"))
@@ -268,7 +267,7 @@ def test_checkpoints_of_another_program(cli, model, tmp_path):
     code, out, err = cli(*arguments)
     assert code == 0, err
     assert "to initial" in out
-    assert "not measured: logs: not a checkpoint by its name" in err
+    assert "not measured: logs: there is no checkpoint in it" in err
     assert "coupling plot out --picture rl -o rl.png" in err
     assert pd.read_csv("out/table.csv").step.tolist() == [16, 80, 88]
     refused(cli(*arguments), "--overwrite")
@@ -277,6 +276,13 @@ def test_checkpoints_of_another_program(cli, model, tmp_path):
     assert shown["skipped"][0]["folder"] == "logs"
     assert [row["step"] for row in shown["seeds"][0]["rows"]] == [16, 80, 88]
     assert cli(*arguments, "--overwrite", "--quiet") == (0, "", "")
+    options = [
+        word for step, name in ((3, "000002"), (5, "000011")) for word in ("--from-checkpoints", f"{step}=x{name}")
+    ]
+    for name in ("000002", "000011"):
+        Path(f"x{name}").symlink_to(feynrl_run / f"iter{name}_v{name}")
+    assert cli("rl", *options, "--prompts", "p.txt", "--k", 5, "--out", "pairs", "--quiet")[0] == 0
+    assert pd.read_csv("pairs/table.csv").step.tolist() == [3, 5]
 
 
 @pytest.mark.parametrize(

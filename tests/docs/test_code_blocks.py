@@ -88,7 +88,7 @@ def run_coupling(command: Command, folder: Path, cli: Callable, monkeypatch: pyt
         monkeypatch.setattr("coupling.analyses.rl.demo.demo_config", lambda *_, **__: config)
     if "--resume" in words:
         expect_success(cli(*[word for word in words if word != "--resume"]))
-    if "runs/addition/trainer" in words:
+    if words[:3] == ["rl", "--from-checkpoints", "runs/addition"]:
         shutil.rmtree(folder / "runs" / "addition")
         expect_success(cli("rl", "run.yaml", "--out", "runs/addition"))
     if command.stdin is not None:

@@ -167,4 +167,6 @@ def _write_examples(folder: Path) -> None:
         content["model"] = "my-model"
         content["trainer"] |= SHORT | ({"save_steps": 1} if "save_steps" in content["trainer"] else {})
         content["probe"] |= {"every": 1, "count": 1}
+        if "evaluation" in content:
+            content["evaluation"] |= {"count": 1}
         path.write_text(yaml.safe_dump(content))

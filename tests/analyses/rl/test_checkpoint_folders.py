@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coupling import CouplingError
-from coupling.analyses.rl.checkpoint_folders import find_checkpoints, read_object
+from coupling.analyses.rl.checkpoint_folders import find_checkpoints, pairs_of, read_object, step_of
 
 
 def make_checkpoint(folder: Path, *, tokenizer: bool = True, weights: bool = True) -> Path:
@@ -61,10 +61,10 @@ def test_folders_that_are_not_complete_checkpoints_have_a_reason(feynrl_run):
     assert {item.folder.name: item.reason for item in skipped} == {
         "iter000010_v000010": "incomplete: training_state.json gives no global_step",
         "iter000011_v000011": "incomplete: CHECKPOINT_COMPLETE is missing, so writing it was interrupted",
-        "logs": "not a checkpoint by its name (checkpoint-STEP, iterEPOCH_vVERSION)",
+        "logs": "there is no checkpoint in it: no folder with config.json and weights",
         "checkpoint-5": "incomplete: config.json is missing",
         "checkpoint-6": "an adapter whose adapter_config.json names no model; merge it into its model first",
-        "checkpoint-7": "there is no tokenizer in it or in its parent folder",
+        "checkpoint-7": "there is no tokenizer in it or in a folder above it",
         "checkpoint-8": "incomplete: the weights are missing",
         "checkpoint-9": "an adapter without the model's weights; merge it into them first",
     }
@@ -87,8 +87,10 @@ def test_refusals(tmp_path, feynrl_run):
     with pytest.raises(CouplingError, match=r"no checkpoint to measure .*checkpoint-100"):
         find_checkpoints(tmp_path / "empty")
     (tmp_path / "run" / "trainer" / "checkpoint-1").mkdir(parents=True)
-    with pytest.raises(CouplingError, match=r"there are checkpoints in .*run/trainer: give one of these folders"):
+    with pytest.raises(CouplingError, match=r"trainer/checkpoint-1: incomplete: config.json is missing"):
         find_checkpoints(tmp_path / "run")
+    with pytest.raises(CouplingError, match=r"nothing is not of the form STEP=PATH; give one folder .* or such a"):
+        find_checkpoints(["1=a", "nothing"])
     shutil.copytree(feynrl_run / "iter000002_v000002", feynrl_run / "checkpoint-16")
     with pytest.raises(CouplingError, match="both checkpoints of step 16"):
         find_checkpoints(feynrl_run)
@@ -97,3 +99,73 @@ def test_refusals(tmp_path, feynrl_run):
 def test_a_file_without_an_object_is_empty(tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     assert read_object(tmp_path / "list.json") == read_object(tmp_path / "nowhere.json") == {}
+
+
+LAYOUTS = {
+    "trl": ("checkpoint-{}", [10, 200]),
+    "trl, several runs up": ("run-3/trainer/checkpoint-{}", [10, 200]),
+    "verl": ("global_step_{}/actor/huggingface", [5, 10]),
+    "openrlhf": ("global_step{}_hf", [20, 40]),
+    "ms-swift": ("v0-20250101-120000/checkpoint-{}", [50, 100]),
+    "prime-rl": ("weights/step_{}", [10, 20]),
+    "by its last number": ("policy_{}", [1, 2]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layouts_of_other_programs(layout, tmp_path):
+    pattern, steps = LAYOUTS[layout]
+    for step in steps:
+        make_checkpoint(tmp_path / "run7" / pattern.format(step))
+    checkpoints, skipped = find_checkpoints(tmp_path / "run7")
+    assert [(item.step, item.name) for item in checkpoints] == [(step, pattern.format(step)) for step in steps]
+    assert skipped == []
+
+
+def test_what_is_deeper_or_inside_a_checkpoint_or_a_link_is_not_looked_at(tmp_path):
+    make_checkpoint(tmp_path / "a" / "b" / "c" / "step_1")
+    make_checkpoint(tmp_path / "step_2")
+    make_checkpoint(tmp_path / "step_2" / "critic" / "step_9")
+    (tmp_path / "latest").symlink_to(tmp_path / "step_2")
+    (tmp_path / "log.txt").write_text("")
+    checkpoints, skipped = find_checkpoints(tmp_path)
+    assert {item.step for item in checkpoints} == {2}
+    assert [item.name for item in skipped] == ["a"]
+
+
+def test_a_folder_that_is_a_checkpoint_is_one(tmp_path):
+    folder = make_checkpoint(tmp_path / "checkpoint-30")
+    (checkpoint,), _ = find_checkpoints(folder)
+    assert (checkpoint.step, checkpoint.name) == (30, "checkpoint-30")
+
+
+def test_pairs_give_the_steps_that_paths_do_not(tmp_path):
+    first, last = make_checkpoint(tmp_path / "first"), make_checkpoint(tmp_path / "last")
+    checkpoints, skipped = find_checkpoints([f"400={last}", f"0={first}", f"7={tmp_path}/nowhere"])
+    assert [(item.step, item.folder) for item in checkpoints] == [(0, first), (400, last)]
+    assert [item.reason for item in skipped] == ["incomplete: config.json is missing"]
+    _, skipped = find_checkpoints([f"3={first}", f"4={last}"])
+    assert skipped == []
+    with pytest.raises(CouplingError, match="first: there is no number in its path"):
+        find_checkpoints(first)
+
+
+def test_a_folder_whose_name_looks_like_a_pair_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_checkpoint(tmp_path / "1=run" / "checkpoint-5")
+    assert pairs_of("1=run") is None
+    (checkpoint,), _ = find_checkpoints("1=run")
+    assert checkpoint.step == 5
+
+
+def test_weights_of_verl_that_have_to_be_merged(tmp_path):
+    folder = make_checkpoint(tmp_path / "global_step_3" / "actor" / "huggingface", weights=False)
+    (folder.parent / "model_world_size_8_rank_0.pt").write_text("")
+    with pytest.raises(CouplingError, match="merge them with verl's model merger"):
+        find_checkpoints(tmp_path)
+
+
+def test_the_step_is_the_number_that_is_called_one():
+    root = Path("run-9")
+    for path, step in (("step_10/model-7b", 10), ("epoch3", 3), ("2/x", 2), ("a", None), ("iteration-4_v2", 4)):
+        assert step_of(root / path, root) == step

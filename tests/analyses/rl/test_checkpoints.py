@@ -166,7 +166,7 @@ def test_incomplete_and_foreign_folders_are_listed(feynrl_run, trl_run):
     assert reasons.keys() == {"iter000011_v000011", "logs", "checkpoint-5", "checkpoint-6", "checkpoint-20"}
     for name, part in (
         ("iter000011_v000011", "incomplete: CHECKPOINT_COMPLETE"),
-        ("logs", "not a checkpoint by its name"),
+        ("logs", "there is no checkpoint in it"),
         ("checkpoint-5", "incomplete: config.json"),
         ("checkpoint-6", "an adapter"),
         ("checkpoint-20", "truncated or corrupt"),

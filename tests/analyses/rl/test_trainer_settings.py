@@ -61,7 +61,7 @@ def test_p3o_refuses_a_clip_range_even_at_its_default():
         ({"learning_rate": -1.0}, "trainer.learning_rate is -1.0, but must be 0 or more"),
         ({"temperature": 0}, "trainer.temperature is 0, but must be more than 0"),
         ({"resume_from_checkpoint": "x"}, "`resume=True` continues from the last checkpoint"),
-        ({"eval_strategy": "steps"}, "a run has no data to evaluate on"),
+        ({"eval_strategy": "steps"}, "evaluation is a key beside trainer"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_loaded(setting, message):
