@@ -108,6 +108,7 @@ def _section(section: Section, material: Material, data: list[Any]) -> dict[str,
                 "panel": panel,
                 "name": ": ".join(part for part in (name, heading) if part),
                 "drawn": drawn is not None,
+                "panels": len(section.panels),
             }
             for panel, heading in panels
         ]

@@ -28,7 +28,7 @@ class Chart {
     const width = printing ? 640 : Math.max(240, Math.floor(this.box.clientWidth));
     const all = DATA.sections[this.section];
     const drawn = sections[this.section].draw({ run: this.run, data: all[this.run], panel: this.box.dataset.panel, width });
-    this.drawn = drawn.message ? { nodes: [label(drawn.message, 0, 24, { class: "faint" })], height: 40, series: [], csv: [], caption: "", ...drawn } : drawn;
+    this.drawn = drawn.message ? { nodes: [], height: 1, series: [], csv: [], caption: "", ...drawn } : drawn;
     const { nodes, height } = this.drawn;
     for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) this.svg.setAttribute(name, value);
     this.svg.replaceChildren(...nodes, this.emphasis, this.cursor);

@@ -1,9 +1,14 @@
-// Every pair: the excess over chance, or the coupling, as a matrix. All runs share one color scale.
+// Every pair: the excess over chance, or the coupling, as a matrix. All runs of a kind share one color scale.
 
-function pairScale() {
-  const tables = DATA.runs.map((_, run) => pairsOf(run)).filter(Boolean);
+// The tables of runs that compare the same, blocks or tokens.
+function tablesLike({ depth }) {
+  return DATA.runs.map((_, run) => pairsOf(run)).filter((table) => table?.depth === depth);
+}
+
+function pairScale(table) {
+  const tables = tablesLike(table);
   const ends = robustEnds(tables.flatMap((table) => [...table[state.show]]));
-  const chance = state.show === "excess" ? 0 : tables.reduce((sum, table) => sum + table.means.chance, 0) / tables.length;
+  const chance = state.show === "excess" ? 0 : tables.reduce((sum, { means }) => sum + means.chance, 0) / tables.length;
   return { scale: scaleAround(chance, Math.min(ends.low, chance), Math.max(ends.high, chance)), ...ends };
 }
 
@@ -19,7 +24,7 @@ sections.heatmap = {
   draw({ run, width }) {
     const table = pairsOf(run);
     if (!table) return { message: whyMissing(run) };
-    const { scale, clippedLow, clippedHigh } = pairScale();
+    const { scale, clippedLow, clippedHigh } = pairScale(table);
     const what = table.depth ? "block" : "token";
     const drawn = matrix({
       values: table[state.show],

@@ -1,4 +1,4 @@
-// The strongest pairs as bars from chance; all runs share one scale.
+// The strongest pairs as bars from chance; all runs of a kind share one scale.
 
 const MOST_BARS = 14;
 
@@ -13,10 +13,9 @@ sections.strongest = {
     const chance = state.show === "excess" ? 0 : table.means.chance;
     const names = bars.map(({ first, second }) => [second, first].map((at) => table.names[at]).reverse().join(" – "));
     const room = Math.min(0.42 * width, 20 + 7 * Math.max(...names.map((name) => name.length)));
-    const all = DATA.runs.map((_, index) => pairsOf(index)).filter(Boolean);
-    const values = [...all.flatMap((one) => strongestPairs(one).slice(0, MOST_BARS).flatMap(({ there, back }) => [there, back])), chance];
+    const values = [...tablesLike(table).flatMap((one) => strongestPairs(one).slice(0, MOST_BARS).flatMap(({ there, back }) => [there, back])), chance];
     const scale = axisScale({ low: Math.min(...values), high: Math.max(...values) }, room, width - 62);
-    const { scale: colors } = pairScale();
+    const { scale: colors } = pairScale(table);
     const step = 27;
     const nodes = [];
     const series = bars.map((bar, index) => {
