@@ -35,11 +35,15 @@ def announced(page):
 
 
 def hover_cell(page, chart, row, column, count):
-    """Move the pointer over a cell of a matrix, found by its image."""
-    box = page.locator(f"#{chart} svg image").first.bounding_box()
-    x, y = ((at + 0.5) * box["width"] / count for at in (column, row))
-    page.mouse.move(box["x"] + x, box["y"] + y)
-    return box["x"] + x, box["y"] + y
+    """Move the pointer over a cell of a matrix, in the middle of the window; returns the place."""
+
+    def place():
+        box = page.locator(f"#{chart} svg image").first.bounding_box()
+        return [box[start] + (at + 0.5) * box["width"] / count for start, at in (("x", column), ("y", row))]
+
+    page.evaluate("(y) => scrollBy(0, y - innerHeight / 2)", place()[1])
+    page.mouse.move(*place())
+    return place()
 
 
 def test_every_chart_is_drawn(opened, run, untrained):
@@ -135,7 +139,6 @@ def test_hovering_a_pair_marks_it_in_every_chart(opened, run):
 
 def test_a_click_chooses_the_pair_whose_projection_is_shown(opened, run):
     page = opened(report(run))
-    page.locator("#heatmap-0").scroll_into_view_if_needed()
     page.mouse.click(*hover_cell(page, "heatmap-0", 1, 6, 8))
     assert page.url.endswith("#pair=1-6")
     assert "Blocks 1 and 6" in caption(page, "grid-0")
