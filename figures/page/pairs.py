@@ -47,12 +47,13 @@ def _tables(material: Material, run: xr.Dataset) -> dict[str, Any]:
                 "means": [_means(mismatch[0], chance[0], _error(run, choice, variant))]
             }
             continue
-        kept = np.array(measured_tokens(run, prompt)[: material.extent.tokens], dtype=int)
+        measured = np.array(measured_tokens(run, prompt), dtype=int)
+        kept = measured[: material.extent.tokens]
         at = np.ix_(kept, kept)
         for block, m, m_chance in zip(pair_names(run), mismatch, chance, strict=True):
             means = [
                 _means(m[np.ix_(rest, rest)], m_chance[np.ix_(rest, rest)], None)
-                for rest in (kept[kept >= skip] for skip in material.skips)
+                for rest in (measured[measured >= skip] for skip in material.skips)
             ]
             tables[key(*choice, block)] = _packed(m[at], m_chance[at], bits) | {"means": means}
     result: dict[str, Any] = {"tables": tables}

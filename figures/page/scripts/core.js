@@ -35,6 +35,11 @@ function percent(value, decimals = 1) {
   return `${Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−")} %`;
 }
 
+// How a block or a token is called where it is marked in all charts: a block by its number, token 3 as "t3".
+function tag(prefix, id) {
+  return prefix ? prefix + id : id;
+}
+
 // The state: what the controls say, and the chosen pair.
 
 const controls = [...document.querySelectorAll("#controls select")];

@@ -22,7 +22,7 @@ function matrix({ values, names, ids, width, most = 620, scale, bar, axisNames, 
     names.map((_, column) => ({
       x: x0 + (column + 0.5) * cell,
       y: y0 + (row + 0.5) * cell,
-      blocks: [prefix + ids[row], prefix + ids[column]],
+      blocks: [tag(prefix, ids[row]), tag(prefix, ids[column])],
       text: () => text(row, column, values[row * count + column]),
       pick: pick && row !== column ? () => pick(ids[row], ids[column]) : null,
     })),
@@ -38,7 +38,7 @@ function matrix({ values, names, ids, width, most = 620, scale, bar, axisNames, 
     cursor: (mark) => shape("rect", { class: "cursor", x: mark.x - cell / 2, y: mark.y - cell / 2, width: cell, height: cell }),
     emphasize: (blocks) =>
       blocks.flatMap((block) => {
-        const index = ids.findIndex((id) => prefix + id === String(block));
+        const index = ids.findIndex((id) => tag(prefix, id) === block);
         if (index < 0) return [];
         return [
           shape("rect", { class: "emphasis band", x: x0, y: y0 + index * cell, width: side, height: cell }),

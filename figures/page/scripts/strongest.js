@@ -31,7 +31,7 @@ sections.strongest = {
       return [{
         x: to,
         y,
-        blocks: [prefix + bar.a, prefix + bar.b],
+        blocks: [tag(prefix, bar.a), tag(prefix, bar.b)],
         text: () => `${names[index]}: ${shownName()} ${shownValue(bar.value)}; one way ${shownValue(bar.there)}, the other ${shownValue(bar.back)}`,
         pick: () => choosePair(bar.a, bar.b),
       }];
@@ -51,7 +51,7 @@ sections.strongest = {
       inside: (x, y) => y >= 14 && y < bottom,
       find: (x, y) => series[Math.floor((y - 14) / step)]?.[0],
       cursor: (mark) => row(series.findIndex(([one]) => one === mark)),
-      emphasize: (blocks) => bars.flatMap((bar, index) => (blocks.some((block) => [prefix + bar.a, prefix + bar.b].includes(String(block))) ? [row(index)] : [])),
+      emphasize: (blocks) => bars.flatMap((bar, index) => (blocks.some((block) => [tag(prefix, bar.a), tag(prefix, bar.b)].includes(block)) ? [row(index)] : [])),
       caption: `${bars.length} of ${pairs.length} pairs; ${above} are above chance. The dots are both directions. Click a pair to see its projection.`,
       csv: [["a", "b", `${state.show} (mean of both directions)`, "a in the frames of b", "b in the frames of a"], ...pairs.map(({ first, second, value, there, back }) => [table.names[first], table.names[second], value, back, there])],
     };

@@ -144,7 +144,7 @@ def test_a_click_chooses_the_pair_whose_projection_is_shown(opened, run):
     assert "Blocks 1 and 6" in caption(page, "grid-0")
     tile = {(row["row"], row["column"]): float(row["absolute value"]) for row in rows_of(page, "grid-0")[:25]}
     projection = run.projection.isel(detailed_prompt=0).sel(block=1, other_block=6).values
-    assert tile["2", "4"] == pytest.approx(abs(float(projection[1, 3])), abs=0.003 * abs(projection).max())
+    assert tile["2", "4"] == pytest.approx(abs(float(projection[1, 3])), abs=0.003 * float(abs(projection).max()))
 
 
 def test_the_keyboard_reaches_every_value(opened, run):

@@ -10,7 +10,8 @@ import coupling
 from coupling.errors import CouplingError
 from coupling.figures import report
 from coupling.figures.page.packing import unpacked
-from tests.figures.page.helpers import page_data
+from coupling.figures.page.render import render
+from tests.figures.page.helpers import material, page_data
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,17 @@ def test_the_scatter_is_drawn_if_scores_are_given(page, run):
     assert page_data(with_scores)["sections"]["scatter"][0]["rows"][1]["model"] == "b</script>"
 
 
+def fewest_bytes(run, prompts):
+    """The size of a page at the lowest precision that has all prompts and tokens."""
+    return len(render(material(run, prompts=prompts, bits=8, variants=1, skips=range(4))).encode())
+
+
 def test_precision_is_lowered_before_prompts_are_left_out(deep_run):
     page = report([deep_run, deep_run])
     assert len(page.encode()) <= 5_000_000
     assert "rounded to 1/254" in page
     assert "it contains prompts" not in page
-    small = report(deep_run, most_bytes=1_500_000)
+    small = report(deep_run, most_bytes=fewest_bytes(deep_run, prompts=28) - 500)
     assert re.search(r"it contains prompts 0(, 1| to \d+) of 28", small)
     assert "absolute variant alone" in small
     assert "are over all of them" in small
@@ -77,10 +83,10 @@ def test_precision_is_lowered_before_prompts_are_left_out(deep_run):
 
 
 def test_tokens_are_left_out_if_there_are_too_many_pairs_of_them(token_run):
-    size = len(report(token_run).encode())
-    page = report(token_run, most_bytes=size - 60_000)
+    most = fewest_bytes(token_run, prompts=1) - 500
+    page = report(token_run, most_bytes=most)
     assert re.search(r"the first \d+ measured ones", page)
-    assert len(page.encode()) <= size - 60_000
+    assert len(page.encode()) <= most
 
 
 def test_a_missing_package_is_one_line_that_names_the_extra(run, monkeypatch):
