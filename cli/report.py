@@ -1,11 +1,14 @@
 """``coupling report RUN... -o report.html``: one page of saved runs that opens in a browser."""
 
+import datetime
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from coupling.cli.options import Quiet, formerly
+from coupling.cli.options import Quiet, SkipFirst, formerly
 from coupling.cli.output import console
 from coupling.errors import CouplingError
 
@@ -46,6 +49,7 @@ def report(
         str | None, typer.Option(help="Name of the scatter's horizontal axis.", show_default=False)
     ] = None,
     benchmark_label: Annotated[str | None, typer.Option(help="Name of its vertical axis.", show_default=False)] = None,
+    skip_first: SkipFirst = None,
     quiet: Quiet = False,
 ) -> None:
     """Write one self-contained, interactive HTML page of saved runs."""
@@ -71,6 +75,9 @@ def report(
             scores=table,
             score_label=score_label or measure,
             benchmark_label=benchmark_label or name,
+            skip_first=skip_first,
+            command=shlex.join(["coupling", *sys.argv[1:]]),
+            date=datetime.date.today().isoformat(),
         ).encode()
         write_output(output, page)
     screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)

@@ -9,9 +9,7 @@ from importlib.util import find_spec
 from typing import TypeVar
 
 EXTRAS = {
-    "altair": "report",
     "jinja2": "report",
-    "vl_convert": "report",
     "statsmodels": "statistics",
     "datasets": "datasets",
     "trl": "rl",
@@ -58,7 +56,6 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
         purpose: what needs the module; the subject of the sentence.
     """
     package = {
-        "vl_convert": "vl-convert-python",
         "mistral_common": "mistral-common",
         "PIL": "pillow",
     }.get(module, module)

@@ -17,12 +17,12 @@ def test_messages_on_one_line():
 
 
 def test_a_missing_package_names_its_extra(monkeypatch):
-    monkeypatch.setattr("coupling.errors.find_spec", lambda module: None if module == "vl_convert" else object())
-    require("altair", purpose="the report")
+    monkeypatch.setattr("coupling.errors.find_spec", lambda module: None if module == "mistral_common" else object())
+    require("jinja2", purpose="the report")
     with pytest.raises(CouplingError) as caught:
-        require("altair", "vl_convert", purpose="the report")
+        require("jinja2", "mistral_common", purpose="the tokenizer")
     assert str(caught.value) == (
-        "the report needs the vl-convert-python package, which is not installed: pip install 'block-coupling[report]'"
+        "the tokenizer needs the mistral-common package, which is not installed: pip install 'block-coupling[mistral]'"
     )
 
 

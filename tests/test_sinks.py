@@ -79,9 +79,11 @@ def test_pictures_leave_a_sink_out_and_say_so(sink):
 
 
 def test_the_page_leaves_a_sink_out_and_says_so(sink):
-    pytest.importorskip("altair")
+    pytest.importorskip("jinja2")
     page = figures.report(sink)
-    assert "first token left out (its norm reaches" in page
+    assert "first token is left out of the measures of tokens, because its norm reaches" in page
+    assert '<option value="1" selected>' in page[page.index('id="control-skip"') :]
+    assert "is left out of the measures" not in figures.report(sink, skip_first=0)
 
 
 def test_the_commands(cli):

@@ -1,67 +1,83 @@
-"""The rows behind the report's heatmap and circle: the coupling of all pairs for every choice of the controls.
+"""The coupling and the excess of all pairs for every choice of the controls, which several charts draw."""
 
-Each row contains its matrix as one array, and the browser unfolds the row that is chosen. This keeps a page with
-thousands of matrices small.
-"""
-
+import warnings
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from coupling.choices import VARIANTS
+from coupling.choices import VARIANTS, Variant
 from coupling.dataset import is_depth, off_diagonal
-from coupling.figures.circle import LEAST_SCALE, symmetric_excess
-from coupling.figures.page.contents import MEAN
-from coupling.figures.page.vega import SCALE, Row, in_parts
+from coupling.figures.page.packing import packed, short
+from coupling.figures.page.section import MEAN, Material, key
 from coupling.figures.selection import pair_names, token_texts
 from coupling.metrics import excess
+from coupling.uncertainty import excess_estimate
 
 Pairs = Float[np.ndarray, "first second"]
 
 
-def pair_rows(run: xr.Dataset, prompts: list[int], most_tokens: int) -> list[Row]:
-    """One row per variant, prompt, K and p, and per block where tokens are compared.
+def pair_tables(material: Material) -> list[dict[str, Any]]:
+    """For each run, its tables by choice: K, p, variant, prompt, and block where tokens are compared.
 
-    Args:
-        run: any run.
-        prompts: numbers of prompts; ``MEAN`` is left out where tokens are compared.
-        most_tokens: how many measured tokens are kept where tokens are compared.
-
-    Returns:
-        Rows with the choice (``k``, ``p``, ``v``, ``t``, ``block``), the couplings of all ordered pairs (``c``), the
-        excess of all unordered pairs (``e``; empty where tokens are compared), and the means over the pairs.
+    A table has the coupling ``c`` and the excess ``e`` of all ordered pairs, and ``means``: for each number of first
+    tokens left out the mean coupling, the chance level, the excess, and the standard error of the excess.
     """
+    return [_tables(material, run) for run in material.runs]
+
+
+def measured_tokens(run: xr.Dataset, prompt: int) -> list[int]:
+    """The tokens of a prompt that a run compares."""
+    largest = run.singular_values.isel(prompt=prompt, rank=0)
+    others = [dim for dim in largest.dims if dim != "token"]
+    return np.flatnonzero(np.isfinite(largest.values).any(largest.get_axis_num(others))).tolist()
+
+
+def _tables(material: Material, run: xr.Dataset) -> dict[str, Any]:
     depth = is_depth(run)
-    groups = [""] if depth else pair_names(run)
-    rows = []
-    for choice, at_choice, mismatch, chance in _choices(run, prompts):
-        for group, block in enumerate(groups):
-            m, m_chance = mismatch[(*at_choice, group)].mean(axis=0), chance[(*at_choice, group)].mean(axis=0)
-            row = dict(choice)
-            if not depth:
-                measured = np.flatnonzero(np.isfinite(m).any(axis=1))[:most_tokens]
-                m, m_chance = m[np.ix_(measured, measured)], m_chance[np.ix_(measured, measured)]
-                texts = token_texts(run, choice["t"])
-                row |= {"block": block, "names": [f"{token} {texts[token]}" for token in measured]}
-            row |= _numbers(m, m_chance)
-            row["e"] = in_parts(symmetric_excess(m, m_chance)[np.tril_indices(len(m), -1)]) if depth else []
-            rows.append(row)
-    return rows
+    tables: dict[str, Any] = {}
+    for choice, mismatch, chance, variant in _choices(material, run):
+        _, _, _, prompt = choice
+        bits = 16 if prompt == MEAN else material.extent.bits
+        if depth:
+            tables[key(*choice)] = _packed(mismatch[0], chance[0], bits) | {
+                "means": [_means(mismatch[0], chance[0], _error(run, choice, variant))]
+            }
+            continue
+        measured = np.array(measured_tokens(run, prompt), dtype=int)
+        kept = measured[: material.extent.tokens]
+        at = np.ix_(kept, kept)
+        for block, m, m_chance in zip(pair_names(run), mismatch, chance, strict=True):
+            means = [
+                _means(m[np.ix_(rest, rest)], m_chance[np.ix_(rest, rest)], None)
+                for rest in (measured[measured >= skip] for skip in material.skips)
+            ]
+            tables[key(*choice, block)] = _packed(m[at], m_chance[at], bits) | {"means": means}
+    result: dict[str, Any] = {"tables": tables}
+    if not depth:
+        result["tokens"] = {
+            str(prompt): measured_tokens(run, prompt)[: material.extent.tokens]
+            for prompt in range(material.extent.prompts)
+        }
+        result["texts"] = {str(prompt): token_texts(run, prompt) for prompt in range(material.extent.prompts)}
+    return result
 
 
-def _choices(run: xr.Dataset, prompts: list[int]) -> Iterator[tuple[Row, tuple, np.ndarray, np.ndarray]]:
-    """Every choice of the controls, its index into the first three axes of the arrays, and the two arrays."""
-    for variant in VARIANTS:
+def _choices(material: Material, run: xr.Dataset) -> Iterator[tuple[tuple, np.ndarray, np.ndarray, Variant]]:
+    """Every choice of the controls that the page contains, with mismatch and chance (group, first, second)."""
+    for index, variant in enumerate(VARIANTS):
         mismatch, chance = (_all_pairs(run, variant.variable(quantity)) for quantity in ("mismatch", "chance"))
-        for prompt, (k_index, k), (p_index, p) in product(prompts, enumerate(run.k.values), enumerate(run.norm.values)):
-            if prompt == MEAN and not is_depth(run):
+        for prompt, k_index, (p_index, p) in product(
+            material.prompts, range(run.sizes["k"]), enumerate(run.norm.values.tolist())
+        ):
+            if (prompt == MEAN and not is_depth(run)) or (prompt != MEAN and index >= material.extent.variants):
                 continue
-            which_prompts = slice(None) if prompt == MEAN else slice(prompt, prompt + 1)
-            choice = {"k": int(k), "p": int(p), "v": variant.label, "t": prompt}
-            yield choice, (which_prompts, k_index, p_index), mismatch, chance
+            at = (slice(None) if prompt == MEAN else slice(prompt, prompt + 1), k_index, p_index)
+            choice = (k_index, p, variant.label, prompt)
+            yield choice, mismatch[at].mean(axis=0), chance[at].mean(axis=0), variant
 
 
 def _all_pairs(run: xr.Dataset, variable: str) -> Float[np.ndarray, "prompt k norm group first second"]:
@@ -77,29 +93,19 @@ def _all_pairs(run: xr.Dataset, variable: str) -> Float[np.ndarray, "prompt k no
     return values.transpose("prompt", "k", "norm", "block", "other_block").values[:, :, :, None]
 
 
-def _numbers(mismatch: Pairs, chance: Pairs) -> Row:
-    mean, mean_chance = float(np.nanmean(mismatch)), float(np.nanmean(chance))
-    return {
-        "c": in_parts(1 - mismatch),
-        "chance": round(1 - mean_chance, 5),
-        "mean": round(1 - mean, 5),
-        "excess": round(float(excess(mean, mean_chance)), 5),
-    }
+def _packed(mismatch: Pairs, chance: Pairs, bits: int) -> dict[str, Any]:
+    return {"c": packed(1 - mismatch, bits), "e": packed(excess(mismatch, chance), bits)}
 
 
-def join_scales(tables: list[list[Row]]) -> None:
-    """Give equal choices of several runs equal color scales and chord widths, in place.
+def _error(run: xr.Dataset, choice: tuple, variant: Variant) -> float | None:
+    k_index, p, _, prompt = choice
+    if prompt != MEAN:
+        return None
+    return excess_estimate(run, int(run.k.values[k_index]), p, variant).standard_error
 
-    Args:
-        tables: the rows of each run.
-    """
-    rows_of_choice: dict[tuple, list[Row]] = {}
-    for row in [row for table in tables for row in table]:
-        rows_of_choice.setdefault((row["k"], row["p"], row["v"], row["t"]), []).append(row)
-    for rows in rows_of_choice.values():
-        couplings = [value for row in rows for value in row["c"] if value is not None]
-        excesses = [value for row in rows for value in row["e"] if value is not None]
-        for row in rows:
-            row["range"] = [min(couplings, default=0), max(couplings, default=1)]
-            row["strongest"] = max([*excesses, round(LEAST_SCALE * SCALE)])
-            row["any"] = any(value is not None and value > 0 for value in row["e"])
+
+def _means(mismatch: Pairs, chance: Pairs, error: float | None) -> list[float | None]:
+    with warnings.catch_warnings():  # the mean over no pair is NaN
+        warnings.simplefilter("ignore", RuntimeWarning)
+        mean, mean_chance = float(np.nanmean(mismatch)), float(np.nanmean(chance))
+    return [short(1 - mean), short(1 - mean_chance), short(float(excess(mean, mean_chance))), short(error)]

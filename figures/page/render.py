@@ -1,144 +1,144 @@
-"""One HTML page from runs: the charts of every section, and the template that they are put into."""
+"""One HTML page from runs: the data of every section, and the template that they are put into."""
 
+import base64
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
-import pandas as pd
-import vl_convert
-import xarray as xr
 from markupsafe import Markup
 
-from coupling.choices import Picture
 from coupling.dataset import is_depth
-from coupling.figures.page.circle import circle_chart
-from coupling.figures.page.contents import MEAN, SECTIONS, Extent, controls_of, notes_on, summary_of
-from coupling.figures.page.heatmap import heatmap_chart
-from coupling.figures.page.image import has_images, image_chart
-from coupling.figures.page.linearity import linearity_chart
-from coupling.figures.page.pairs import join_scales, pair_rows
-from coupling.figures.page.scatter import scatter_chart
-from coupling.figures.page.spectrum import spectrum_chart
-from coupling.figures.page.trajectory import trajectory_chart
-from coupling.figures.page.vega import ChartWithData
-from coupling.figures.selection import run_names
-from coupling.shares import K
+from coupling.figures.page.contents import SECTIONS, controls_of, notes_on
+from coupling.figures.page.opening import calibrated_rows, comparison, opening, provenance, title
+from coupling.figures.page.pairs import pair_tables
+from coupling.figures.page.section import Material, Section
+from coupling.figures.selection import is_random, kind, pair_names
+from coupling.untrusted import clean
 from coupling.version import __version__
 
-INK: dict[str, Any] = {"labelColor": "currentColor", "titleColor": "currentColor"}
-CONFIG: dict[str, Any] = {
-    "background": "transparent",
-    "font": 'system-ui, "DejaVu Sans", sans-serif',
-    "view": {"stroke": None},
-    "axis": INK
-    | {
-        "domainColor": "currentColor",
-        "tickColor": "currentColor",
-        "gridColor": "#8884",
-        "labelFontSize": 11,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-    },
-    "legend": INK | {"titleFontWeight": "normal"},
-    "text": {"color": "currentColor"},
-}
-"""The look of all charts: their ink is the page's, which depends on the reader's light or dark setting."""
+SCRIPTS = ("core", "color", "data", "axes", "matrix", "chart")
+"""What the sections' scripts use, in order; ``main`` comes last."""
 
 
 @dataclass(frozen=True)
-class Points:
-    """The scatter's table and the names of its axes."""
+class Origin:
+    """What wrote the page, and when; empty where it is not known."""
 
-    table: pd.DataFrame
-    score_label: str
-    benchmark_label: str
+    command: str = ""
+    date: str = ""
 
 
 def render(
-    runs: Sequence[xr.Dataset],
-    extent: Extent,
+    material: Material,
     *,
-    ks: Sequence[K] | None = None,
-    points: Points | None = None,
+    first_skip: int = 0,
     left_out_ks: Sequence[int] = (),
+    origin: Origin | None = None,
 ) -> str:
     """The page of runs that were measured at the same K.
 
     Args:
-        runs: the runs.
-        extent: how much of them the page contains.
-        ks: their K; default: those of the first run. A share of the width is another number in each run.
-        points: what the scatter draws; None leaves it out.
+        material: the runs, and how much of them the page contains.
+        first_skip: how many first tokens are left out at first.
         left_out_ks: every K that only some of the runs had; the page mentions them.
+        origin: what wrote the page, and when.
 
     Raises:
         CouplingError: if the scatter's table lacks a column or a complete row.
     """
-    names = run_names(runs)
-    drawn = [run.assign_coords(k=runs[0].k.values) for run in runs]  # the charts choose by the first run's numbers
+    origin = origin or Origin()
+    needed = [section for section in SECTIONS if section.needed(material)]
+    data = {section.name: section.data(material) for section in needed}
+    script = _script()
     return _template().render(
-        runs=[summary_of(run, name) for run, name in zip(runs, names, strict=True)],
-        controls=controls_of(drawn, extent, ks),
-        notes=notes_on(runs, extent, left_out_ks),
-        sections=_sections(drawn, names, extent, points),
-        library=Markup(_library()),
-        config=CONFIG,
+        title=title(material),
+        opening=opening(material, first_skip),
+        comparison=comparison(material),
+        calibrated=calibrated_rows(material),
+        provenance=provenance(material),
+        controls=controls_of(material, first_skip),
+        notes=notes_on(material, left_out_ks),
+        sections=[_section(section, material, data[section.name]) for section in needed],
+        several=len(material.runs) > 1,
+        data={
+            "ks": material.k_names,
+            "runs": [_run(run, name) for run, name in zip(material.runs, material.names, strict=True)],
+            "pairs": pair_tables(material),
+            "sections": data,
+        },
+        style=Markup(_file("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=__version__,
+        command=clean(origin.command, 1000),
+        date=origin.date,
     )
 
 
-def _sections(
-    runs: Sequence[xr.Dataset], names: Sequence[str], extent: Extent, points: Points | None
-) -> list[dict[str, Any]]:
-    prompts = [MEAN, *range(extent.prompts)]
-    tables = [pair_rows(run, prompts, extent.tokens) for run in runs]
-    join_scales(tables)
-    pairs = list(zip(runs, tables, strict=True))
-    sections = [
-        _section("heatmap", names, [heatmap_chart(run, rows) for run, rows in pairs]),
-        _section("circle", names, [circle_chart(run, rows) if is_depth(run) else None for run, rows in pairs]),
-        _section("spectrum", names, [spectrum_chart(run, prompts) for run in runs]),
-        _section("trajectory", names, [trajectory_chart(run, prompts) for run in runs]),
-        _section("linearity", [""], [linearity_chart(runs, names, prompts)]),
-    ]
-    if any(map(has_images, runs)):
-        sections.insert(0, _section("image", names, [image_chart(run, prompts) for run in runs]))
-    if points is not None:
-        chart = scatter_chart(points.table, points.score_label, points.benchmark_label)
-        sections.append(_section("scatter", [""], [chart]))
-    return sections
-
-
-def _section(
-    picture: Picture | Literal["image"], names: Sequence[str], charts: Sequence[ChartWithData | None]
-) -> dict[str, Any]:
-    texts = SECTIONS[picture]
+def _run(run: Any, name: str) -> dict[str, Any]:
+    """What several charts need of a run."""
+    depth = is_depth(run)
     return {
-        "id": picture,
-        "title": texts.title,
-        "how": texts.how_to_read,
-        "charts": [
-            {"name": name, "spec": None if chart is None else chart.specification(), "missing": texts.if_missing}
-            for name, chart in zip(names, charts, strict=True)
-        ],
+        "name": name,
+        "kind": kind(run),
+        "depth": depth,
+        "random": is_random(run),
+        "ks": run.k.values.tolist(),
+        "blocks": run.block.values.tolist() if depth else pair_names(run),
+    }
+
+
+def _section(section: Section, material: Material, data: list[Any]) -> dict[str, Any]:
+    """A section's texts and the places of its charts."""
+    names = [""] if section.joint or len(material.runs) == 1 else material.names
+    charts = []
+    for index, (name, drawn) in enumerate(zip(names, data, strict=True)):
+        if section.name == "difference" and index == 0:
+            continue  # the first run is what the others are compared with
+        panels = section.panels if drawn is not None else (("", ""),)
+        charts += [
+            {
+                "id": "-".join(part for part in (section.name, str(index), panel) if part),
+                "run": index,
+                "panel": panel,
+                "name": ": ".join(part for part in (name, heading) if part),
+                "drawn": drawn is not None,
+                "panels": len(section.panels),
+            }
+            for panel, heading in panels
+        ]
+    return {
+        "name": section.name,
+        "title": section.title,
+        "how": section.how_to_read,
+        "missing": section.if_missing,
+        "wide": section.wide or len(names) > 1,
+        "charts": charts,
     }
 
 
 @cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, for use inside a script element."""
-    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+def _script() -> str:
+    """All scripts, for use inside a script element."""
+    names = [*SCRIPTS, *(section.name for section in SECTIONS), "main"]
+    text = "\n".join(_file(f"scripts/{name}.js") for name in names)
+    assert not re.search(r"</script|<!--", text)
+    return f'\n"use strict";\n{text}\n'
+
+
+def _file(name: str) -> str:
+    return files("coupling.figures.page").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
 def _template() -> jinja2.Template:
-    source = files("coupling.figures.page").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
-    return environment.from_string(source)
+    return environment.from_string(_file("report.html.jinja"))

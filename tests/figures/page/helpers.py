@@ -1,4 +1,4 @@
-"""What several tests of the report share: its specifications, and a run that tries to break out of the page."""
+"""What several tests of the report share: its data, and a run that tries to break out of the page."""
 
 import json
 import re
@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from coupling.figures.page.section import Extent, Material
+
 HOSTILE = "</title></script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
 
 
-def specifications(page: str) -> list[dict[str, Any]]:
-    """The Vega-Lite specifications of a page, in order."""
-    texts = re.findall(r'<script type="application/json">(.*?)</script>', page, flags=re.DOTALL)
-    return [json.loads(text) for text in texts]
+def page_data(page: str) -> dict[str, Any]:
+    """What the charts of a page draw."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, flags=re.DOTALL)
+    return json.loads(text)
+
+
+def material(
+    *runs: xr.Dataset, prompts: int = 1, tokens: int = 100, skips: Any = (0,), ks: Any = (), **extent: int
+) -> Material:
+    """What sections draw of a few runs."""
+    return Material(runs, Extent(prompts, tokens, **extent), skips, ks=ks)
 
 
 def hostile_run(run: xr.Dataset) -> xr.Dataset:

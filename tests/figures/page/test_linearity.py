@@ -1,30 +1,21 @@
-"""The report's linearity as a specification; test_browser draws it."""
+"""The measures of tokens on the page."""
 
 import numpy as np
 
-from coupling.figures.page.contents import MEAN
-from coupling.figures.page.linearity import linearity_chart
+from coupling.figures.page.linearity import SECTION
+from coupling.figures.page.section import MEAN
+from tests.figures.page.helpers import material
 
 
-def test_rows_are_medians_or_single_prompts(run, untrained):
-    rows = linearity_chart([run, untrained], ["a", "b"], [MEAN, 2]).specification()["datasets"]["rows"]
-    assert [(row["run"], row["random"], row["t"]) for row in rows] == [
-        ("a", False, MEAN),
-        ("a", False, 2),
-        ("b", True, MEAN),
-        ("b", True, 2),
+def test_medians_and_single_prompts(run, untrained):
+    ((first, second),) = SECTION.data(material(run, untrained, prompts=3))
+    assert [(one["name"], one["random"]) for one in (first, second)] == [
+        ("bundled", False),
+        ("bundled (random weights)", True),
     ]
     enough = run.line_shape_score.notnull().sum("prompt").values >= 2
-    assert np.allclose(rows[0]["shape"], np.nanmedian(run.line_shape_score.values[:, enough], axis=0), rtol=1e-3)
+    medians = np.nanmedian(run.line_shape_score.values[:, enough], axis=0)
+    assert np.allclose(first["prompts"][str(MEAN)]["shape"], medians, rtol=1e-3)
     n_tokens = int(run.n_tokens[2])
-    assert np.allclose(rows[1]["distance"], run.expodistance.values[2, :n_tokens], rtol=1e-3)
-    assert len(rows[1]["text"]) == n_tokens
-
-
-def test_one_run_needs_no_legend(run, untrained):
-    def legend(runs):
-        first, _ = linearity_chart(runs, ["a", "b"][: len(runs)], [0]).specification()["hconcat"]
-        return first["encoding"]["color"]["legend"]
-
-    assert legend([run]) is None
-    assert legend([run, untrained])["orient"] == "top"
+    assert np.allclose(first["prompts"]["2"]["distance"], run.expodistance.values[2, :n_tokens], rtol=1e-3)
+    assert len(first["prompts"]["2"]["texts"]) == n_tokens

@@ -1,10 +1,11 @@
-"""The report's scatter as a specification; test_browser draws it."""
+"""The scatter on the page has the points and the line of the picture."""
 
 import pandas as pd
 import pytest
 
 from coupling.figures import scatter
-from coupling.figures.page.scatter import scatter_chart
+from coupling.figures.page.scatter import SECTION
+from coupling.figures.page.section import Extent, Material, Points
 
 TABLE = pd.DataFrame(
     {
@@ -16,27 +17,24 @@ TABLE = pd.DataFrame(
 )
 
 
-def data(table):
-    return scatter_chart(table, "score", "accuracy").specification()["datasets"]
+def data(run, table):
+    material = Material([run], Extent(1, 1), points=Points(table, "score", "accuracy"))
+    assert SECTION.needed(material)
+    return SECTION.data(material)[0]
 
 
-def test_the_fit_is_that_of_the_picture():
-    (note,) = data(TABLE)["notes"]
+def test_the_fit_is_that_of_the_picture(run):
+    found = data(run, TABLE)
     words = [text.get_text() for text in scatter(TABLE).legends[0].get_texts()]
-    assert note["note"] in words
-    (line,) = [line for line in scatter(TABLE).axes[0].lines if line.get_label() == note["note"]]
-    ends = [(end["score"], end["benchmark"]) for end in data(TABLE)["line"]]
-    assert ends == [pytest.approx(point) for point in line.get_xydata().tolist()]
+    assert found["note"] in words
+    (line,) = [line for line in scatter(TABLE).axes[0].lines if line.get_label() == found["note"]]
+    assert [tuple(end) for end in found["line"]] == [pytest.approx(point) for point in line.get_xydata().tolist()]
+    assert found["labels"] == ["score", "accuracy"]
+    assert found["rows"][3] == {"model": "d", "score": 1, "benchmark": 9, "group": "measured"}
 
 
-def test_many_models_are_named_only_on_hover():
-    many = pd.concat([TABLE.drop(columns="group")] * 6, ignore_index=True)
-    (note,) = data(many)["notes"]
-    assert note["note"].endswith("names on hover")
-    assert len(scatter_chart(many, "score", "accuracy").specification()["layer"]) == 3
-    assert len(scatter_chart(TABLE, "score", "accuracy").specification()["layer"]) == 4
-
-
-def test_too_few_points_have_no_line():
-    assert data(TABLE[:2])["line"] == []
-    assert data(TABLE[:2])["notes"] == [{"note": "n = 2"}]
+def test_too_few_points_have_no_line(run):
+    assert data(run, TABLE[:2])["line"] == []
+    assert data(run, TABLE[:2])["note"] == "n = 2"
+    assert not SECTION.needed(Material([run], Extent(1, 1)))
+    assert SECTION.data(Material([run], Extent(1, 1))) == [None]

@@ -1,22 +1,29 @@
-"""The report's spectrum as a specification; test_browser draws it."""
+"""The singular values and lines on the page."""
 
 import numpy as np
 import pytest
 from scipy.stats import linregress
 
-from coupling.figures.page.contents import MEAN
-from coupling.figures.page.spectrum import spectrum_chart
+from coupling.figures.page.section import MEAN
+from coupling.figures.page.spectrum import SECTION
+from tests.figures.page.helpers import material
 
 
-def test_rows_contain_singular_values_and_their_fits(run):
-    rows = spectrum_chart(run, [MEAN, 1], ranks=2).specification()["datasets"]["rows"]
-    assert [(row["t"], row["rank"]) for row in rows] == [(MEAN, 1), (MEAN, 2), (1, 1), (1, 2)]
+def test_singular_values_and_the_lines_through_their_reciprocals(run):
+    (data,) = SECTION.data(material(run, prompts=2))
     mean, single = run.singular_values.mean("prompt").values, run.singular_values.sel(prompt=1).values
-    assert np.allclose(rows[1]["s"], mean[:, 1], rtol=1e-3)
-    assert np.allclose(rows[2]["s"], single[:, 0], rtol=1e-3)
-    assert rows[1]["r2"] == pytest.approx(linregress(range(8), 1 / mean[:, 1]).rvalue ** 2, abs=1e-3)
+    assert data[str(MEAN)]["blocks"] == list(range(8))
+    second = data[str(MEAN)]["ranks"][1]
+    assert np.allclose(second["s"], mean[:, 1], rtol=1e-3)
+    assert np.allclose(data["1"]["ranks"][0]["s"], single[:, 0], rtol=1e-3)
+    fit = linregress(range(8), 1 / mean[:, 1])
+    assert second["r2"] == pytest.approx(fit.rvalue**2, rel=1e-2)
+    assert (second["slope"], second["intercept"]) == pytest.approx((fit.slope, fit.intercept), rel=1e-3)
 
 
 def test_two_blocks_have_no_line(run):
-    rows = spectrum_chart(run.isel(block=[0, 1]), [0]).specification()["datasets"]["rows"]
-    assert {row["r2"] for row in rows} == {None}
+    (data,) = SECTION.data(material(run.isel(block=[0, 1])))
+    assert {rank["r2"] for rank in data["0"]["ranks"]} == {None}
+    zero = run.copy()
+    zero["singular_values"] = run.singular_values.where(run.block > 2, 0)
+    assert SECTION.data(material(zero))[0]["0"]["ranks"][0]["r2"] is not None  # of the blocks that are not zero

@@ -1,24 +1,29 @@
-"""The report's trajectory as a specification; test_browser draws it."""
+"""The paths on the page are those of the picture, for every number of first tokens left out."""
 
 import numpy as np
 
-from coupling.figures.page.contents import MEAN
-from coupling.figures.page.trajectory import trajectory_chart
+from coupling.figures.page import trajectory
+from coupling.figures.page.packing import unpacked
 from coupling.figures.trajectory import paths_of, principal_components
+from tests.figures.page.helpers import material
 
 
-def test_rows_are_the_paths_of_tokens(run):
-    rows = trajectory_chart(run, [MEAN, 0, 1]).specification()["datasets"]["rows"]
-    assert {row["t"] for row in rows} == {0, 1}
-    points, shares = principal_components(paths_of(run, 1).stream)
-    second = [row for row in rows if row["t"] == 1]
-    assert len(second) == int(run.n_tokens[1])
-    assert np.allclose(second[3]["x"], points[3, :, 0], rtol=1e-3)
-    assert second[0]["layer"] == list(range(9))
-    assert f"{100 * shares[0]:.0f}%" in second[0]["note"]
+def test_the_paths_of_tokens(run, monkeypatch):
+    (data,) = trajectory.SECTION.data(material(run, prompts=2, skips=(0, 2)))
+    assert set(data) == {"0", "1"}
+    for skip in (0, 2):
+        paths = paths_of(run, 1, skip_first=skip)
+        points, shares = principal_components(paths.stream)
+        found = data["1"][str(skip)]
+        assert found["tokens"] == list(range(skip, int(run.n_tokens[1])))
+        assert np.allclose(unpacked(found["x"]), points[:, :, 0].ravel(), atol=np.ptp(points) / 30_000)
+        assert np.allclose(found["shares"], shares, rtol=1e-2)
+    monkeypatch.setattr(trajectory, "MOST_PROMPTS", 1)
+    assert set(trajectory.SECTION.data(material(run, prompts=2))[0]) == {"0"}
 
 
 def test_prompts_without_residual_streams_are_left_out(run):
-    assert trajectory_chart(run.drop_vars("residual_stream"), [0]) is None
-    rows = trajectory_chart(run.isel(detailed_prompt=[2]), [0, 1, 2]).specification()["datasets"]["rows"]
-    assert {row["t"] for row in rows} == {2}
+    assert trajectory.SECTION.data(material(run.drop_vars("residual_stream"))) == [None]
+    (data,) = trajectory.SECTION.data(material(run.isel(detailed_prompt=[2]), prompts=3))
+    assert set(data) == {"2"}
+    assert trajectory.SECTION.data(material(run.isel(detailed_prompt=[2]), prompts=1)) == [None]

@@ -1,0 +1,10 @@
+"""The report's section ``strongest``; test_browser draws it."""
+
+from coupling.figures.page.strongest import SECTION
+from tests.figures.page.helpers import material
+
+
+def test_every_run_has_a_chart(run, token_run):
+    both = material(run, token_run)
+    assert SECTION.needed(both)
+    assert SECTION.data(both) == [{}, {}]
