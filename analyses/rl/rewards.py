@@ -55,7 +55,7 @@ def overlong_penalty(longest: int, buffer: int) -> Reward:
         >>> overlong_penalty(10, 4)(completions=["", "", ""], completion_ids=[[0] * 6, [0] * 8, [0] * 10])
         [0.0, -0.5, -1.0]
     """
-    from trl.rewards import get_soft_overlong_punishment
+    from trl.rewards.other_rewards import get_soft_overlong_punishment
 
     penalty = get_soft_overlong_punishment(longest, buffer)
 

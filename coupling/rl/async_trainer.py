@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer
+from trl.experimental.async_grpo.async_grpo_config import AsyncGRPOConfig
+from trl.experimental.async_grpo.async_grpo_trainer import AsyncGRPOTrainer
 from trl.experimental.async_grpo.async_rollout_worker import AsyncRolloutWorker
 
 from coupling.choices import KL_ESTIMATORS
@@ -105,7 +106,8 @@ class AsyncP3OTrainer(AsyncGRPOTrainer):
             return result
 
         # TRL's method makes the one forward pass, and does its accounting; its loss is not used.
-        super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
+        model_call: Any = forward
+        super().compute_loss(model_call, inputs, return_outputs, num_items_in_batch)
         of_model, selected = outputs["of model"], inputs["token_index"] >= 0
         # (1, token): the loss terms of this rank's rollouts, without padding
         logprobs = of_model.log_probs.flatten()[inputs["token_index"][selected]][None]
