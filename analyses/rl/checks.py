@@ -41,6 +41,7 @@ _EXPECTED = {
     "tuple[int | str, ...]": _Expected(
         (int, str, list, tuple), "whole numbers, or shares of the width such as 10%", elements=(int, str)
     ),
+    "tuple[int, ...]": _Expected((int, list, tuple), "whole numbers", elements=(int,)),
     "tuple[str, ...]": _Expected((str, list, tuple), "texts"),
     "tuple[str, ...] | None": _Expected((str, list, tuple, type(None)), "texts"),
     "tuple[str, ...] | str | None": _Expected((str, list, tuple, type(None)), "texts or a file"),
