@@ -22,6 +22,7 @@ EXTRAS = {
     "PIL": "vision",
     "timm": "vision",
     "torchvision": "vision",
+    "sklearn": "vision",
 }
 """Modules that the base install does not bring, and the extra that brings each."""
 
@@ -61,6 +62,7 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
         "vl_convert": "vl-convert-python",
         "mistral_common": "mistral-common",
         "PIL": "pillow",
+        "sklearn": "scikit-learn",
     }.get(module, module)
     return CouplingError(
         f"{purpose} needs the {package} package, which is not installed: pip install 'block-coupling[{EXTRAS[module]}]'"
