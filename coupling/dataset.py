@@ -49,6 +49,11 @@ def is_depth(run: xr.Dataset) -> bool:
     return "other_token" not in run.variables
 
 
+def input_word(*runs: xr.Dataset) -> str:
+    """What one input of runs is called: "image" where all of them measured images, else "prompt"."""
+    return "image" if runs and all("patch_rows" in run for run in runs) else "prompt"
+
+
 def off_diagonal(run: xr.Dataset, variable: str) -> xr.DataArray:
     """A variable over pairs, NaN where a Jacobian is compared with itself."""
     first, second = ("block", "other_block") if is_depth(run) else ("token", "other_token")

@@ -30,7 +30,8 @@ from coupling.settings import Settings, Tokens, normalize_k
 from coupling.untrusted import clean, expanded
 
 Progress = Callable[[int, int, int, int], None]
-"""Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt)."""
+"""Called with (prompt, number of prompts, Jacobians done, Jacobians in total of this prompt). Where it has an attribute
+``word``, that is set to "prompt" or "image" before the first call."""
 
 
 def analyze(
@@ -155,6 +156,8 @@ def analyze(
             random_weights=settings.seed if random_weights else None,
         )
         source = fitting_source(checkpoint, given, limit)
+        if hasattr(progress, "word"):
+            progress.word = "prompt" if checkpoint.processor is None else "image"
         origin = provenance(checkpoint.model, settings) | {
             "model": checkpoint.name,
             "revision": checkpoint.revision,

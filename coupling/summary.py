@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from coupling.choices import VARIANTS, Variant, variant_of
-from coupling.dataset import check_contains, is_depth, off_diagonal, per_prompt, zero_blocks
+from coupling.dataset import check_contains, input_word, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
 from coupling.metrics import excess
 from coupling.sinks import note, skipped
@@ -62,8 +62,8 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
     Returns:
         ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
         prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape score,
-        expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out of these, in words) and
-        ``provenance``.
+        expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out of these, in words),
+        ``prompts`` (how many prompts or images), ``inputs`` ("prompts" or "images") and ``provenance``.
 
     Raises:
         CouplingError: if ``skip_first`` leaves no token.
@@ -88,6 +88,7 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
         "tokens_left_out": note(run, skip_first),
         "blocks": int(run.sizes["layer"]) - 1,
         "prompts": int(run.sizes["prompt"]),
+        "inputs": f"{input_word(run)}s",
         "zero_blocks": zero_blocks(run),
         "singular_values_converged": not bool((run.unconverged > 0).any()),
         "worst_relative_singular_value_error": _finite(
@@ -152,7 +153,8 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     Returns:
         ``provenance`` (attributes that differ, with both values), ``scores`` (rows with both scores, their difference
         and, on equal prompts, the standard error of the paired difference), ``largest_pair_difference`` of the
-        mismatch (None where the runs have different shapes), ``same_prompts`` and ``identical``.
+        mismatch (None where the runs have different shapes), ``same_prompts``, ``inputs`` ("prompts" or "images") and
+        ``identical``.
 
     Raises:
         CouplingError: if the runs share no K, or are of different kinds.
@@ -178,6 +180,7 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     return {
         "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in differing},
         "same_prompts": bool(same_prompts),
+        "inputs": f"{input_word(first, second)}s",
         "scores": rows,
         "largest_pair_difference": _largest_pair_difference(
             first.mismatch.sel(k=shared), second.mismatch.sel(k=shared)

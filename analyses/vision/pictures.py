@@ -92,7 +92,9 @@ def _draw_accuracies(axes: Axes, table: pd.DataFrame, measure: str) -> None:
         models = table[table["depth"] == depth]
         axes.plot(models[measure], models["test_accuracy"], mark, color=color, markersize=2.5, alpha=0.5)
         of_depth = means.xs(depth, level="depth")
-        axes.plot(of_depth[measure], of_depth["test_accuracy"], mark, color=color, markersize=6, label=f"{depth} blocks")
+        axes.plot(
+            of_depth[measure], of_depth["test_accuracy"], mark, color=color, markersize=6, label=f"{depth} blocks"
+        )
     fit = fit_line(means[measure].to_numpy(), means["test_accuracy"].to_numpy())
     if fit is not None:
         ends = means[measure].agg(["min", "max"]).to_numpy()

@@ -151,7 +151,11 @@ def statistics(table: pd.DataFrame, *, resamples: int = RESAMPLES) -> pd.DataFra
             length, factor = effect["epochs"], effect["factor"]
             if not rows or (rows[-1]["measure"], rows[-1]["epochs"]) != (measure, length):
                 rows.append({"measure": measure, "epochs": length})
-            rows[-1] |= {factor: effect["coefficient"], f"{factor}_low": effect["low"], f"{factor}_high": effect["high"]}
+            rows[-1] |= {
+                factor: effect["coefficient"],
+                f"{factor}_low": effect["low"],
+                f"{factor}_high": effect["high"],
+            }
         for row in rows[-table[LENGTH].nunique() :]:
             found = correlated.get((row["epochs"], measure), {})
             low, high = found.get("pearson_interval") or (None, None)
@@ -225,7 +229,9 @@ def write_results(out: Path, models: Path, sweep: Path, everything: Sequence[Tra
     """
     _write(out / TABLE, gather(models, sweep, everything))
     table = pd.read_csv(out / TABLE)  # the statistics are those of the digits that are written
-    scores = table[["model", ACCURACY, "test_loss"]].assign(family=table["model"].str.replace(r"-seed\d+$", "", regex=True))
+    scores = table[["model", ACCURACY, "test_loss"]].assign(
+        family=table["model"].str.replace(r"-seed\d+$", "", regex=True)
+    )
     _write(out / SCORES, scores)
     _write(out / STATISTICS, statistics(table))
     write_atomically(out / SUMMARY, as_markdown(summary(pd.read_csv(out / STATISTICS))).encode())

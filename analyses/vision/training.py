@@ -161,7 +161,10 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     is_kept = [parameter.ndim < 2 or name in ("cls_token", "pos_embed") for name, parameter in named]
     return [
-        {"params": [one for (_, one), kept in zip(named, is_kept, strict=True) if not kept], "weight_decay": weight_decay},
+        {
+            "params": [one for (_, one), kept in zip(named, is_kept, strict=True) if not kept],
+            "weight_decay": weight_decay,
+        },
         {"params": [one for (_, one), kept in zip(named, is_kept, strict=True) if kept], "weight_decay": 0.0},
     ]
 

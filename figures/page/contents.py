@@ -7,7 +7,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from coupling.choices import NORMS, VARIANTS, Picture
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.figures.selection import kind, numbers_as_text, pair_names, run_names
 from coupling.figures.style import printable
 from coupling.sinks import note
@@ -61,7 +61,7 @@ SECTIONS: dict[Picture | Literal["image"], Section] = {
     ),
     "trajectory": Section(
         "Trajectory",
-        "One line per token through the residual stream, on the prompt's first two principal components; the mark is "
+        "One line per token through the residual stream, on the first two principal components of the prompt or image; the mark is "
         "white where the token enters the first block, and filled where it leaves the last.",
         "This run kept no residual streams; coupling analyze --detail all keeps them.",
     ),
@@ -122,7 +122,7 @@ def _number(value: float | None) -> str:
 
 def controls_of(runs: Sequence[xr.Dataset], extent: Extent) -> list[dict[str, Any]]:
     """The page's controls: name, label, options (value and text), and the option that is chosen first."""
-    what = "image" if all("patch_rows" in run for run in runs) else "prompt"
+    what = input_word(*runs)
     ks = reversed(runs[0].k.values.tolist())
     controls: list[dict[str, Any]] = [
         {"name": "k", "label": "K", "options": [(k, k) for k in ks]},
@@ -159,16 +159,16 @@ def notes_on(runs: Sequence[xr.Dataset], extent: Extent, left_out_ks: Sequence[i
     notes = [f"{name}: {text}." for name, text in zip(run_names(runs), map(note, runs), strict=True) if text]
     if left_out_ks:
         notes.append(f"K = {', '.join(map(str, left_out_ks))} is left out: not all runs have it.")
-    counts = {run.sizes["prompt"] for run in runs}
+    counts, word = {run.sizes["prompt"] for run in runs}, input_word(*runs)
     if len(counts) > 1:
-        notes.append("The runs have different numbers of prompts; those that all of them have can be chosen.")
+        notes.append(f"The runs have different numbers of {word}s; those that all of them have can be chosen.")
     if extent.prompts < min(counts):
         notes.append(
-            f"To keep this page small, it contains prompts {numbers_as_text(range(extent.prompts))} of {min(counts)}; "
-            "means over prompts are over all of them."
+            f"To keep this page small, it contains {word}s {numbers_as_text(range(extent.prompts))} of {min(counts)}; "
+            f"means over {word}s are over all of them."
         )
     if any(not is_depth(run) and run.sizes["token"] > extent.tokens for run in runs):
         notes.append(f"To keep this page small, pairs of tokens are shown for the first {extent.tokens} measured ones.")
     if len({str(run.attrs.get("prompts_hash", "")) for run in runs}) > 1:
-        notes.append("The runs were measured on different prompts.")
+        notes.append(f"The runs were measured on different {word}s.")
     return notes

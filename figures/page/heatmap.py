@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import xarray as xr
 
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.figures.page.vega import FIRST_IF_MEAN, SCALE, SIDE, ChartWithData, Row, is_chosen, note_above, parameters
 
 
@@ -23,7 +23,7 @@ def heatmap_chart(run: xr.Dataset, rows: list[Row]) -> ChartWithData:
     scale = alt.Scale(scheme="yellowgreenblue", zero=False, nice=False)
     legend = alt.Legend(gradientLength=SIDE - 40, format=".3~g")
     color = alt.Color("coupling:Q", title="coupling", scale=scale, legend=legend)
-    chart = alt.layer(_scale_ends(base, color), _tiles(_cells(base, run), depth, color), _note(base, depth))
+    chart = alt.layer(_scale_ends(base, color), _tiles(_cells(base, run), depth, color), _note(base, run))
     chart = chart.add_params(*parameters(controls))
     background = alt.ViewBackground(fill="#88888844")  # visible where a Jacobian would be compared with itself
     return ChartWithData(chart.properties(width=SIDE, height=SIDE, view=background), {"rows": rows})
@@ -77,9 +77,9 @@ def _scale_ends(base: alt.Chart, color: alt.Color) -> alt.Chart:
     return ends.mark_rect(opacity=0, width=0, height=0, tooltip=None).encode(color=color)
 
 
-def _note(base: alt.Chart, depth: bool) -> alt.Chart:
+def _note(base: alt.Chart, run: xr.Dataset) -> alt.Chart:
     """The means of the chosen matrix."""
-    text = "" if depth else "'prompt ' + datum.t + ', block ' + datum.block + ': ' + "
+    text = "" if is_depth(run) else f"'{input_word(run)} ' + datum.t + ', block ' + datum.block + ': ' + "
     text += (
         "'mean ' + format(datum.mean, '.3f') + ', chance ' + format(datum.chance, '.3f') + ', excess ' + "
         "format(datum.excess, '.1%')"

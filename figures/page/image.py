@@ -109,6 +109,8 @@ def _image_row(run: xr.Dataset, number: int) -> Row:
         what = f"the measured patch is row {marked[0] // columns}, column {marked[0] % columns}"
     else:
         what = f"{len(marked)} patches were measured" if marked else "the class token was measured, and no patch"
+    name = str(run.prompt_text.values[number])
+    named = name if name.startswith("image") else f"image {name}"
     return {
         "t": number,
         "uri": str(run.picture.values[number]),
@@ -116,7 +118,7 @@ def _image_row(run: xr.Dataset, number: int) -> Row:
         "columns": columns,
         "marked": marked,
         "note": what,
-        "alt": f"image {run.prompt_text.values[number]}, {rows} x {columns} patches; {what}",
+        "alt": f"{named}, {rows} x {columns} patches; {what}",
     }
 
 

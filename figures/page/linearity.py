@@ -6,6 +6,7 @@ from itertools import product
 import altair as alt
 import xarray as xr
 
+from coupling.dataset import input_word
 from coupling.figures.linearity import enough_prompts
 from coupling.figures.page.contents import MEAN
 from coupling.figures.page.vega import CHORD, ChartWithData, Row, is_chosen, parameters, short_numbers
@@ -63,7 +64,7 @@ def _row(run: xr.Dataset, name: str, prompt: int) -> Row:
         shape, distance = (
             values.median("prompt").values[enough] for values in (run.line_shape_score, run.expodistance)
         )
-        texts = ["(median over prompts)"] * len(shape)
+        texts = [f"(median over {input_word(run)}s)"] * len(shape)
     else:
         texts = token_texts(run, prompt)
         shape, distance = (

@@ -13,7 +13,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from coupling.choices import Picture
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.figures.page.circle import circle_chart
 from coupling.figures.page.contents import MEAN, SECTIONS, Extent, controls_of, notes_on, summary_of
 from coupling.figures.page.heatmap import heatmap_chart
@@ -73,6 +73,7 @@ def render(
     names = run_names(runs)
     return _template().render(
         runs=[summary_of(run, name) for run, name in zip(runs, names, strict=True)],
+        inputs=f"{input_word(*runs)}s",
         controls=controls_of(runs, extent),
         notes=notes_on(runs, extent, left_out_ks),
         sections=_sections(runs, names, extent, points),

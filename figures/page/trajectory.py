@@ -4,6 +4,7 @@ import altair as alt
 import xarray as xr
 
 from coupling import sinks
+from coupling.dataset import input_word
 from coupling.errors import CouplingError
 from coupling.figures.page.vega import (
     BY_ORDER,
@@ -61,7 +62,7 @@ def _rows(run: xr.Dataset, prompts: list[int]) -> list[Row]:
         except CouplingError:  # too few points for two components
             continue
         left_out = f"; {said}" if said else ""
-        note = f"prompt {prompt}; {100 * shares[0]:.0f}% and {100 * shares[1]:.0f}% of variance{left_out}"
+        note = f"{input_word(run)} {prompt}; {100 * shares[0]:.0f}% and {100 * shares[1]:.0f}% of variance{left_out}"
         rows += [
             {
                 "t": prompt,

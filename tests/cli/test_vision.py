@@ -115,6 +115,29 @@ def test_a_run_of_other_images_or_another_processor_is_not_resumed(cli, vit, rea
     refused(cli(*arguments, "--resume"), "differs in processor_hash")
 
 
+def test_a_run_of_images_speaks_of_images(cli, vit, real, tmp_path):
+    arguments = ("--k", 2, "--kind", "self", "--detail", "all")
+    status, out, err = cli("analyze", vit, "--images", real, *arguments, "--out", "run")
+    assert status == 0, err
+    assert "± images" in out
+    assert "prompt" not in out + err
+    assert "± images" in cli("show", "run")[1]
+    refused(
+        cli("plot", "run", "--picture", "heatmap", "--prompt", 7, "-o", "x.png"), "no image 7: the run's images are"
+    )
+    cli("analyze", vit, "--images", f"{real}/1.png", *arguments, "--out", "other", "-q")
+    assert "The images differ, so the scores cannot be compared image by image." in cli("diff", "run", "other")[1]
+    assert cli("report", "run", "other", "-o", "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    for text in ("<th>images</th>", "<th>± images</th>", "over pairs and images", "measured on different images",
+                 "different numbers of images", "image \\u0027 + datum.t"):  # fmt: skip
+        assert text in page, text
+    refused(
+        cli("analyze", vit, "--images", f"{real}/1.png", *arguments, "--out", "run", "--resume"),
+        "only 1 images are given now",
+    )
+
+
 def test_a_pipe_in_place_of_an_image_is_not_waited_for(cli, vit, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     refused(cli("analyze", vit, "--images", "pipe.png", "--out", "run"), "pipe.png is a named pipe")
