@@ -300,8 +300,8 @@ def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset
     if not {SUMMARY, DATA} <= entries:
         if STARTED in entries:
             raise CouplingError(
-                f"the run in {name} is unfinished ({count_measured(folder)} {inputs_in(folder)} measured); repeat its command with "
-                "`resume=True`"
+                f"the run in {name} is unfinished ({count_measured(folder)} {inputs_in(folder)} measured); repeat its "
+                "command with `resume=True`"
             )
         is_model = "config.json" in entries or any(entry.endswith((".safetensors", ".gguf")) for entry in entries)
         hint = f"; it is a model, which is measured by: coupling analyze {name}" if is_model else ""

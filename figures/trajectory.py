@@ -26,7 +26,6 @@ from coupling.figures.selection import (
 from coupling.figures.style import GRAY, WIDTH, new_figure, shades, styled
 from coupling.sinks import note, skipped
 
-
 MOST_NAMED = 32
 """Tokens that are named: the 197 of an image would cover the paths."""
 

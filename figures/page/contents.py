@@ -61,8 +61,8 @@ SECTIONS: dict[Picture | Literal["image"], Section] = {
     ),
     "trajectory": Section(
         "Trajectory",
-        "One line per token through the residual stream, on the first two principal components of the prompt or image; the mark is "
-        "white where the token enters the first block, and filled where it leaves the last.",
+        "One line per token through the residual stream, on the first two principal components of its prompt or image; "
+        "the mark is white where the token enters the first block, and filled where it leaves the last.",
         "This run kept no residual streams; coupling analyze --detail all keeps them.",
     ),
     "linearity": Section(
