@@ -29,6 +29,7 @@ from coupling.analyses.vision.training import RECORD
 from coupling.errors import CouplingError, require
 from coupling.files import load_json, to_json, write_atomically
 from coupling.locking import locked
+from coupling.models.chat import PromptWarning
 
 MODELS, SWEEP, IMAGES, IDENTITY = "models", "sweep", "held-out.npy", "vision.json"
 """What is in a study's folder beside the results: the models, the sweep, the measured images, and whose study it is."""
@@ -143,7 +144,9 @@ def measure_study(out: Path, everything: Sequence[Training], workers: int) -> No
             left = "" if status.seconds_left is None else f"; about {status.seconds_left / 60:.0f} min left"
             _say(f"{done} of {status.total} models are measured{left}")
 
-    table = sweep(study, out=out / SWEEP, workers=workers, threads=1, progress=report)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)  # gray images become RGB, and gray again for a gray model
+        table = sweep(study, out=out / SWEEP, workers=workers, threads=1, progress=report)
     failed = table[table["state"] != "done"]
     if len(failed):
         raise CouplingError(f"{failed['task'].iloc[0]} was not measured: {failed['error'].iloc[0]}")
