@@ -156,8 +156,9 @@ def analyze(
             random_weights=settings.seed if random_weights else None,
         )
         source = fitting_source(checkpoint, given, limit)
-        if hasattr(progress, "word"):
-            progress.word = "prompt" if checkpoint.processor is None else "image"
+        bar: Any = progress
+        if hasattr(bar, "word"):
+            bar.word = "prompt" if checkpoint.processor is None else "image"
         origin = provenance(checkpoint.model, settings) | {
             "model": checkpoint.name,
             "revision": checkpoint.revision,

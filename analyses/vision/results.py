@@ -145,7 +145,7 @@ def statistics(table: pd.DataFrame, *, resamples: int = RESAMPLES) -> pd.DataFra
         number of parameters (``partial``, ``partial_p``).
     """
     correlated = {(row["epochs"], row["measure"]): row for row in correlations(table, resamples=resamples)}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for measure in (ACCURACY, *measures_in(table)):
         for effect in effects(table, measure):
             length, factor = effect["epochs"], effect["factor"]

@@ -50,7 +50,7 @@ def test_cifar10_is_read_from_a_folder(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_cifar10(tmp_path):
-    with pytest.raises(CouplingError, match="there is no CIFAR-10 in .*; give the folder that contains"):
+    with pytest.raises(CouplingError, match=r"there is no CIFAR-10 in .*; give the folder that contains"):
         cifar10(tmp_path)
 
 
