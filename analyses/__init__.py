@@ -1,4 +1,4 @@
-"""Questions asked of runs: correlation with benchmarks, the engine of ``coupling rl``, sweeps, dynamics, and studies.
+"""Questions asked of runs: correlation, dynamics, sweeps, vision transformers, the engine of RL, and studies.
 
 The parts are imported when they are first used, so that ``coupling.analyses.correlation`` works after
 ``import coupling`` and nothing heavy is imported before. The studies are not part of the installed package.
@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coupling.analyses import correlation, dynamics, rl, sweep
+    from coupling.analyses import correlation, dynamics, rl, sweep, vision
 
-__all__ = ["correlation", "dynamics", "rl", "sweep"]
+__all__ = ["correlation", "dynamics", "rl", "sweep", "vision"]
 
 
 def __getattr__(name: str) -> Any:

@@ -43,14 +43,16 @@ class _Bar:
 
 
 class PromptProgress(_Bar):
-    """The prompts of a measurement; called as ``progress(prompt, prompts, done, total)``."""
+    """The prompts or images of a measurement; called as ``progress(prompt, prompts, done, total)``."""
 
     def __init__(self, console: Console, model: str) -> None:
         super().__init__(console, f"loading {model}")
+        self.word = "prompt"
+        """What an input is called; ``coupling.analyze`` sets it to "image" for a model of images."""
 
     def __call__(self, prompt: int, prompts: int, done: int, total: int) -> None:
-        """Move the bar to Jacobian ``done`` of ``total`` in one of ``prompts`` prompts."""
-        self._move(f"prompt {prompt + 1}/{prompts}, Jacobian {done}/{total}", prompt + done / total, prompts)
+        """Move the bar to Jacobian ``done`` of ``total`` in one of ``prompts`` prompts or images."""
+        self._move(f"{self.word} {prompt + 1}/{prompts}, Jacobian {done}/{total}", prompt + done / total, prompts)
 
     def over_blocks(self, block: int, blocks: int, done: int, prompts: int) -> None:
         """Move the bar of a streamed run: ``done`` of ``prompts`` prompts at one of ``blocks`` blocks."""

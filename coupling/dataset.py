@@ -58,6 +58,11 @@ def is_depth(run: xr.Dataset) -> bool:
     return "other_token" not in run.variables
 
 
+def input_word(*runs: xr.Dataset) -> str:
+    """What one input of runs is called: "image" where all of them measured images, else "prompt"."""
+    return "image" if runs and all("patch_rows" in run for run in runs) else "prompt"
+
+
 def off_diagonal(run: xr.Dataset, variable: str | xr.DataArray) -> xr.DataArray:
     """A variable over pairs, by name or as it is, NaN where a Jacobian is compared with itself."""
     values = run[variable] if isinstance(variable, str) else variable

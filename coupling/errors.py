@@ -20,6 +20,7 @@ EXTRAS = {
     "PIL": "vision",
     "timm": "vision",
     "torchvision": "vision",
+    "sklearn": "vision",
 }
 """Modules that the base install does not bring, and the extra that brings each."""
 
@@ -58,6 +59,7 @@ def missing_extra(module: str, purpose: str) -> CouplingError:
     package = {
         "mistral_common": "mistral-common",
         "PIL": "pillow",
+        "sklearn": "scikit-learn",
     }.get(module, module)
     return CouplingError(
         f"{purpose} needs the {package} package, which is not installed: pip install 'block-coupling[{EXTRAS[module]}]'"

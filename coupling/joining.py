@@ -52,7 +52,7 @@ class _Joining:
             ours, theirs = self.coordinates.get(name), coordinates.get(name)
             is_same = ours is not None and theirs is not None and np.array_equal(ours.values, theirs.values)
             if name not in TOKEN_AXES and not is_same:
-                raise CouplingError(f"prompt {self.count} has another {name} than the prompts before it")
+                raise CouplingError(f"input {self.count} has another {name} than those before it")
         for key, variable in dataset.variables.items():
             if key not in names:
                 self.columns.setdefault(str(key), _Column(variable.dims, variable.attrs)).add(variable.values)

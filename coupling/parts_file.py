@@ -82,7 +82,7 @@ class PartsFile:
             foreign = next((record for record in found if record.identity != self.identity), None)
             if foreign is not None:
                 raise CouplingError(
-                    f"{clean(self.path, 300)} contains prompt {foreign.prompt} of a run of another model or other "
+                    f"{clean(self.path, 300)} contains measurement {foreign.prompt} of a run of another model or other "
                     "settings, so it cannot be resumed; give another `out`, or `overwrite=True`"
                 )
             self.records = {record.prompt: record for record in found}

@@ -158,6 +158,9 @@ def analyze(
             stream=stream,
         )
         source = fitting_source(checkpoint, given, limit)
+        bar: Any = progress
+        if hasattr(bar, "word"):
+            bar.word = "prompt" if checkpoint.processor is None else "image"
         offloaded = checkpoint.offloaded
         known = {} if offloaded is None else {"weights_hash": offloaded.checked_hash()}
         origin = (

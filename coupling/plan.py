@@ -86,7 +86,7 @@ class Plan:
             fixed = resolve_tokens(name, n_tokens)[0]
             tokens = [t for t in tokens if (t >= fixed if kind == "context-input" else t <= fixed)]
         if kind != "depth" and len(tokens) < 2:
-            raise CouplingError(f"kind {kind} compares tokens, but only {len(tokens)} of this prompt can be compared")
+            raise CouplingError(f"kind {kind} compares tokens, but only {len(tokens)} can be compared here")
         pairs = list(settings.block_pairs) or [(block, block) for block in blocks]
         for block in [block for pair in pairs for block in pair]:
             if block not in blocks:
@@ -139,6 +139,6 @@ def resolve_tokens(tokens: Tokens, n: int) -> list[int]:
             raise CouplingError(f"token {name!r} is not an index, 'last' or 'all'")
         index = n - 1 if name == "last" else int(name)
         if not -n <= index < n:
-            raise CouplingError(f"token {index} is out of range: the prompt has {n} tokens, 0 to {n - 1} (-1 the last)")
+            raise CouplingError(f"token {index} is out of range: there are {n} tokens, 0 to {n - 1} (-1 the last)")
         found.add(index % n)
     return sorted(found)

@@ -140,7 +140,7 @@ class RunFolder:
             self.parts.append(prompt, self.inputs[prompt], dataset)
         except CouplingError as error:
             kept = len(self.parts.records)
-            hint = f"; {kept} measured prompts are saved, continue with `resume=True`" if kept else ""
+            hint = f"; {kept} measured {_inputs(self.identity)} are saved, continue with `resume=True`" if kept else ""
             raise CouplingError(f"{error}{hint}") from None
 
     def finish(self, run: xr.Dataset, summary: dict[str, Any]) -> None:
@@ -157,7 +157,8 @@ class RunFolder:
             write_atomically(self.folder / DATA, to_bytes(run))
             write_atomically(self.folder / SUMMARY, content)
         except CouplingError as error:
-            raise CouplingError(f"{error}; all prompts are measured and saved, continue with `resume=True`") from None
+            hint = f"all {_inputs(self.identity)} are measured and saved, continue with `resume=True`"
+            raise CouplingError(f"{error}; {hint}") from None
         self.discard_parts()
 
     def leave(self) -> None:
@@ -208,8 +209,8 @@ class RunFolder:
         for file in (self.parts, self.streamed):
             if file.read():
                 warnings.warn(
-                    f"{clean(file.path, 300)} is damaged or was cut short; prompts that cannot be read from it are "
-                    "measured again",
+                    f"{clean(file.path, 300)} is damaged or was cut short; {_inputs(self.identity)} that cannot be "
+                    "read from it are measured again",
                     PromptWarning,
                     stacklevel=2,
                 )
@@ -247,23 +248,37 @@ class RunFolder:
 
     def _check_inputs(self, known: dict[int, Any]) -> None:
         """Check that every prompt that was measured is a prompt of this run."""
+        words = _inputs(self.identity)
+        word = words[:-1]
         for number, inputs in sorted(known.items()):
             if number >= len(self.inputs):
-                problem = f"has measured prompt {number}, and only {len(self.inputs)} prompts are given now"
+                problem = f"has measured {word} {number}, and only {len(self.inputs)} {words} are given now"
             elif inputs != self.inputs[number]:
-                problem = f"has measured another text or other token ids as prompt {number}"
-                if "processor_hash" in self.identity:
-                    problem = f"has measured another image as image {number}"
+                other = "another image" if word == "image" else "another text or other token ids"
+                problem = f"has measured {other} as {word} {number}"
             else:
                 continue
             raise CouplingError(
-                f"the run in {clean(self.folder, 300)} {problem}, so it cannot be resumed; give the same prompts (more "
+                f"the run in {clean(self.folder, 300)} {problem}, so it cannot be resumed; give the same {words} (more "
                 "may follow them), another `out`, or `overwrite=True`"
             )
 
 
+def _inputs(identity: Any) -> str:
+    """What the inputs of a run are called, by its identity: "prompts" or "images"."""
+    return "images" if isinstance(identity, dict) and "processor_hash" in identity else "prompts"
+
+
+def inputs_in(folder: Path) -> str:
+    """What an unfinished run in a folder measures: "prompts" or "images"."""
+    try:
+        return _inputs(load_json(folder / STARTED).get("identity"))
+    except CouplingError:
+        return _inputs(None)
+
+
 def count_measured(folder: Path) -> int:
-    """The number of prompts that are saved in the folder of an unfinished run."""
+    """The number of prompts or images that are saved in the folder of an unfinished run."""
     with contextlib.suppress(OSError, CouplingError):
         if (folder / PARTS).exists():
             return len({record.prompt for record in scan(folder / PARTS)[0]})
@@ -294,8 +309,8 @@ def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset
     if not {SUMMARY, DATA} <= entries:
         if STARTED in entries:
             raise CouplingError(
-                f"the run in {name} is unfinished ({count_measured(folder)} prompts measured); repeat its command with "
-                "`resume=True`"
+                f"the run in {name} is unfinished ({count_measured(folder)} {inputs_in(folder)} measured); repeat its "
+                "command with `resume=True`"
             )
         is_model = "config.json" in entries or any(entry.endswith((".safetensors", ".gguf")) for entry in entries)
         hint = f"; it is a model, which is measured by: coupling analyze {name}" if is_model else ""

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
+from coupling.dataset import input_word
 from coupling.errors import CouplingError
 
 DOMINANT = 10.0
@@ -61,7 +62,7 @@ def skipped(run: xr.Dataset, skip_first: int | None = None) -> int:
     if not 0 <= skip_first < longest:
         raise CouplingError(
             f"`skip_first={skip_first}` does not leave a token: it must be from 0 to {longest - 1}, "
-            f"because the longest prompt has {longest} tokens"
+            f"because the longest {input_word(run)} has {longest} tokens"
         )
     return skip_first
 
@@ -73,6 +74,8 @@ def note(run: xr.Dataset, skip_first: int | None = None) -> str:
         return ""
     if skip_first is not None:
         return (
-            f"the first {count} tokens of each prompt left out" if count > 1 else "each prompt's first token left out"
+            f"the first {count} tokens of each {input_word(run)} left out"
+            if count > 1
+            else f"each {input_word(run)}'s first token left out"
         )
     return f"first token left out (its norm reaches {first_token_dominance(run):.3g} times the others')"

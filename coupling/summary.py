@@ -8,7 +8,7 @@ from scipy import stats
 
 from coupling import calibrated
 from coupling.choices import VARIANTS, Calibrated, Variant, variant_of
-from coupling.dataset import is_depth, off_diagonal, per_prompt, zero_blocks
+from coupling.dataset import input_word, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
 from coupling.metrics import excess
 from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
@@ -64,8 +64,8 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
         ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
         prompts), ``calibrated`` (one row for each K and calibrated measure, with chance level, z-score and standard
         deviation over prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape
-        score, expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out of these, in words)
-        and ``provenance``.
+        score, expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out, in words),
+        ``prompts`` (how many prompts or images), ``inputs`` ("prompts" or "images") and ``provenance``.
 
     Raises:
         CouplingError: if ``skip_first`` leaves no token.
@@ -92,6 +92,7 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
         "tokens_left_out": note(run, skip_first),
         "blocks": int(run.sizes["layer"]) - 1,
         "prompts": int(run.sizes["prompt"]),
+        "inputs": f"{input_word(run)}s",
         "zero_blocks": zero_blocks(run),
         "singular_values_converged": not bool((run.unconverged > 0).any()),
         "worst_relative_singular_value_error": _finite(
@@ -173,7 +174,7 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
         and, on equal prompts, the standard error of the paired difference; ``excess_difference`` with its standard
         error, paired on equal prompts and of two samples otherwise, and its p-value), ``calibrated`` (the differences
         of each calibrated measure that both have), ``largest_pair_difference`` of the mismatch (None where the runs
-        have different shapes), ``same_prompts`` and ``identical``.
+        have different shapes), ``same_prompts``, ``inputs`` ("prompts" or "images") and ``identical``.
 
     Raises:
         CouplingError: if the runs share no K, or are of different kinds.
@@ -197,6 +198,7 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     return {
         "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in differing},
         "same_prompts": bool(same_prompts),
+        "inputs": f"{input_word(first, second)}s",
         "scores": rows,
         "calibrated": [
             _compared_calibrated(first, second, k, measure, paired=paired)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import xarray as xr
 from matplotlib.figure import Figure
 
+from coupling.dataset import input_word
 from coupling.figures.selection import run_names
 from coupling.figures.style import GRAY
 
@@ -16,7 +17,7 @@ def described(runs: Sequence[xr.Dataset], prompt: int | None = None) -> str:
         runs: the runs that are drawn.
         prompt: the one prompt that is drawn; None for all of them.
     """
-    unit = "image" if all("processor_hash" in run.attrs for run in runs) else "prompt"
+    unit = input_word(*runs)
     if prompt is not None:
         number = f"{unit} {prompt}"
     else:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.errors import CouplingError, renamed
 from coupling.figures.caption import caption as write_caption
 from coupling.figures.scale import limits
@@ -183,7 +183,7 @@ def _tiles_of_blocks(
         projection, caption = projection.isel(token=position), f", token {position}"
     elif position is not None and position != int(run.measured_token.isel(prompt=number)):
         raise CouplingError(
-            f"the run did not measure token {token} of prompt {number}, but token "
+            f"the run did not measure token {token} of {input_word(run)} {number}, but token "
             f"{int(run.measured_token.isel(prompt=number))}; run analyze with `tokens={position}`"
         )
     numbers = choose_range(blocks, run.block.values.tolist(), "blocks")
@@ -199,9 +199,7 @@ def _measured_token(projection: xr.DataArray, position: int | None, token: int |
     if position is None:
         return int(measured[-1])
     if position not in measured:
-        raise CouplingError(
-            f"the run did not measure token {token} of this prompt, but tokens {numbers_as_text(measured)}"
-        )
+        raise CouplingError(f"the run did not measure token {token} here, but tokens {numbers_as_text(measured)}")
     return position
 
 

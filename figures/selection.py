@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from coupling.choices import Picture, Variant, variant_of
-from coupling.dataset import is_depth, off_diagonal
+from coupling.dataset import input_word, is_depth, off_diagonal
 from coupling.errors import CouplingError
 from coupling.figures.style import printable
 from coupling.shares import K, find_k, normalize_k, shared_ks
@@ -111,7 +111,8 @@ def choose_prompt(run: xr.Dataset, prompt: int) -> int:
         CouplingError: if the run has no such prompt.
     """
     if not 0 <= prompt < run.sizes["prompt"]:
-        raise CouplingError(f"there is no prompt {prompt}: the run's prompts are 0 to {run.sizes['prompt'] - 1}")
+        word = input_word(run)
+        raise CouplingError(f"there is no {word} {prompt}: the run's {word}s are 0 to {run.sizes['prompt'] - 1}")
     return prompt
 
 
@@ -203,11 +204,12 @@ def numbers_as_text(numbers: Sequence[int]) -> str:
 
 
 def token_texts(run: xr.Dataset, prompt: int) -> list[str]:
-    """The tokens of a prompt as text; their numbers if the run does not contain their texts."""
+    """The tokens of a prompt as text, or patches by their place; numbers if the run does not contain them."""
     count = int(run.n_tokens.isel(prompt=prompt))
     if "token_text" not in run:
         return [str(index) for index in range(count)]
-    return [printable(str(text), 14, blank="·") for text in run.token_text.isel(prompt=prompt).values[:count]]
+    blank = " " if input_word(run) == "image" else "·"  # the place of a patch is "(3, 4)"
+    return [printable(str(text), 14, blank=blank) for text in run.token_text.isel(prompt=prompt).values[:count]]
 
 
 # Values
@@ -282,8 +284,9 @@ def detailed_index(run: xr.Dataset, variable: str, picture: Picture, prompt: int
         return 0
     detailed = run.detailed_prompt.values.tolist()
     if choose_prompt(run, prompt) not in detailed:
+        word = input_word(run)
         raise CouplingError(
-            f"prompt {prompt} has no {name}: the run kept it for prompts {numbers_as_text(detailed)}; run "
+            f"{word} {prompt} has no {name}: the run kept it for {word}s {numbers_as_text(detailed)}; run "
             "analyze again with `detail='all'`"
         )
     return detailed.index(prompt)

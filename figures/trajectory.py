@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.linalg import eigh
 
+from coupling.dataset import input_word
 from coupling.errors import CouplingError
 from coupling.figures.selection import (
     Runs,
@@ -24,6 +25,9 @@ from coupling.figures.selection import (
 )
 from coupling.figures.style import GRAY, WIDTH, new_figure, shades, styled
 from coupling.sinks import note, skipped
+
+MOST_NAMED = 32
+"""Tokens that are named: the 197 of an image would cover the paths."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,8 @@ def trajectory(
             ["enters the first block", "leaves the last block"],
             loc="outside upper center",
             ncols=2,
-            title=f"prompt {paths_of_runs[0].prompt}, tokens from dark (first) to light (last)" + left_out,
+            title=f"{input_word(*chosen)} {paths_of_runs[0].prompt}, tokens from dark (first) to light (last)"
+            + left_out,
             title_fontsize=9,
         )
         figure.draw_without_rendering()
@@ -168,8 +173,9 @@ def _draw(axes: Axes, points: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _name_tokens(axes: Axes, points: np.ndarray, texts: list[str]) -> None:
-    """Texts beside the ends of the paths, where there is room for them."""
-    ends = points[:, -1]
+    """Texts beside the ends of the paths, where there is room for them; at most ``MOST_NAMED``, evenly spaced."""
+    named = np.unique(np.linspace(0, len(texts) - 1, MOST_NAMED).round().astype(int))
+    ends, texts = points[named, -1], [texts[index] for index in named]
     axes.autoscale(False)  # a leader line must not move what was placed
     textalloc.allocate(
         axes,

@@ -55,5 +55,5 @@ def test_engines_are_named_together_and_other_differences_are_left_out(singles):
 
 def test_other_blocks_are_refused(singles):
     other = singles[1].assign_coords(block=[5, 6, 7])
-    with pytest.raises(CouplingError, match="prompt 1 has another block than the prompts before it"):
+    with pytest.raises(CouplingError, match="input 1 has another block than those before it"):
         join_prompts([singles[0], other])

@@ -139,7 +139,7 @@ def test_a_part_of_another_run_is_refused(tmp_path, run):
     content = (tmp_path / "b" / "parts.bin").read_bytes()
     for mixed in (content, (tmp_path / "a" / "parts.bin").read_bytes() + content):
         (tmp_path / "a" / "parts.bin").write_bytes(mixed)
-        with pytest.raises(CouplingError, match=r"prompt 0 of a run of another model .*cannot be resumed"):
+        with pytest.raises(CouplingError, match=r"measurement 0 of a run of another model .*cannot be resumed"):
             RunFolder(tmp_path / "a", {"seed": 0}, INPUTS, resume=True)
     RunFolder(tmp_path / "a", {"seed": 0}, INPUTS, overwrite=True)
     assert count_measured(tmp_path / "a") == 0

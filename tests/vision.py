@@ -11,6 +11,8 @@ from packaging.version import Version
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.helpers import BUNDLED
+
 SIDE, PATCH = 32, 8
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
          "image_size": SIDE, "patch_size": PATCH}  # fmt: skip
@@ -74,6 +76,30 @@ def save_vit(folder: Path, model: transformers.PreTrainedModel | None = None, **
     """A checkpoint of transformers with a processor configuration."""
     (make_vit() if model is None else model).save_pretrained(folder)
     transformers.ViTImageProcessor(size={"height": SIDE, "width": SIDE}, **processing).save_pretrained(folder)
+    return str(folder)
+
+
+def save_llava(folder: Path, family: str = "CLIPVision") -> str:
+    """A multimodal checkpoint: a vision tower, a small language model, and the processor of both."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BUNDLED)
+    names = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
+    config = transformers.LlavaConfig(
+        vision_config=getattr(transformers, f"{family}Config")(**SMALL | FAMILIES[family][0]),
+        text_config=transformers.LlamaConfig(**shape, vocab_size=len(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("[IMG]"),
+    )
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    if family == "PixtralVision":
+        sizes = {"size": {"longest_edge": SIDE}, "patch_size": {"height": PATCH, "width": PATCH}}
+        images = transformers.PixtralImageProcessor(**sizes)
+        processor = transformers.PixtralProcessor(images, tokenizer, patch_size=PATCH)
+    else:
+        images = transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SIDE)
+        processor = transformers.LlavaProcessor(images, tokenizer, patch_size=PATCH, image_token="[IMG]")
+    processor.save_pretrained(folder)
     return str(folder)
 
 

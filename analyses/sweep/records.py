@@ -166,16 +166,16 @@ class Records:
         return record
 
     def progress(self, name: str) -> dict[str, Any]:
-        """How far a running task is: ``prompt``, ``prompts`` and ``fraction``; empty where it has not said so yet."""
+        """How far a running task is, as ``set_progress`` was told; empty where it has not said so yet."""
         try:
             content = load_json(self._path(PROGRESS, name))
         except CouplingError:
             return {}
         return content if has_fields(content, {"prompt": (int,), "prompts": (int,), "fraction": NUMBER}) else {}
 
-    def set_progress(self, name: str, prompt: int, prompts: int, fraction: float) -> None:
-        """Say how far a running task is."""
-        content = {"prompt": prompt, "prompts": prompts, "fraction": fraction}
+    def set_progress(self, name: str, prompt: int, prompts: int, fraction: float, word: str = "prompt") -> None:
+        """Say how far a running task is; ``word`` is what an input is called."""
+        content = {"prompt": prompt, "prompts": prompts, "fraction": fraction, "word": word}
         write_atomically(self._path(PROGRESS, name), to_json(content))
 
     def _set_aside(self, name: str, record: Record) -> None:

@@ -16,11 +16,12 @@ class Running:
 
     Attributes:
         task: its name.
-        prompt: the prompt that is measured, counted from 1; 0 while the model loads.
+        prompt: the prompt or image that is measured, counted from 1; 0 while the model loads.
         prompts: how many there are; 0 while it is not known.
         fraction: the part that is measured, from 0 to 1.
         seconds: since it began.
         host: the machine.
+        word: what an input of the task is called: "prompt" or "image".
     """
 
     task: str
@@ -29,6 +30,7 @@ class Running:
     fraction: float
     seconds: float
     host: str
+    word: str = "prompt"
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def _running(records: Records, name: str, record: Record) -> Running:
         float(said.get("fraction", 0.0)),
         max(0.0, time.time() - record.started),
         record.host,
+        "image" if said.get("word") == "image" else "prompt",
     )
 
 

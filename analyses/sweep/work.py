@@ -57,21 +57,13 @@ def _measure(place: StudyFolder, records: Records, name: str, threads: int | Non
         torch.set_num_threads(threads)
     content = place.content()
     task = next(task for task in place.tasks() if task.name == name)
-    said = 0.0
-
-    def progress(prompt: int, prompts: int, done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PROGRESS_SECONDS:
-            said = time.monotonic()
-            records.set_progress(name, prompt + 1, prompts, (prompt + done / total) / prompts)
-
     try:
         run = analyze(
             task.path,
             out=place.run(name),
             resume=True,
             revision=task.revision if task.on_hub and task.revision else None,
-            progress=progress,
+            progress=_Progress(records, name),
             **arguments_of(content),
             **content["settings"],
         )
@@ -79,3 +71,24 @@ def _measure(place: StudyFolder, records: Records, name: str, threads: int | Non
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+class _Progress:
+    """Says how far a task is, about once a second.
+
+    Args:
+        records: where.
+        name: the task.
+    """
+
+    def __init__(self, records: Records, name: str) -> None:
+        self.records, self.name = records, name
+        self.word = "prompt"
+        """What an input is called; ``coupling.analyze`` sets it."""
+        self._said = 0.0
+
+    def __call__(self, prompt: int, prompts: int, done: int, total: int) -> None:
+        if time.monotonic() - self._said >= PROGRESS_SECONDS:
+            self._said = time.monotonic()
+            fraction = (prompt + done / total) / prompts
+            self.records.set_progress(self.name, prompt + 1, prompts, fraction, self.word)

@@ -1,4 +1,4 @@
-"""A worker: a process that measures tasks or downloads checkpoints, one by one, for the driver that started it.
+"""A worker: a process that measures, downloads checkpoints or calls a function, one by one, for who started it.
 
 It reads one JSON request per line from standard input and answers each with one line. When its input ends, the driver
 has ended, however that happened, and the worker ends at once: nothing keeps computing for nobody.
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,12 +40,25 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
         state = run_task(request["folder"], request["task"], request["session"], request["threads"])
         return {"task": request["task"], "state": state}
+    if request["do"] == "call":
+        return _called(request["function"], request["arguments"])
     from coupling.analyses.sweep import hub
 
     if request["do"] == "download":
         return {"task": request["task"]} | hub.download(request["model"], request["revision"], pickle=request["pickle"])
     hub.delete(request["commits"])
     return {}
+
+
+def _called(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a function, named as ``module:name``, returns, or why it failed."""
+    from coupling.errors import CouplingError, one_line
+
+    module, name = function.split(":")
+    try:
+        return {"returned": getattr(import_module(module), name)(**arguments)}
+    except CouplingError as problem:
+        return {"error": one_line(problem)}
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
     if not comparison["same_prompts"]:
-        console.print("The prompts differ, so the scores cannot be compared prompt by prompt.", style="yellow")
+        inputs = comparison["inputs"]
+        console.print(
+            f"The {inputs} differ, so the scores cannot be compared {inputs[:-1]} by {inputs[:-1]}.", style="yellow"
+        )
     for key, (first, second) in comparison["provenance"].items():
         console.print(plain(f"{key}: {clean(first, MOST)} | {clean(second, MOST)}", most=None), highlight=False)
 

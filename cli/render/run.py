@@ -27,7 +27,7 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
         all_variants: print the signed and swapped variants as well, and the calibrated measures at every K.
     """
     _print_header(summary, console)
-    console.print(_score_table(summary["scores"], all_variants=all_variants))
+    console.print(_score_table(summary["scores"], summary["inputs"], all_variants=all_variants))
     _print_preset(summary, console)
     _print_calibrated(summary, console, all_ks=all_variants)
     _print_pairs(summary, console)
@@ -60,13 +60,11 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
 
 def _print_header(summary: dict[str, Any], console: Console) -> None:
     origin = summary["provenance"]
-    of_images = "measured_place" in origin
-    what = "images" if of_images else "prompts"
     facts = (
         f"{origin['architecture']}, {summary['blocks']} blocks, "
-        f"{summary['prompts']} {what} ({origin.get('prompts', 'given')})",
+        f"{summary['prompts']} {summary['inputs']} ({origin.get('prompts', 'given')})",
         f"{origin.get('kind', 'depth')}",
-        *([origin["measured_place"]] if of_images else []),
+        *([origin["measured_place"]] if "measured_place" in origin else []),
         f"{origin['dtype']} on {origin['device']}, {origin['linearization']}",
         f"{origin['engine']} SVD",
     )
@@ -74,9 +72,9 @@ def _print_header(summary: dict[str, Any], console: Console) -> None:
     console.print(line, highlight=False, soft_wrap=True)
 
 
-def _score_table(rows: list[dict[str, Any]], *, all_variants: bool) -> Table:
+def _score_table(rows: list[dict[str, Any]], inputs: str, *, all_variants: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("K", "p", "score", "± prompts", "chance", "excess"):
+    for column in ("K", "p", "score", f"± {inputs}", "chance", "excess"):
         table.add_column(column, justify="right")
     if all_variants:
         table.add_column("variant")

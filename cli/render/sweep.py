@@ -147,7 +147,7 @@ def _lines(status: "Status") -> list[Any]:
 def _running_table(running: "list[Running]") -> Table:
     table = Table.grid(padding=(0, 2))
     for one in running:
-        where = f"prompt {one.prompt}/{one.prompts}" if one.prompts else "loading"
+        where = f"{one.word} {one.prompt}/{one.prompts}" if one.prompts else "loading"
         done = f"{100 * one.fraction:.0f}%" if one.prompts else ""
         table.add_row(plain(one.task), where, done, duration(one.seconds), plain(one.host, "dim"))
     return table

@@ -13,7 +13,6 @@ from coupling.dataset import is_depth, off_diagonal
 from coupling.figures.page.packing import packed
 from coupling.figures.page.section import Material, Section, key
 from coupling.figures.selection import pair_names
-from coupling.untrusted import clean
 
 FEWEST = 2
 """Measured patches from which on a heat map is drawn."""
@@ -85,13 +84,15 @@ def _image(run: xr.Dataset, number: int) -> dict[str, Any]:
         what = f"the measured patch is row {marked[0] // columns}, column {marked[0] % columns}"
     else:
         what = f"{len(marked)} patches were measured" if marked else "the class token was measured, and no patch"
+    name = str(run.prompt_text.values[number])
+    named = name if name.startswith("image") else f"image {name}"
     return {
         "uri": str(run.picture.values[number]),
         "rows": rows,
         "columns": columns,
         "marked": marked,
         "note": what,
-        "alt": clean(f"image {run.prompt_text.values[number]}, {rows} x {columns} patches; {what}", 300),
+        "alt": f"{named}, {rows} x {columns} patches; {what}",
     }
 
 

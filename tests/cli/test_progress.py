@@ -8,7 +8,9 @@ import sys
 import pytest
 from rich.console import Console
 
+import coupling
 from coupling.cli.progress import PromptProgress, StepProgress
+from tests.vision import digits, save_vit
 
 
 @pytest.fixture
@@ -26,6 +28,13 @@ def test_prompts(console):
         assert state(progress) == ("loading org/[model]", 0, None)
         progress(1, 4, 3, 6)
         assert state(progress) == ("prompt 2/4, Jacobian 3/6", 1.5, 4)
+
+
+def test_images(console, tmp_path):
+    vit = save_vit(tmp_path / "vit")
+    with PromptProgress(console, "vit") as progress:
+        coupling.analyze(vit, images=digits(2), k=2, progress=progress)
+        assert state(progress) == ("image 2/2, Jacobian 3/3", 2, 2)
 
 
 def test_steps_over_seeds(console):

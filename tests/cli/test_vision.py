@@ -11,7 +11,7 @@ from PIL import Image
 
 import coupling
 from tests.helpers import BUNDLED, refused
-from tests.vision import PATCH, SIDE, digits, make_timm, make_vit, save_picture, save_timm, save_vit
+from tests.vision import PATCH, SIDE, digits, make_timm, make_vit, save_llava, save_picture, save_timm, save_vit
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,27 @@ def test_a_run_of_other_images_or_another_processor_is_not_resumed(cli, vit, rea
     refused(cli(*arguments, "--resume"), "differs in processor_hash")
 
 
+def test_a_run_of_images_speaks_of_images(cli, vit, real, tmp_path):
+    arguments = ("--k", 2, "--kind", "self", "--detail", "all")
+    status, out, err = cli("analyze", vit, "--images", real, *arguments, "--out", "run")
+    assert status == 0, err
+    assert "± images" in out
+    assert "prompt" not in out + err
+    assert "± images" in cli("show", "run")[1]
+    refused(
+        cli("plot", "run", "--picture", "heatmap", "--prompt", 7, "-o", "x.png"), "no image 7: the run's images are"
+    )
+    cli("analyze", vit, "--images", f"{real}/1.png", *arguments, "--out", "other", "-q")
+    assert "The images differ, so the scores cannot be compared image by image." in cli("diff", "run", "other")[1]
+    assert cli("report", "run", "other", "-o", "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    for text in ("<th>images</th>", "<th>± images</th>", "over pairs and images", "measured on different images",
+                 "different numbers of images", "image \\u0027 + datum.t"):  # fmt: skip
+        assert text in page, text
+    arguments = ("analyze", vit, "--images", real, *arguments, "--out", "run", "--resume")
+    refused(cli(*arguments, "--limit", 1), "has measured image 1, and only 1 images are given now")
+
+
 def test_a_pipe_in_place_of_an_image_is_not_waited_for(cli, vit, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     refused(cli("analyze", vit, "--images", "pipe.png", "--out", "run"), "pipe.png is a named pipe")
@@ -161,7 +182,7 @@ def test_sources_that_are_refused(cli, vit, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(cli("analyze", vit, "--images", "empty", "--out", "run"), "there are no images in empty")
     refused(cli("analyze", vit, "--images", "missing.png", "--out", "run"), "no file or folder missing.png", "--images")
-    refused(cli("analyze", vit, "--prompts", "text", "--out", "run"), "takes images, not prompts; give --images")
+    refused(cli("analyze", vit, "--prompts", "text", "--out", "run", "-q"), "takes images, not prompts; give --images")
     save_picture(tmp_path / "a.png")
     refused(cli("analyze", "--images", "a.png", "--out", "run"), "bundled takes text, not images")
     refused(cli("analyze", "--patch", "0,0", "--out", "run"), "--patch is for images")
@@ -213,6 +234,30 @@ def test_the_vision_tower_of_a_multimodal_model(cli, tmp_path, real):
         shutil.copy(f"{BUNDLED}/{name}", tmp_path / "clip")
     arguments = ("analyze", "clip", "--block-list", "text_model.encoder.layers", "--images", real, "--out", "other")
     refused(cli(*arguments), "takes text, not images", "--part vision")
+
+
+@pytest.mark.parametrize(
+    ("family", "place", "grid"), [("CLIPVision", "class token", (4, 4)), ("PixtralVision", "center patch", (3, 4))]
+)
+def test_the_vision_tower_of_a_multimodal_folder(cli, tmp_path, family, place, grid):
+    """A folder as LLaVA's and Pixtral's: the processor of images is one part of the processor of both."""
+    save_llava(tmp_path / "llava", family)
+    save_picture(tmp_path / "wide.png", size=(40, 30))
+    arguments = ("analyze", "llava", "--images", "wide.png", "--k", 2)
+    status, out, err = cli(*arguments, "--part", "vision", "--out", "run")
+    assert status == 0, err
+    assert f"{family}Model, 3 blocks, 1 images (wide.png), depth, {place}, float32 on cpu, token-local" in out
+    run = coupling.open_run("run")
+    assert (int(run.patch_rows[0]), int(run.patch_columns[0])) == grid
+    tower = transformers.AutoModel.from_pretrained("llava").get_encoder(modality="image")
+    processed = transformers.AutoProcessor.from_pretrained("llava").image_processor(
+        images=Image.open("wide.png"), return_tensors="pt"
+    )
+    token = int(run.measured_token[0])
+    inputs = {key: processed[key] for key in ("pixel_values", "image_sizes") if key in processed}
+    by_hand = coupling.measure(tower, {"pixel_values": inputs.pop("pixel_values"), **inputs}, k=2, tokens=token)
+    assert np.allclose(run.mismatch, by_hand.mismatch, atol=1e-6)
+    refused(cli(*arguments, "--out", "other"), "takes text, not images", "--part vision")
 
 
 def test_the_vision_tower_of_a_language_model(cli, real):

@@ -1,11 +1,15 @@
 """The picture grid: its tiles against dense Jacobians, and which blocks and tokens it shows."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+import coupling
 from coupling import figures
 from coupling.errors import CouplingError
 from coupling.figures.style import printable
+from tests.vision import digits, make_vit, save_vit
 
 
 def drawn(figure) -> np.ndarray:
@@ -42,6 +46,19 @@ def test_tokens_are_labeled_with_their_text(token_run):
     assert labels == [printable(str(text), blank="·") for text in token_run.token_text.values[0][:3]]
 
 
+def test_patches_are_labeled_by_place_without_overlap(tmp_path):
+    run = coupling.analyze(save_vit(tmp_path / "vit", make_vit(patch_size=4)), images=digits(1), k=2, kind="self")
+    figure = figures.grid(run, tokens=(0, 65))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][:3] == ["cls", "(0, 4)", "(1, 1)"]
+    assert figure.get_suptitle().endswith("image 0")
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) == 13
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
 def test_a_number_is_one_of_the_tokens_that_a_depth_run_measured(all_tokens_run):
     def draw(**arguments):
         return figures.grid(all_tokens_run, prompt=1, blocks=(3, 4), **arguments)
@@ -60,7 +77,7 @@ def test_a_number_is_one_of_the_tokens_that_a_depth_run_measured(all_tokens_run)
         assert np.allclose(drawn(figure), expected)
         assert f", token {token}" in figure.axes[1].get_ylabel()
         assert figure.get_suptitle().endswith("prompt 1")
-    with pytest.raises(CouplingError, match=f"did not measure token 99 of this prompt, but tokens 0 to {last}"):
+    with pytest.raises(CouplingError, match=f"did not measure token 99 here, but tokens 0 to {last}"):
         draw(tokens=99)
     with pytest.raises(CouplingError, match="`tokens` must be a number, not a range"):
         draw(tokens=(1, 3))

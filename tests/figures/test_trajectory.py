@@ -1,12 +1,17 @@
 """The picture trajectory: principal components, and paths with their labels."""
 
+import re
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+import coupling
 from coupling import figures
 from coupling.errors import CouplingError
 from coupling.figures.style import printable
-from coupling.figures.trajectory import paths_of, principal_components
+from coupling.figures.trajectory import MOST_NAMED, paths_of, principal_components
+from tests.vision import digits, save_vit
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 40), (30, 9, 12)])
@@ -67,6 +72,21 @@ def test_by_default_all_tokens_of_the_prompt_are_drawn(run):
     paths = paths_of(run, 1)
     assert (paths.prompt, paths.tokens) == (1, list(range(int(run.n_tokens[1]))))
     assert paths.stream.shape == (len(paths.texts), 9, 128)
+
+
+def test_an_image_has_its_patches_by_place_and_not_all_are_named(tmp_path):
+    vit = save_vit(tmp_path / "vit")
+    run = coupling.analyze(vit, images=digits(1), k=2, detail="all")
+    texts = [text.get_text() for text in figures.trajectory(run).axes[0].texts]
+    assert "cls" in texts
+    assert any(re.fullmatch(r"\(\d, \d\)", text) for text in texts)
+    assert figures.trajectory(run).legends[0].get_title().get_text().startswith("image 0, ")
+    many = run.isel(token=np.arange(197) % 17).assign(n_tokens=("prompt", [197]))
+    noise = np.random.default_rng(0).normal(size=many.residual_stream.shape)
+    figure = figures.trajectory(many.assign(residual_stream=(many.residual_stream.dims, noise.cumsum(axis=2))))
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert 10 < len(boxes) <= MOST_NAMED
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_a_run_without_residual_streams_is_refused(run):

@@ -189,7 +189,7 @@ def test_checkpoints_are_never_deleted_by_measuring_them(tmp_path):
 
 
 def test_settings_and_prompts_that_do_not_suit_the_model(feynrl_run):
-    with pytest.raises(CouplingError, match="K is 97, but this model.s residual stream has d = 96"):
+    with pytest.raises(CouplingError, match=r"K is 97, but this model.s residual stream has d = 96"):
         measure_checkpoints(feynrl_run, PROMPTS, k=(97,))
     with pytest.raises(CouplingError, match="choose another"):
         measure_checkpoints(feynrl_run, PROMPTS, out=feynrl_run)

@@ -21,8 +21,8 @@ def test_a_task_that_is_measured(records, make_run):
     assert records.read("a") == Record()
     assert records.begin("a", "s1")
     assert records.read("a").state == "running"
-    records.set_progress("a", 2, 4, 0.3)
-    assert records.progress("a")["prompts"] == 4
+    records.set_progress("a", 2, 4, 0.3, "image")
+    assert records.progress("a") == {"prompt": 2, "prompts": 4, "fraction": 0.3, "word": "image"}
     copy_run(make_run("m", 0.9), records.folder.run("a"))
     records.end("a", measures={"x": 1.0})
     record = records.read("a")

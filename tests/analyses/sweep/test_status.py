@@ -37,6 +37,9 @@ def test_a_study_that_runs(swept):
     found = read_status(swept)
     (one,) = found.running
     assert (one.task, one.prompt, one.prompts, one.fraction) == ("trained@step2", 2, 4, 0.5)
+    assert one.word == "prompt"
+    records.set_progress("trained@step2", 2, 4, 0.5, "image")
+    assert read_status(swept).running[0].word == "image"
     assert found.counts["running"] == 1
     assert [name for name, *_ in found.ended] == ["trained@step1"]
     assert found.seconds == pytest.approx(30, abs=5)

@@ -5,12 +5,15 @@ import json
 import pytest
 
 import coupling
+from coupling.analyses.sweep.inputs import prompts_as_json
 from coupling.analyses.sweep.records import Records
 from coupling.analyses.sweep.study_folder import StudyFolder
 from coupling.analyses.sweep.tasks import Task
 from coupling.analyses.sweep.work import run_task
+from coupling.models.prompts import bundled_prompts
 from coupling.run_folder import SUMMARY
 from tests.tiny_checkpoints import save_tiny
+from tests.vision import save_vit
 
 PROMPTS = ["a b c", "d e f g", "h a"]
 
@@ -35,8 +38,22 @@ def test_a_task_is_what_analyze_measures(place, tmp_path):
     assert record.seconds > 0
 
 
+def test_a_task_of_images_says_so(tmp_path, monkeypatch):
+    model = save_vit(tmp_path / "vit")
+    place = StudyFolder(tmp_path / "study")
+    place.make()
+    task = Task("vit", "vit", "", None, model, on_hub=False)
+    prompts = prompts_as_json(bundled_prompts().limited(2))
+    place.write({"declared": [], "settings": {"k": [2]}, "prompts": prompts, "tasks": [task.as_dict()]})
+    said = []
+    monkeypatch.setattr("coupling.analyses.sweep.work.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(Records, "set_progress", lambda self, *arguments: said.append(arguments))
+    assert run_task(place.folder, "vit", "s", 1) == "done"
+    assert said[-1] == ("vit", 2, 2, 1.0, "image")
+
+
 def test_a_task_goes_on_prompt_by_prompt(place, monkeypatch):
-    def interrupted(self, name, prompt, prompts, fraction):
+    def interrupted(self, name, prompt, prompts, fraction, word):
         if prompt == 2:
             raise KeyboardInterrupt
 

@@ -42,6 +42,22 @@ def test_a_worker_ends_with_its_driver_in_the_middle_of_a_task(swept):
     assert not is_alive(worker.pid)
 
 
+def test_a_function_is_called_by_its_name():
+    worker = start([sys.executable, "-m", "coupling.analyses.sweep.worker"])
+    for call, answer in (
+        ({"function": "coupling.analyses.sweep.steps:step_of", "arguments": {"name": "step7"}}, {"returned": 7}),
+        (
+            {"function": "coupling.files:load_json", "arguments": {"path": "/no/such.json"}},
+            {"error": "/no/such.json cannot be read: No such file or directory"},
+        ),
+    ):
+        worker.stdin.write(json.dumps({"do": "call"} | call) + "\n")
+        worker.stdin.flush()
+        assert json.loads(worker.stdout.readline()) == answer
+    worker.stdin.close()
+    assert worker.wait(30) == 0
+
+
 def test_the_real_worker_starts_without_a_task():
     worker = start([sys.executable, "-m", "coupling.analyses.sweep.worker"])
     worker.stdin.write(json.dumps({"do": "delete", "commits": []}) + "\n")

@@ -1,6 +1,7 @@
 """How a sweep looks."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,13 @@ def found():
 
 def test_totals(found):
     assert totals(found) == ("10 tasks: 5 waiting, 1 running, 3 done, 1 failed; 1:40 min so far, about 2:01 h left")
+
+
+def test_images_are_called_images(found):
+    screen = console(terminal=True)
+    with SweepProgress(screen) as progress:
+        progress(replace(found, running=[replace(found.running[0], word="image")]))
+    assert "image 2/8" in screen.file.getvalue()
 
 
 def test_plain_lines_are_said_once(found):

@@ -51,7 +51,7 @@ def test_the_heat_map_shows_the_patches_without_the_class_token(self_run):
     expected = patch_coupling(self_run, 1).sel(k=2, norm=1).isel(block=2).values[1:]
     assert np.allclose(unpacked(data["heat"]["0,1,1,2"]), expected, atol=1e-4)
     assert [image["alt"] for image in data["images"].values()] == [
-        f"image image {number}, 4 x 4 patches; 16 patches were measured" for number in range(2)
+        f"image {number}, 4 x 4 patches; 16 patches were measured" for number in range(2)
     ]
 
 
