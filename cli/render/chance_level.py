@@ -46,8 +46,8 @@ def print_chance(chance: dict[str, Any], benchmark: dict[str, Any], measure: str
         rows = sorted(chance["off_curve"], key=lambda row: -row["quotient"])
         names = ", ".join(f"{row['model']} ({number(row['quotient'], 2)})" for row in rows)
         line(
-            f"The {len(rows)} models off the curve, whose 1 - {measure} is over 1.1 times that of chance, so that their "
-            f"spectra would be steeper: {names}.",
+            f"{len(rows)} models are off the curve: their 1 - {measure} is over 1.1 times that of chance, and their "
+            f"spectra would have to be steeper: {names}.",
             console,
         )
     line(

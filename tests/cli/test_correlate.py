@@ -46,7 +46,7 @@ def test_runs_and_scores(cli, six):
     assert "excess K=3 p=2 explains 100.0% of the variance" in out
     assert "saved in points.csv" in err
     table = pd.read_csv("points.csv")
-    assert table.columns.to_list() == ["model", "score", "benchmark"]
+    assert table.columns.to_list() == ["model", "score", "benchmark", "width"]
     assert len(table) == 6
     result = json.loads(cli("correlate", *folders, "--scores", scores, "--measure", "coupling K=2 p=1", "--json")[1])
     assert {one["benchmark"] for one in result["results"]} == {"mmlu", "noise"}

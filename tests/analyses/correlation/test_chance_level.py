@@ -24,11 +24,12 @@ def found():
 
 
 def test_the_curve_is_that_of_the_closed_form():
-    """A flat spectrum and K = d/10: the exact chance level differs by what random frames overlap, a few percent."""
+    """A flat spectrum and K = d/10: the exact chance level is 2 to 4% higher, because random frames overlap a little."""
     for d in (640, 4000):
         moments = metrics.JacobianMoments(np.sqrt(d), 1.0, (d, d))
         exact = metrics.chance_mismatch(moments, np.ones(d // 10), norm=1)
-        assert exact == pytest.approx(1 - chance_at_a_tenth(d), rel=0.03)
+        assert exact == pytest.approx(1 - chance_at_a_tenth(d), rel=0.04)
+        assert exact > 1 - chance_at_a_tenth(d)
 
 
 def test_how_much_it_explains(found, frame):

@@ -66,8 +66,11 @@ def test_runs_among_the_published_points(make_run):
     text = printed(result)
     assert "your runs among the published points" in text
     assert f"{result['measured'][0]['score']:.4f}" in text
+    assert "can, in all likelihood, be compared with the published points" in text
+    result["measured"][0] |= {"comparable": False, "differs": ["K = 3; the score grows with K (`k='10%'`)"]}
+    text = printed(result)
     assert "cannot be compared with the published points:" in text
-    assert "  K = 3; the published points do not state theirs" in text
+    assert "  K = 3; the score grows with K (--k 10%)" in text
 
 
 def test_names_in_brackets_are_not_markup(published):
