@@ -24,7 +24,7 @@ def found():
 
 
 def test_the_curve_is_that_of_the_closed_form():
-    """A flat spectrum and K = d/10: the exact chance level is 2 to 4% higher, because random frames overlap a little."""
+    """A flat spectrum, K = d/10: the exact chance level is 2 to 4% higher, because random frames overlap a little."""
     for d in (640, 4000):
         moments = metrics.JacobianMoments(np.sqrt(d), 1.0, (d, d))
         exact = metrics.chance_mismatch(moments, np.ones(d // 10), norm=1)
