@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.choices import TABLE_PICTURES, Picture
+from coupling.choices import TABLE_PICTURES, Picture, ScatterAxis
 from coupling.cli.options import K_HELP, Quiet, SkipFirst, formerly, parse_k, parse_range, parse_selection, parse_steps
 from coupling.cli.output import console, warning_lines
 
@@ -130,15 +130,25 @@ def plot(
     benchmark_label: Annotated[
         str | None, typer.Option(help="Name of the benchmark's axis.", show_default=False, rich_help_panel=LABELS)
     ] = None,
+    against: Annotated[
+        ScatterAxis | None,
+        typer.Option(
+            help="The horizontal axis of scatter: score, or width for the score against the width, with the chance "
+            "curve. Default: score.",
+            show_default=False,
+            rich_help_panel=LABELS,
+        ),
+    ] = None,
     quiet: Quiet = False,
     kind: Annotated[Picture | None, typer.Option("--kind", hidden=True)] = None,
     token: Annotated[str | None, typer.Option("--token", hidden=True)] = None,
 ) -> None:
     """Draw saved runs, or the table of dynamics, scatter or rl.
 
-    Columns of the tables: dynamics - model, step, score (chance, excess, line_shape_score, expodistance,
-    residual_growth, k, norm, seed, prompt); scatter - model, score, benchmark (group); rl - step, reward (ess, kl,
-    score, chance, mismatch_to_initial, run, seed). Those in brackets may be missing.
+    Columns of the tables: dynamics - model, step, score (chance, excess, diagonal_share, aligned_energy,
+    line_shape_score, expodistance, residual_growth, k, k_label, norm, seed, prompt); scatter - model, score, benchmark
+    (group, width, chance); rl - step, reward (ess, kl, score, chance, mismatch_to_initial, run, seed). Those in
+    brackets may be missing.
     """
     picture = formerly("--kind", kind, "--picture", picture)
     tokens = formerly("--token", token, "--tokens", tokens)
@@ -161,6 +171,7 @@ def plot(
         "highest": highest,
         "score_label": score_label,
         "benchmark_label": benchmark_label,
+        "against": against,
     }
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     from coupling import figures

@@ -16,8 +16,8 @@ FROM_ANGLES = {"left_overlap": "left_angle", "right_overlap": "right_angle"}
 """Measures that runs of earlier versions contain as principal angles."""
 
 
-POOLED = "diagonal_share"
-"""The measure that is a share of another: pairs are pooled by what they capture."""
+POOLED, WHOLE = "diagonal_share", "aligned_energy"
+"""The measure that is a share of another, so that pairs and prompts are pooled by the other; and that other."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class CalibratedScore:
 
     Attributes:
         value: the mean over ordered pairs of distinct Jacobians, then over prompts; of the diagonal share, the share of
-            all pairs together.
+            all pairs and prompts together.
         chance: the mean of its chance level.
         z: the mean of ``(value - chance) / sd``, where sd is the standard deviation that one pair of random frames
             has around its chance level. 0 is chance.
@@ -76,8 +76,9 @@ def measures_in(run: xr.Dataset) -> list[Calibrated]:
 def means(run: xr.Dataset, measure: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """A measure's value, chance level and z-score for every prompt and K: means over pairs.
 
-    The value of the diagonal share is that of all pairs together: what lies on their diagonals, as a share of what they
-    capture, each relative to ``||S_a||_F^2``. Its chance level is 1 / K, too.
+    The diagonal share is that of all pairs and prompts together: what lies on their diagonals, as a share of what they
+    capture, each relative to ``||S_a||_F^2``. Its chance level is 1 / K, too. Its values for single prompts are
+    linearized, so that their mean is that share, and their spread that of an estimated quotient.
 
     Args:
         run: a run that contains the measure (``measures_in``).
@@ -90,10 +91,16 @@ def means(run: xr.Dataset, measure: str) -> tuple[xr.DataArray, xr.DataArray, xr
         # at K = 1 the diagonal share, and at K = d the overlap, is 1 whatever the frames
         z = xr.where(sd == 0, 0.0, (values - chance) / sd).where(np.isfinite(values))
         value = per_prompt(run, values)
-        if measure == POOLED:  # of the energy that all pairs capture; a pair that captures nothing has no share
-            energy = off_diagonal(run, "aligned_energy")
-            value = per_prompt(run, values * energy) / per_prompt(run, energy)
+        if measure == POOLED:  # a pair that captures nothing has no share
+            whole = off_diagonal(run, WHOLE)
+            value = _pooled(per_prompt(run, values * whole), per_prompt(run, whole))
         return value, per_prompt(run, chance), per_prompt(run, z)
+
+
+def _pooled(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:
+    """A quotient of means over prompts, linearized in each prompt: ``R + (part - R whole) / mean(whole)``."""
+    quotient = part.mean("prompt") / whole.mean("prompt")
+    return quotient + (part - quotient * whole) / whole.mean("prompt")
 
 
 def over_pairs(run: xr.Dataset, measure: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:

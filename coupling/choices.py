@@ -41,6 +41,9 @@ TABLE_PICTURES: tuple[TablePicture, ...] = get_args(TablePicture)
 
 Picture = Literal[RunPicture, TablePicture]
 
+ScatterAxis = Literal["score", "width"]
+"""The horizontal axis of the picture scatter."""
+
 Objective = Literal["p3o", "p4o", "grpo", "dapo", "cispo"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 """Objectives of reinforcement learning."""

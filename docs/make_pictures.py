@@ -18,6 +18,7 @@ from rich.console import Console
 
 import coupling
 from coupling import figures
+from coupling.analyses.correlation.chance_level import chance_at_a_tenth
 from coupling.analyses.correlation.published import published_table
 from coupling.analyses.correlation.small_models import family_table
 from coupling.cli.render.run import print_run
@@ -82,6 +83,9 @@ def pictures_of_tables() -> Iterator[tuple[str, Figure]]:
         }
     )
     yield "scatter", figures.scatter(points, score_label="coupling (p = 1)", benchmark_label="leaderboard average")
+    widths = published.frame["width"].to_numpy()
+    points = points.assign(width=widths, chance=chance_at_a_tenth(widths))
+    yield "chance-curve", figures.scatter(points, score_label="coupling (p = 1)", against="width")
 
 
 def main() -> None:

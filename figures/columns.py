@@ -93,7 +93,11 @@ DYNAMICS = Columns(
 )
 SCATTER = Columns(
     {"model": "name of the model", "score": "coupling", "benchmark": "benchmark score"},
-    {"group": "where the point comes from; one color and mark per group"},
+    {
+        "group": "where the point comes from; one color and mark per group",
+        "width": "width of the residual stream, for the score against the width",
+        "chance": "the score of random frames; a curve in the score against the width",
+    },
 )
 RL = Columns(
     {"step": "optimization step", "reward": "mean reward"},

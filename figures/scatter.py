@@ -8,11 +8,23 @@ import textalloc
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from scipy.stats import linregress
 
+from coupling.choices import ScatterAxis
 from coupling.errors import CouplingError
 from coupling.figures.columns import SCATTER
-from coupling.figures.style import GRAY, PALETTE, WIDTH, legend_above, legend_name, new_figure, printable, styled
+from coupling.figures.style import (
+    GRAY,
+    PALETTE,
+    WIDTH,
+    legend_above,
+    legend_name,
+    new_figure,
+    plain_log_ticks,
+    printable,
+    styled,
+)
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -75,16 +87,20 @@ def scatter(
     score_label: str = "coupling 1 − m",
     benchmark_label: str = "benchmark score",
     labels: bool = True,
+    against: ScatterAxis = "score",
 ) -> Figure:
     """One point per model, with its name, and the least-squares line of benchmark on score with R² and p.
 
-    If there are several groups, the line is fitted to the first alone, and the legend says so.
+    If there are several groups, the line is fitted to the first alone, and the legend says so. Against the width, the
+    score itself is drawn, with the chance curve where the table has a column ``chance``: a score at p = 1 that follows
+    the curve says how wide a model is.
 
     Args:
         table: columns of ``coupling.figures.columns.SCATTER``; rows without both numbers are left out.
-        score_label: the name of the horizontal axis.
-        benchmark_label: the name of the vertical axis.
+        score_label: the name of the score's axis.
+        benchmark_label: the name of the benchmark's axis.
         labels: name the points; a name without a free place is left out.
+        against: the horizontal axis: "score" for benchmark against score, "width" for score against width.
 
     Returns:
         The picture.
@@ -99,12 +115,22 @@ def scatter(
         'accuracy'
     """
     table = complete_rows(table)
+    if against == "width":
+        table = _with_width(table)
+    x, y = ("width", "score") if against == "width" else ("score", "benchmark")
     with styled():
         figure = new_figure(0.85 * WIDTH, 1.15 * WIDTH)
         axes = figure.subplots()
-        _draw_points(axes, table)
-        fit = _draw_line(axes, table)
-        axes.set(xlabel=score_label, ylabel=benchmark_label)
+        _draw_points(axes, table, x, y)
+        if against == "width":
+            fit = None
+            _draw_chance_curve(axes, table)
+            axes.set(xlabel="width d", ylabel=score_label, xscale="log")
+            plain_log_ticks(axes.xaxis)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        else:
+            fit = _draw_line(axes, table)
+            axes.set(xlabel=score_label, ylabel=benchmark_label)
         axes.margins(0.14)
         handles, names = axes.get_legend_handles_labels()
         if handles:
@@ -112,18 +138,39 @@ def scatter(
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the names below are placed in the layout that it made
         if labels:
-            _name_points(axes, table, fit)
+            _name_points(axes, table, fit, x, y)
     return figure
 
 
-def _draw_points(axes: Axes, table: pd.DataFrame) -> None:
+def _with_width(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that have a width.
+
+    Raises:
+        CouplingError: if there is none.
+    """
+    rows = table.dropna(subset=["width"]) if "width" in table else table.iloc[:0]
+    if rows.empty:
+        raise CouplingError("the scatter's table has no column width with numbers, so `against` cannot be width")
+    return rows
+
+
+def _draw_chance_curve(axes: Axes, table: pd.DataFrame) -> None:
+    """The chance level of the first group by width, dashed."""
+    if "chance" not in table:
+        return
+    first = table if "group" not in table else table[table["group"] == table["group"].iloc[0]]
+    curve = first.dropna(subset=["chance"]).groupby("width")["chance"].mean()
+    axes.plot(curve.index, curve, "--", linewidth=1.2, color=GRAY, zorder=0, label="chance")
+
+
+def _draw_points(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     """A color and a mark for each group."""
     groups = table["group"].unique().tolist() if "group" in table else [None]
     for index, group in enumerate(groups):
         rows = table if group is None else table[table["group"] == group]
         axes.plot(
-            rows["score"],
-            rows["benchmark"],
+            rows[x],
+            rows[y],
             MARKS[(index + index // len(MARKS)) % len(MARKS)],
             markersize=5,
             color=PALETTE[index % len(PALETTE)],
@@ -139,8 +186,8 @@ def _draw_line(axes: Axes, table: pd.DataFrame) -> Fit | None:
     return fit
 
 
-def _name_points(axes: Axes, table: pd.DataFrame, fit: Fit | None) -> None:
-    x, y = table["score"].to_numpy(), table["benchmark"].to_numpy()
+def _name_points(axes: Axes, table: pd.DataFrame, fit: Fit | None, horizontal: str, vertical: str) -> None:
+    x, y = table[horizontal].to_numpy(), table[vertical].to_numpy()
     lines: dict[str, Any] = {}
     if fit is not None:
         ends = np.array([x.min(), x.max()])

@@ -19,7 +19,6 @@ from coupling.errors import CouplingError, require
 require("statsmodels", purpose="coupling correlate")
 
 import statsmodels.api as sm  # noqa: E402
-from statsmodels.stats.outliers_influence import variance_inflation_factor  # noqa: E402
 
 LEVEL = 0.95
 """The confidence level of every interval."""
@@ -172,53 +171,6 @@ def bca(statistic: Callable[..., Any], x: Vector, y: Vector, seed: int, resample
             rng=np.random.default_rng(seed),
         ).confidence_interval
     return interval(found.low, found.high)
-
-
-def joint_regression(predictors: pd.DataFrame, y: Vector) -> dict[str, Any]:
-    """Least squares of y on several predictors at once.
-
-    Every column is standardized (mean 0, standard deviation 1), so that coefficients can be compared. The partial
-    correlation of a predictor given the others is ``t / sqrt(t^2 + n - k - 1)``; its p-value is that of the
-    coefficient.
-
-    Args:
-        predictors: (n, k), one column per predictor.
-        y: what they predict, (n,).
-
-    Returns:
-        ``n``, ``r2``, ``adjusted_r2``, and ``terms``: one row per predictor with ``coefficient`` and its ``interval``,
-        ``t``, ``p``, ``partial`` and ``vif`` (variance inflation factor).
-
-    Raises:
-        CouplingError: if there are too few rows, a column is constant, or the predictors are linearly dependent.
-    """
-    n, k = predictors.shape
-    if n < k + 2:
-        raise CouplingError(f"{k} predictors need at least {k + 2} models, and there are {n}")
-    for name in predictors:
-        if is_constant(predictors[name].to_numpy()):
-            raise CouplingError(f"{name} is the same for all {n} models")
-    z = ((predictors - predictors.mean()) / predictors.std(ddof=1)).to_numpy()
-    if np.linalg.matrix_rank(z, tol=1e-8 * math.sqrt(n)) < k:
-        raise CouplingError("the predictors are linearly dependent, so their effects cannot be separated")
-    design = sm.add_constant(z)
-    fit = sm.OLS((y - y.mean()) / y.std(ddof=1), design).fit()
-    limits = fit.conf_int(1 - LEVEL)
-    terms = []
-    for column, name in enumerate(predictors, 1):  # column 0 of the design is the constant
-        t = float(fit.tvalues[column])
-        terms.append(
-            {
-                "name": name,
-                "coefficient": finite(fit.params[column]),
-                "interval": interval(*limits[column]),
-                "t": finite(t),
-                "p": finite(fit.pvalues[column]),
-                "partial": finite(t / math.sqrt(t * t + fit.df_resid)) if math.isfinite(t) else None,
-                "vif": finite(variance_inflation_factor(design, column)),
-            }
-        )
-    return {"n": n, "r2": finite(fit.rsquared), "adjusted_r2": finite(fit.rsquared_adj), "terms": terms}
 
 
 def leave_out(x: Vector, y: Vector, groups: Sequence[str]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from coupling.analyses.correlation import association
 from coupling.analyses.correlation.association import Vector
+from coupling.analyses.correlation.joint import joint_regression
 from coupling.analyses.correlation.models import SIZES, ModelTable
 from coupling.errors import CouplingError
 
@@ -34,6 +35,7 @@ def benchmark_statistics(
     x, y = (rows[name].to_numpy(dtype=float) for name in (measure, benchmark))
     association.check_pair(x, y, (measure, benchmark))
     candidates = _predictor_columns(rows, measure, [*SIZES, *table.controls])
+    candidates = candidates.join(rows[[*table.predictors]].astype(float))
     predictors, absent = _predictors(candidates, y, benchmark, [*SIZES, *table.controls], seed, resamples)
     families = rows["family"].astype(str).to_list()
     return {
@@ -42,7 +44,7 @@ def benchmark_statistics(
         "dropped": [str(name) for name in table.frame.index.difference(rows.index, sort=False)],
         "predictors": predictors,
         "absent": absent,
-        "joint": _joint_regressions(candidates, y, measure, table.controls),
+        "joint": _joint_regressions(candidates, y, measure, table.controls, table.predictors),
         "leave_one_model_out": association.leave_out(x, y, [str(name) for name in rows.index]),
         "leave_one_family_out": association.leave_out(x, y, families) if len(set(families)) > 1 else None,
         "between_families": association.between_groups(x, y, families),
@@ -86,14 +88,19 @@ def _predictors(
 
 
 def _joint_regressions(
-    candidates: pd.DataFrame, y: Vector, measure: str, controls: Sequence[str]
+    candidates: pd.DataFrame, y: Vector, measure: str, controls: Sequence[str], others: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The measure with log parameters; with the controls as well; with all sizes in logarithm; with all sizes."""
+    """The measure with log parameters; with the controls as well; with all sizes in logarithm; with all sizes.
+
+    The measure with each of the other predictors, alone and with log parameters, comes last.
+    """
     sets = [
         [measure, "log parameters"],
         [measure, "log parameters", *(f"log {control}" for control in controls)],
         [measure, *(f"log {size}" for size in SIZES)],
         [measure, *SIZES],
+        *([measure, other] for other in others),
+        *([measure, other, "log parameters"] for other in others),
     ]
     regressions: dict[tuple[str, ...], dict[str, Any]] = {}
     for wanted in sets:
@@ -102,7 +109,7 @@ def _joint_regressions(
             continue
         known = candidates[[*names]].notna().all(axis=1).to_numpy()
         try:
-            fit = association.joint_regression(candidates.loc[known, [*names]], y[known])
+            fit = joint_regression(candidates.loc[known, [*names]], y[known])
         except CouplingError as error:
             fit = {"omitted": str(error)}
         regressions[names] = {"predictors": [*names]} | fit
@@ -172,7 +179,7 @@ def _partial_given_log_parameters(rows: pd.DataFrame, measure: str, y: Vector) -
         return None, None
     known = columns["log parameters"].notna().to_numpy()
     try:
-        fit = association.joint_regression(columns.loc[known, [measure, "log parameters"]], y[known])
+        fit = joint_regression(columns.loc[known, [measure, "log parameters"]], y[known])
     except CouplingError:
         return None, None
     return fit["terms"][0]["partial"], fit["terms"][0]["p"]

@@ -16,10 +16,13 @@ from coupling.analyses.correlation.measures import default_measure, measures_of
 from coupling.analyses.sweep.runs import runs_of
 from coupling.errors import CouplingError
 from coupling.run_folder import open_run
-from coupling.shares import labels_of
+from coupling.shares import k_number, labels_of
 
 SIZES = ("parameters", "depth", "width")
 """What a model's size may mean: its number of parameters, its blocks, and the width of its residual stream."""
+
+FEWEST_FOR_TENTH = 10
+"""The least width that has a tenth."""
 
 
 @dataclass
@@ -36,6 +39,7 @@ class ModelTable:
         notes: what a reader should know about where the numbers come from.
         runs: a description of each run.
         controls: further columns that may explain a benchmark, treated like the sizes.
+        predictors: further columns that may explain a benchmark, as they are, not in logarithm.
         within: a column by whose values the models are also examined separately, such as training steps.
     """
 
@@ -47,6 +51,7 @@ class ModelTable:
     notes: list[str] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     controls: tuple[str, ...] = ()
+    predictors: tuple[str, ...] = ()
     within: str | None = None
 
 
@@ -102,8 +107,22 @@ def describe(run: xr.Dataset, folder: str) -> dict[str, Any]:
     recorded = {
         key: str(run.attrs.get(key, "")) for key in ("architecture", "kind", "prompts", "prompts_hash", "dtype")
     }
+    last = run.get("measured_token")
+    facts = {
+        "tenth": tenth_of(run),
+        "last_token": last is not None and bool((last == run.n_tokens - 1).all()),
+    }
     asked = sorted({str(label) for labels in labels_of(run) for label in labels})
-    return {"folder": folder, "model": str(run.attrs.get("model", folder)), "k": asked} | recorded
+    return {"folder": folder, "model": str(run.attrs.get("model", folder)), "k": asked} | recorded | facts
+
+
+def tenth_of(run: xr.Dataset) -> str:
+    """How the run names the K that is a tenth of the width, rounded down; empty where it was not measured."""
+    if "width" not in run.attrs or int(run.attrs["width"]) < FEWEST_FOR_TENTH:
+        return ""
+    tenth = k_number("10%", int(run.attrs["width"]))
+    labels = dict(zip(run.k.values.tolist(), labels_of(run), strict=True))
+    return str(labels[tenth][0]) if tenth in labels else ""
 
 
 def _sizes(run: xr.Dataset) -> dict[str, float]:

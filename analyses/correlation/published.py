@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from coupling.analyses.correlation import association
 from coupling.analyses.correlation.association import RESAMPLES
 from coupling.analyses.correlation.benchmark_scores import LEADERBOARD, read_scores, scores_from
+from coupling.analyses.correlation.chance_level import against_chance, chance_at_a_tenth, with_chance
 from coupling.analyses.correlation.correlate import Progress, correlate
 from coupling.analyses.correlation.matching import parse_aliases
-from coupling.analyses.correlation.measures import measure_name
+from coupling.analyses.correlation.measures import largest_k, measure_name
 from coupling.analyses.correlation.models import ModelTable, join_table
 from coupling.analyses.correlation.scatter import chosen, headline
 
@@ -79,23 +81,28 @@ def correlate_published(
         progress: see ``Progress``.
 
     Returns:
-        See ``correlate``; with runs also ``measured``, one row per run: its score at p = 1 and its largest K, its
-        benchmark score, and ``differs``, the differences in how it was measured, because of which the two cannot be
-        compared.
+        See ``correlate``, and ``chance``: see ``against_chance``. With runs also ``measured``, one row per run: its
+        score at p = 1 and K = 10% of the width, or else at its largest K, with its chance level; its benchmark score;
+        whether it is ``comparable``; and ``differs``, the differences in how it was measured, because of which it is
+        not.
 
     Raises:
         CouplingError: if a run or the scores are at fault; see ``correlate`` and ``join_table``.
     """
-    result = correlate(published_table(), seed=seed, resamples=resamples, progress=progress)
+    table = published_table()
+    result = correlate(with_chance(table), seed=seed, resamples=resamples, progress=progress)
+    for point in result["points"]:
+        point["chance"] = float(chance_at_a_tenth(point["width"]))
+    result["chance"] = against_chance(table, SCORE, BENCHMARK, seed=seed, resamples=resamples)
     if not folders:
         return result
-    table = join_table(folders, read_scores(scores or LEADERBOARD), parse_aliases(aliases))
-    benchmark = chosen(benchmark or headline(table.benchmarks), table.benchmarks, "benchmark")
-    measured, left_out = _place(table, benchmark)
+    placed = join_table(folders, read_scores(scores or LEADERBOARD), parse_aliases(aliases))
+    benchmark = chosen(benchmark or headline(placed.benchmarks), placed.benchmarks, "benchmark")
+    measured, left_out = _place(placed, benchmark)
     return result | {
         "measured": measured,
-        "left_out": [{"name": name, "reason": reason} for name, reason in [*table.left_out, *left_out]],
-        "notes": [*result["notes"], *table.notes],
+        "left_out": [{"name": name, "reason": reason} for name, reason in [*placed.left_out, *left_out]],
+        "notes": [*result["notes"], *placed.notes],
     }
 
 
@@ -105,37 +112,46 @@ def _place(table: ModelTable, benchmark: str) -> tuple[list[dict[str, Any]], lis
     measured, left_out = [], []
     for model, row in table.frame.iterrows():
         run = runs[row["folder"]]
-        k = max(run["k"])
+        k = run["tenth"] or str(largest_k(table.frame.columns[row.notna()]))
         name = measure_name("coupling", k, NORM)
         if name not in table.measures or pd.isna(row[name]):
             left_out.append((str(model), f"no score at p = {NORM}"))
         elif pd.isna(row[benchmark]):
             left_out.append((str(model), f"no {benchmark}"))
         else:
+            differs = differences(run, k)
             measured.append(
                 {
                     "model": str(model),
                     "folder": run["folder"],
                     "k": k,
                     "score": float(row[name]),
+                    "chance": float(row[measure_name("chance", k, NORM)]),
+                    "width": association.finite(row["width"]),
                     "benchmark_name": benchmark,
                     "benchmark": float(row[benchmark]),
-                    "differs": differences(run, k),
+                    "comparable": not differs,
+                    "differs": differs,
                 }
             )
     return measured, left_out
 
 
-def differences(run: dict[str, Any], k: int) -> list[str]:
-    """The ways in which a run was measured differently from the published points, or may have been.
+def differences(run: dict[str, Any], k: str) -> list[str]:
+    """The ways in which a run was measured differently from the published points.
 
     Args:
         run: a description of the run, one of ``ModelTable.runs``.
-        k: the number of top singular vectors of its score.
+        k: how the K of its score was asked for.
     """
     found = []
     if run["kind"] != "depth":
         found.append(f"kind {run['kind']}; the published points are across depth")
-    found.append(f"K = {k}; the published points do not state theirs, and the score grows with K")
-    found.append(f"prompts {run['prompts'] or 'not stated'}; the published points are averages over the benchmark's")
+    elif not run["last_token"]:
+        found.append("another token than the last one")
+    if k != run["tenth"]:
+        found.append(
+            f"K = {k}; the published points were in all likelihood measured with K = 10% of the width, and the score "
+            "grows with K (`k='10%'`)"
+        )
     return found

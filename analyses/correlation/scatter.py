@@ -12,6 +12,8 @@ from coupling.analyses.correlation.models import join_table
 from coupling.errors import CouplingError
 from coupling.untrusted import clean, quoted
 
+KNOWN = ("width", "chance")
+"""Further columns of the points."""
 MOST_LISTED = 40
 """Columns that a message lists."""
 
@@ -65,20 +67,22 @@ def scatter_of_result(result: dict[str, Any], benchmark: str | None = None) -> t
         benchmark: the benchmark on the vertical axis; default: see ``headline``.
 
     Returns:
-        The points, with the columns ``model``, ``score``, ``benchmark``, and ``group`` where there are two; the name of
-        the measure; the name of the benchmark.
+        The points, with the columns ``model``, ``score``, ``benchmark``, ``width`` and ``chance`` where they are known,
+        and ``group`` where there are two; the name of the measure; the name of the benchmark.
     """
     benchmark = benchmark or headline([row["benchmark"] for row in result["results"]])
     points = pd.DataFrame(
         [
             {"model": point["model"], "score": point["score"], "benchmark": point["benchmarks"][benchmark]}
+            | {key: point[key] for key in KNOWN if key in point}
             for point in result["points"]
         ]
     )
     if "measured" in result:
-        runs = [{key: run[key] for key in ("model", "score", "benchmark")} for run in result["measured"]]
+        runs = [{key: run[key] for key in ("model", "score", "benchmark", *KNOWN)} for run in result["measured"]]
         points = pd.concat([points.assign(group="published"), pd.DataFrame(runs).assign(group="measured")])
-    return points.dropna(ignore_index=True), result["measure"], benchmark
+    points = points.dropna(subset=["score", "benchmark"], ignore_index=True)
+    return points.dropna(axis="columns", how="all"), result["measure"], benchmark
 
 
 def headline(benchmarks: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from coupling.calibrated import POOLED
+from coupling.calibrated import POOLED, WHOLE
 from coupling.choices import CALIBRATED, CHANCE, NORMS, SD
 from coupling.errors import CouplingError
 from coupling.linalg.pairwise import FactoredJacobian, compare, factor
@@ -76,6 +76,8 @@ class Probe:
             for metrics, now, initial in zip(per_prompt, factored, self.initial, strict=True):
                 metrics |= self._mismatch_to(initial, now)
         means = {name: float(np.mean([metrics[name] for metrics in per_prompt])) for name in per_prompt[0]}
+        for k in self.settings.k:  # of the energy that all pairs and prompts capture
+            means[f"coupling/{POOLED}_k{key_of(k)}"] /= means[f"coupling/{WHOLE}_k{key_of(k)}"]
         return means | _trajectory_metrics(recordings)
 
     def save_initial(self, folder: Path) -> None:
@@ -155,9 +157,8 @@ class Probe:
             for measure in CALIBRATED:
                 value, null, sd = (comparison[measure.name + part][at] for part in ("", CHANCE, SD))
                 z = (value - null[:, None]) / np.where(sd == 0, np.inf, sd)[:, None]
-                weight = comparison["aligned_energy"][at] if measure.name == POOLED else np.ones_like(value)
-                mean = _off_diagonal_mean(value * weight) / _off_diagonal_mean(weight)
-                metrics[f"coupling/{measure.name}_k{k}"] = mean
+                weight = comparison[WHOLE][at] if measure.name == POOLED else 1.0
+                metrics[f"coupling/{measure.name}_k{k}"] = _off_diagonal_mean(value * weight)
                 metrics[f"coupling/{measure.name}_z_k{k}"] = _off_diagonal_mean(z)
         return metrics
 

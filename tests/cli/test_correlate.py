@@ -46,7 +46,7 @@ def test_runs_and_scores(cli, six):
     assert "excess K=3 p=2 explains 100.0% of the variance" in out
     assert "saved in points.csv" in err
     table = pd.read_csv("points.csv")
-    assert table.columns.to_list() == ["model", "score", "benchmark"]
+    assert table.columns.to_list() == ["model", "score", "benchmark", "width"]
     assert len(table) == 6
     result = json.loads(cli("correlate", *folders, "--scores", scores, "--measure", "coupling K=2 p=1", "--json")[1])
     assert {one["benchmark"] for one in result["results"]} == {"mmlu", "noise"}
@@ -80,9 +80,8 @@ def test_runs_among_the_published_points(cli, make_run):
     code, out, err = cli("correlate", "--published", *runs, "--save-table", "points.csv", "-o", "points.png")
     assert code == 0, err
     assert Path("points.png").read_bytes().startswith(b"\x89PNG")
-    assert "cannot be compared with the published points" in out
-    assert "K = 3; the published points do not state theirs" in out
-    assert "prompts bundled" in out
+    assert "measured at K = 10% of the width can, in all likelihood, be compared" in out  # K = 3 of d = 32
+    assert "cannot be compared" not in out
     assert pd.read_csv("points.csv")["group"].value_counts().to_dict() == {"published": 28, "measured": 2}
 
 

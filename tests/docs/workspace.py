@@ -142,7 +142,9 @@ def _write_tables(folder: Path) -> None:
     pd.DataFrame({"model": "a", "step": [0, 10, 100], "score": [0.02, 0.05, 0.07], "chance": 0.02}).to_csv(
         folder / "dynamics.csv", index=False
     )
-    pd.DataFrame({"model": list("abcd"), "score": [1, 2, 3, 4], "benchmark": [2, 3, 5, 6]}).to_csv(
+    pd.DataFrame(
+        {"model": list("abcd"), "score": [1, 2, 3, 4], "benchmark": [2, 3, 5, 6], "width": [64, 128, 256, 512]}
+    ).to_csv(
         folder / "points.csv", index=False
     )
     for name in ("addition", "grpo", "trained"):  # runs of `coupling rl`

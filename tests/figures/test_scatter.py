@@ -69,3 +69,18 @@ def test_a_table_without_a_complete_row_is_refused():
     frame = pd.DataFrame({"model": ["a"], "score": [1.0], "benchmark": [np.nan]})
     with pytest.raises(CouplingError, match="contains both a score and a benchmark"):
         figures.scatter(frame)
+
+
+def test_the_score_against_the_width_with_the_chance_curve():
+    frame = pd.DataFrame(
+        {"model": list("abc"), "score": [0.91, 0.95, 0.93], "benchmark": [1, 2, 3], "width": [1000, 4000, 2000]}
+    ).assign(chance=lambda table: 1 - np.sqrt(10 / table["width"]))
+    axes = figures.scatter(frame, against="width", labels=False).axes[0]
+    points, curve = axes.lines
+    assert points.get_xydata().tolist() == [[1000, 0.91], [4000, 0.95], [2000, 0.93]]
+    assert curve.get_xydata() == pytest.approx(np.array([[d, 1 - (10 / d) ** 0.5] for d in (1000, 2000, 4000)]))
+    assert (axes.get_xscale(), axes.get_xlabel(), axes.get_ylabel()) == ("log", "width d", "coupling 1 − m")
+    without = figures.scatter(frame.drop(columns="chance"), against="width", labels=False)
+    assert len(without.axes[0].lines) == 1
+    with pytest.raises(CouplingError, match="no column width with numbers"):
+        figures.scatter(frame.drop(columns="width"), against="width")

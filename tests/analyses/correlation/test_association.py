@@ -12,7 +12,6 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from coupling.analyses.correlation import association
 from coupling.analyses.correlation.published import published_table
@@ -113,28 +112,6 @@ def test_permutation_p_is_exact_for_few_models():
     assert found == pytest.approx(min(1.0, 2 * one_sided))
 
 
-def test_the_joint_regression_is_that_of_statsmodels_and_pingouin():
-    frame = published_table().frame
-    frame = frame.assign(log_parameters=np.log(frame["parameters"]), log_width=np.log(frame["width"]))
-    names = ["coupling", "log_parameters", "log_width"]
-    y = frame["leaderboard_average"].to_numpy()
-    found = association.joint_regression(frame[names], y)
-    raw = sm.OLS(y, sm.add_constant(frame[names])).fit()
-    assert found["r2"] == pytest.approx(raw.rsquared)
-    assert found["adjusted_r2"] == pytest.approx(raw.rsquared_adj)
-    design = sm.add_constant(frame[names]).to_numpy()
-    for column, (name, term) in enumerate(zip(names, found["terms"], strict=True), 1):
-        others = [other for other in names if other != name]
-        scale = frame[name].std() / y.std(ddof=1)
-        assert term["coefficient"] == pytest.approx(raw.params[name] * scale)
-        assert term["p"] == pytest.approx(raw.pvalues[name])
-        assert term["t"] == pytest.approx(raw.tvalues[name])
-        assert term["vif"] == pytest.approx(variance_inflation_factor(design, column))
-        partial = pingouin.partial_corr(frame, name, "leaderboard_average", others)
-        assert term["partial"] == pytest.approx(partial["r"].iloc[0], abs=1e-5)
-        assert term["p"] == pytest.approx(partial.filter(regex="^p").iloc[0, 0], rel=1e-4)
-
-
 def test_corrections_are_those_of_statsmodels_and_pingouin():
     p = [0.01, 0.04, None, 0.03, 0.2]
     present = [value for value in p if value is not None]
@@ -182,17 +159,6 @@ def test_a_constant_column():
     for x, y, name in (([1.0] * 4, range(4), "score"), (range(4), [0.1 + 0.2, 0.3, 0.3, 0.3], "mmlu")):
         with pytest.raises(CouplingError, match=f"{name} is the same for all 4 models"):
             association.check_pair(np.array(x, float), np.array(y, float), ("score", "mmlu"))
-
-
-def test_a_joint_regression_that_is_not_defined():
-    x, y = sample()
-    for columns, rows, message in (
-        ({"a": x, "b": 2 * x + 1}, 20, "linearly dependent"),
-        ({"a": x, "b": y}, 3, "2 predictors need at least 4 models, and there are 3"),
-        ({"a": x, "b": np.ones(20)}, 20, "b is the same for all 20 models"),
-    ):
-        with pytest.raises(CouplingError, match=message):
-            association.joint_regression(pd.DataFrame(columns)[:rows], y[:rows])
 
 
 def test_no_bootstrap_of_fewer_than_eight_models():

@@ -57,9 +57,10 @@ def test_runs_among_the_published_points(make_run):
     assert result["results"] == correlate_published()["results"]  # never mixed in
     first = result["measured"][0]
     assert first["model"] == "openai-community/gpt2"
-    assert first["score"] == pytest.approx(coupling.score(coupling.open_run(folders[0]), 3, 1))
-    assert any(reason.startswith("K = 3;") for reason in first["differs"])
-    assert any(reason.startswith("prompts bundled;") for reason in first["differs"])
+    run = coupling.open_run(folders[0])  # d = 32 and K = 3, which is a tenth of it
+    assert first["score"] == pytest.approx(coupling.score(run, 3, 1))
+    assert first["chance"] == pytest.approx(coupling.chance_score(run, 3, 1))
+    assert (first["k"], first["width"], first["comparable"], first["differs"]) == ("3", 32, True, [])
     assert "unknown" in {left["name"].split(" ")[0] for left in result["left_out"]}
 
 
@@ -76,6 +77,43 @@ def test_runs_that_cannot_be_placed(make_run, tmp_path):
 
 
 def test_the_differences_from_the_published_points():
-    found = differences({"kind": "self", "prompts": ""}, 10)
-    assert [reason.split(";")[0] for reason in found] == ["kind self", "K = 10", "prompts not stated"]
-    assert len(differences({"kind": "depth", "prompts": "bundled"}, 10)) == 2
+    run = {"kind": "depth", "last_token": True, "tenth": "10%"}
+    assert differences(run, "10%") == []
+    (k,) = differences(run, "10")
+    assert k.startswith("K = 10; the published points were in all likelihood measured with K = 10% of the width")
+    assert differences(run | {"last_token": False}, "10%") == ["another token than the last one"]
+    found = differences(run | {"kind": "self", "tenth": ""}, "10")
+    assert [reason.split(";")[0] for reason in found] == ["kind self", "K = 10"]
+
+
+def test_a_run_is_placed_by_its_tenth_of_the_width(make_run, measured, tmp_path):
+    """d = 32: K = 3 is a tenth, whether it was asked for as a number or as a share; K = 2 alone is not."""
+    from coupling.run_folder import RunFolder
+
+    folders = []
+    for name, run in (
+        ("gpt2", measured.assign_coords(k_label=("k", ["2", "10%"]))),
+        ("microsoft/phi-2", measured.sel(k=[2])),
+        ("EleutherAI/pythia-1.4b-deduped", measured.assign(measured_token=measured.measured_token - 1)),
+    ):
+        run = run.copy()
+        run.attrs = measured.attrs | {"model": name, "prompts": "bundled"}
+        folders.append(str(tmp_path / name.replace("/", "-")))
+        RunFolder(tmp_path / name.replace("/", "-"), {}).finish(run, {})
+    placed = correlate_published(folders)["measured"]
+    assert [(run["k"], run["comparable"]) for run in placed] == [("10%", True), ("2", False), ("3", False)]
+    assert placed[0]["score"] == pytest.approx(coupling.score(measured, 3, 1))
+    assert placed[2]["differs"] == ["another token than the last one"]
+
+
+def test_the_chance_level_of_the_published_points(published):
+    assert published["chance"]["share"] == "10%"
+    predictors = [row["name"] for row in published["results"][0]["predictors"]]
+    assert predictors[-1] == "chance at K = d/10"
+    joints = [joint["predictors"] for joint in published["results"][0]["joint"]]
+    assert joints[-2:] == [
+        ["coupling", "chance at K = d/10"],
+        ["coupling", "chance at K = d/10", "log parameters"],
+    ]
+    point = next(point for point in published["points"] if point["model"] == "gpt2")
+    assert point["chance"] == pytest.approx(1 - (10 / 768) ** 0.5)

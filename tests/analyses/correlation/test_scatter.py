@@ -66,7 +66,7 @@ def test_a_scatter_needs_no_statistics_package(six):
 def test_the_points_of_the_published_models_and_runs(make_run):
     result = correlate_published([make_run("gpt2", 0.8), make_run("microsoft/phi-2", 0.9)], resamples=9)
     points, measure, benchmark = scatter_of_result(result)
-    assert points.columns.to_list() == ["model", "score", "benchmark", "group"]
+    assert points.columns.to_list() == ["model", "score", "benchmark", "width", "chance", "group"]
     assert points["group"].value_counts().to_dict() == {"published": 28, "measured": 2}
     assert (measure, benchmark) == ("coupling", "leaderboard_average")
 

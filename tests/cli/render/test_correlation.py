@@ -9,7 +9,7 @@ from rich.console import Console
 from coupling.analyses.correlation.correlate import correlate, correlate_runs
 from coupling.analyses.correlation.published import correlate_published, published_table
 from coupling.analyses.correlation.small_models import family_table
-from coupling.cli.render.correlation import interval, print_correlation, short_interval, three_figures
+from coupling.cli.render.correlation import print_correlation
 
 
 def printed(result) -> str:
@@ -66,16 +66,13 @@ def test_runs_among_the_published_points(make_run):
     text = printed(result)
     assert "your runs among the published points" in text
     assert f"{result['measured'][0]['score']:.4f}" in text
+    assert "can, in all likelihood, be compared with the published points" in text
+    result["measured"][0] |= {"comparable": False, "differs": ["K = 3; the score grows with K (`k='10%'`)"]}
+    text = printed(result)
     assert "cannot be compared with the published points:" in text
-    assert "  K = 3; the published points do not state theirs" in text
+    assert "  K = 3; the score grows with K (--k 10%)" in text
 
 
 def test_names_in_brackets_are_not_markup(published):
     result = published | {"notes": ["[bold]note[/]"]}
     assert "[bold]note[/]" in printed(result)
-
-
-def test_how_numbers_look():
-    assert (interval(None), interval([0.1, 0.25])) == ("-", "0.100 to 0.250")
-    assert (short_interval(None), short_interval([0.1, 0.256])) == ("-", "0.10–0.26")
-    assert (three_figures(None), three_figures(1234.5)) == ("-", "1.23e+03")

@@ -12,8 +12,13 @@ PAGE = "results/published-points.md"
 
 
 @pytest.fixture(scope="module")
-def result():
-    (only,) = correlate_published(resamples=19)["results"]
+def everything():
+    return correlate_published()
+
+
+@pytest.fixture(scope="module")
+def result(everything):
+    (only,) = everything["results"]
     return only
 
 
@@ -51,3 +56,30 @@ def test_without_one_family():
     assert f"one family of {table.frame['family'].nunique()}".replace("11", "eleven") in text
     assert f"falls to {r2['coupling']:.3f} and log parameters do as well ({r2['log parameters']:.3f})" in text
     assert f"(p = {coupling['p']:.3f} and {size['p']:.3f})" in text
+
+
+def test_the_chance_curve(everything):
+    chance, text = everything["chance"], text_of(PAGE)
+    law, on_curve = chance["power_law"]["all"], chance["power_law"]["without_off_curve"]
+    low, high = chance["left"]["pearson_interval"]
+    for stated in (
+        f"{100 * chance['score']['r2']:.1f}%** of the variance of the published coupling",
+        f"has the median {chance['scaled_median']:.2f} over the 28 points; chance gives √10 = {10**0.5:.2f}",
+        f"{on_curve['exponent']:.2f} ± {on_curve['standard_error']:.3f} (R² {on_curve['r2']:.2f}) over {on_curve['n']}",
+        f"it is {law['exponent']:.2f} ± {law['standard_error']:.3f} (R² {law['r2']:.2f})",
+        f"explains {100 * chance['benchmark']['r2']:.1f}% of the variance of the leaderboard's average",
+        f"correlates with the average at r = {chance['left']['pearson']:.2f} ({low:.2f} to {high:.2f})",
+    ):
+        assert stated in text, stated
+    for row in chance["off_curve"]:
+        assert row["model"] in text
+    assert len(chance["off_curve"]) == 5
+
+
+def test_the_partial_correlations(everything):
+    partial, text = everything["chance"]["partial"], text_of(PAGE)
+    (coupling, chance), (on_curve, _) = partial["all"], partial["without_off_curve"]
+    low, high = coupling["partial_interval"]
+    assert f"{coupling['partial']:+.3f} ({low:.2f} to {high:.2f}), and that of chance {chance['partial']:.3f}" in text
+    low, high = on_curve["partial_interval"]
+    assert f"it is {on_curve['partial']:+.3f} ({low:.2f} to {high:.2f})" in text
