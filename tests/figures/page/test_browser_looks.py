@@ -65,7 +65,7 @@ def test_charts_have_names_and_their_marks_are_hidden(opened, pages):
     charts = page.locator(".chart")
     names = charts.evaluate_all("(nodes) => nodes.map((node) => node.getAttribute('aria-label'))")
     assert len(set(names)) == len(names)
-    assert names[0].startswith("Every pair, bundled: Mean excess ")
+    assert names[0].startswith("Every pair, bundled (depth): Mean excess ")
     hidden = charts.evaluate_all(
         "(nodes) => nodes.map((node) => node.querySelector('svg').getAttribute('aria-hidden'))"
     )
