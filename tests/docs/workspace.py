@@ -144,9 +144,7 @@ def _write_tables(folder: Path) -> None:
     )
     pd.DataFrame(
         {"model": list("abcd"), "score": [1, 2, 3, 4], "benchmark": [2, 3, 5, 6], "width": [64, 128, 256, 512]}
-    ).to_csv(
-        folder / "points.csv", index=False
-    )
+    ).to_csv(folder / "points.csv", index=False)
     for name in ("addition", "grpo", "trained"):  # runs of `coupling rl`
         (folder / "tables" / name).mkdir(parents=True)
         rows = {"run": name, "seed": 0, "step": [1, 2, 3], "reward": [0.1, 0.2, 0.3], "ess": 0.9, "score": 0.05}
