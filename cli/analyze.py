@@ -247,8 +247,6 @@ def analyze(
         check_early(model, out, overwrite=overwrite, resume=resume, weights=weights, allow_pickle=allow_pickle)
         with warning_lines():
             texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
-        if texts is not None and texts.source == "text":
-            screen.print(f"prompt: {quoted(texts.texts[0])}", soft_wrap=True)
         quiet_libraries()
         with screen.status("loading libraries"):
             from coupling.pipeline import analyze as run_analysis
@@ -289,6 +287,8 @@ def analyze(
     finally:
         if out is None and place is not None:
             remove_if_empty(place)
+    if texts is not None and texts.source == "text":
+        screen.print(f"prompt: {quoted(texts.texts[0])}", soft_wrap=True)
     summary = summarize(run) | {"run": str(place)}
     if json:
         print_json(summary)

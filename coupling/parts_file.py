@@ -31,6 +31,13 @@ HEADER = struct.Struct("<16s Q Q 32s 32s 32s")
 LAYOUT = struct.Struct("<I")
 SYNC_SECONDS = 1.0
 """How often what was written is forced to the disk; it survives the process at once, and a loss of power after that."""
+MOST_PROMPTS = 2**32
+"""Numbers of records of a streamed measurement are those of prompts modulo this (``coupling.stream_store``)."""
+
+
+def prompt_of(number: int) -> int:
+    """The prompt that a record of a streamed measurement is of, from its number in the file."""
+    return number % MOST_PROMPTS
 
 
 @dataclass(frozen=True)

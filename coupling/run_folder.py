@@ -1,5 +1,7 @@
 """A run on disk: prompts are saved as they are measured, a start is resumed, and only a complete run is read.
 
+This file is long, because every state that a killed process may leave is written and read in one place.
+
 A finished run is a folder with ``run.nc`` (the Dataset, NetCDF) and ``run.json`` (provenance and timings). While it
 is being measured, ``started.json`` records its identity, and ``parts.bin`` contains the measured prompts.
 
@@ -25,8 +27,7 @@ from coupling.joining import split_prompt
 from coupling.locking import locked
 from coupling.models.chat import PromptWarning
 from coupling.netcdf import read_dataset, to_bytes
-from coupling.parts_file import PartsFile, scan
-from coupling.stream_store import prompt_of
+from coupling.parts_file import PartsFile, prompt_of, scan
 from coupling.untrusted import clean, expanded, quoted
 
 DATA, SUMMARY, STARTED, PARTS = "run.nc", "run.json", "started.json", "parts.bin"

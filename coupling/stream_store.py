@@ -17,17 +17,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from coupling.errors import CouplingError
-from coupling.parts_file import LAYOUT, PartsFile
+from coupling.parts_file import LAYOUT, MOST_PROMPTS, PartsFile
 from coupling.untrusted import clean
 
 RecordKind = Literal["result", "factors", "rows"]
 KINDS: tuple[RecordKind, ...] = ("result", "factors", "rows")
-MOST_PROMPTS, MOST_POSITIONS = 2**32, 2**24
-
-
-def prompt_of(number: int) -> int:
-    """The prompt that a record is of, from its number in the file."""
-    return number % MOST_PROMPTS
+MOST_POSITIONS = 2**24
 
 
 class StreamStore:

@@ -283,4 +283,4 @@ def test_a_pipe_in_place_of_a_file_is_refused(tmp_path, run, name):
 
 def test_a_part_is_small_beside_its_numbers(run):
     part = _part(run, 0)
-    assert len(encode(part)) < part.nbytes + 8000
+    assert len(encode(part)) < part.nbytes + 12_000

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from coupling.errors import CouplingError
-from coupling.parts_file import PartsFile
-from coupling.stream_store import KINDS, StreamStore, decode, encode, prompt_of, temporary_store
+from coupling.parts_file import PartsFile, prompt_of
+from coupling.stream_store import KINDS, StreamStore, decode, encode, temporary_store
 
 INPUTS = {0: "0" * 64, 7: "1" * 64}
 

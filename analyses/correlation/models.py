@@ -118,9 +118,10 @@ def describe(run: xr.Dataset, folder: str) -> dict[str, Any]:
 
 def tenth_of(run: xr.Dataset) -> str:
     """How the run names the K that is a tenth of the width, rounded down; empty where it was not measured."""
-    if "width" not in run.attrs or int(run.attrs["width"]) < FEWEST_FOR_TENTH:
+    width = _number(run.attrs.get("width"))
+    if not width >= FEWEST_FOR_TENTH:  # nor where it is not known
         return ""
-    tenth = k_number("10%", int(run.attrs["width"]))
+    tenth = k_number("10%", int(width))
     labels = dict(zip(run.k.values.tolist(), labels_of(run), strict=True))
     return str(labels[tenth][0]) if tenth in labels else ""
 

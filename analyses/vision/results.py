@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from coupling.analyses.correlation.association import RESAMPLES, finite, joint_regression
+from coupling.analyses.correlation.association import RESAMPLES, finite
 from coupling.analyses.correlation.benchmark_statistics import measure_statistics
+from coupling.analyses.correlation.joint import joint_regression
 from coupling.analyses.correlation.measures import default_measure, is_plain
 from coupling.analyses.correlation.models import ModelTable, read_runs
 from coupling.analyses.vision.design import FACTORS, Training

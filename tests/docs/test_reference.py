@@ -30,6 +30,7 @@ OTHER_OPTIONS = {
     "--out",  # also of the studies
     "--tokens",  # also of the benchmark
     "--from-checkpoints",
+    "--cifar",  # --cifar10, of the study of vision transformers
 }
 FORMER_OPTIONS = {"--token"}
 """Former names that the glossary lists, and that no other command has today."""

@@ -165,7 +165,7 @@ def test_wrong_settings_are_refused(tmp_path):
         CouplingCallback(PROBES, every=0)
     trainer = plain_trainer(tmp_path)
     CouplingCallback(PROBES, k=99).attach(trainer)
-    with pytest.raises(CouplingError, match="99, but must be"):
+    with pytest.raises(CouplingError, match=r"K is 99, but this model.s residual stream has d = 32"):
         trainer.train()
     with pytest.raises(CouplingError, match="no tokenizer"):
         CouplingCallback(PROBES, k=2).measure(make_policy())

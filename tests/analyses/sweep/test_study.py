@@ -46,7 +46,7 @@ def test_a_whole_study(tmp_path):
 
 
 def test_the_keys_are_the_arguments_of_analyze():
-    own = {"model", "revision", "out", "overwrite", "resume", "progress", "token", "blocks"}
+    own = {"model", "revision", "out", "overwrite", "resume", "progress", "token", "blocks", "stream"}
     arguments = set(inspect.signature(coupling.analyze).parameters)
     assert set(KEYS) == (arguments - own) | set(INPUT_KEYS) | {"models", "revisions"}
 

@@ -64,7 +64,7 @@ def test_a_run_that_is_finished_is_not_run_again_unless_its_settings_changed(fak
     for _ in range(2):
         experiments.run_case(case, 0, tmp_path, steps=4)
     assert len(calls) == 1
-    assert calls[0][1].age == case.rollouts["age"]
+    assert calls[0][1].ages == (case.rollouts["age"],) * 2
     experiments.run_case(case, 0, tmp_path, steps=5)
     experiments.run_case(case, 1, tmp_path, steps=5)
     assert len(calls) == 3
