@@ -6,6 +6,7 @@ import pandas as pd
 import xarray as xr
 
 from coupling.choices import variant_of
+from coupling.dataset import input_word
 from coupling.errors import CouplingError
 from coupling.shares import K, find_k, k_names
 from coupling.summary import calibrated_rows, summarize
@@ -31,7 +32,8 @@ def run_table(
         sort: the column to sort by, numbers from the largest; default: the order of ``runs``.
 
     Returns:
-        A table with ``COLUMNS``; ``excess_se`` is the standard error over prompts.
+        A table with ``COLUMNS``; ``excess_se`` is the standard error over prompts or images, whichever
+        ``table.attrs["inputs"]`` names.
 
     Raises:
         CouplingError: if a run has no such K or norm, or there is no such column.
@@ -45,6 +47,7 @@ def run_table(
     if sort is not None and sort not in COLUMNS:
         raise CouplingError(f"`sort` is {sort!r}, but must be a column: {', '.join(COLUMNS)}")
     table = pd.DataFrame([_row(name, run, k, norm) for name, run in runs.items()], columns=list(COLUMNS))
+    table.attrs["inputs"] = f"{input_word(*runs.values())}s"
     if sort is None:
         return table
     is_number = pd.api.types.is_numeric_dtype(table[sort])

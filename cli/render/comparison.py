@@ -27,7 +27,8 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     table = Table(box=box.SIMPLE_HEAD)
     for place, name in enumerate(names, 1):
         console.print(plain(f"{place}: {name}", "bold"), soft_wrap=True)
-    how = "paired by prompt" if comparison["same_prompts"] else "of two samples of prompts"
+    inputs = comparison["inputs"]
+    how = f"paired by {inputs[:-1]}" if comparison["same_prompts"] else f"of two samples of {inputs}"
     console.print(f"excess over chance; the difference 2 - 1 in points of percent, with its standard error {how}")
     for column in ("K", "p", "excess 1", "excess 2", "points", "± s.e.", "p-value", "score 1", "score 2"):
         table.add_column(column, justify="right")
@@ -49,7 +50,6 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
     if not comparison["same_prompts"]:
-        inputs = comparison["inputs"]
         console.print(
             f"The {inputs} differ, so the scores cannot be compared {inputs[:-1]} by {inputs[:-1]}.", style="yellow"
         )

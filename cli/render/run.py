@@ -117,7 +117,7 @@ def _print_calibrated(summary: dict[str, Any], console: Console, *, all_ks: bool
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("K", justify="right")
     table.add_column("measure")
-    for column in ("value", "± prompts", "chance", "z"):
+    for column in ("value", f"± {summary['inputs']}", "chance", "z"):
         table.add_column(column, justify="right")
     for row in rows:
         if row["k"] == largest or all_ks:

@@ -20,10 +20,11 @@ def print_run_table(table: pd.DataFrame, console: Console) -> None:
         console: where it is printed.
     """
     shared = {name: table[name].iloc[0] for name in ("kind", "k", "norm") if table[name].nunique() == 1}
+    inputs = table.attrs.get("inputs", "prompts")
     columns = {
         "kind": lambda row: plain(row["kind"]),
         "k": lambda row: str(row["k"]),
-        "prompts": lambda row: str(row["prompts"]),
+        inputs: lambda row: str(row["prompts"]),
         "blocks": lambda row: str(row["blocks"]),
         "score": lambda row: number(row["score"]),
         "chance": lambda row: number(row["chance"]),
@@ -46,7 +47,7 @@ def print_run_table(table: pd.DataFrame, console: Console) -> None:
     words = {"kind": "kind {}", "k": "K = {}", "norm": "p = {}"}
     said = ", ".join(words[name].format(value) for name, value in shared.items())
     console.print(
-        f"{said}{': ' if said else ''}excess over chance with its standard error over prompts",
+        f"{said}{': ' if said else ''}excess over chance with its standard error over {inputs}",
         highlight=False,
         soft_wrap=True,
     )

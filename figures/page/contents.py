@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from coupling.choices import NORMS, VARIANTS
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.figures.page import (
     angles,
     circle,
@@ -49,7 +49,7 @@ def controls_of(material: Material, first_skip: int) -> list[dict[str, Any]]:
         first_skip: how many first tokens are left out at first.
     """
     runs = material.runs
-    what = "image" if all("patch_rows" in run for run in runs) else "prompt"
+    what = input_word(*runs)
     k_names = material.k_names
     last = len(k_names) - 1
     controls = [
@@ -91,23 +91,24 @@ def _shared_blocks(runs: Sequence[xr.Dataset]) -> list[str]:
 def notes_on(material: Material, left_out_ks: Sequence[int]) -> list[str]:
     """What was left out of the page to keep it small, or because not all runs have it."""
     runs, extent = material.runs, material.extent
+    word = input_word(*runs)
     notes = []
     if left_out_ks:
         notes.append(f"K = {', '.join(map(str, left_out_ks))} is left out: not all runs have it.")
     counts = {run.sizes["prompt"] for run in runs}
     if len(counts) > 1:
-        notes.append("The runs have different numbers of prompts; those that all of them have can be chosen.")
+        notes.append(f"The runs have different numbers of {word}s; those that all of them have can be chosen.")
     if extent.bits < 16:
         notes.append(
-            "To keep this page small, numbers of single prompts are rounded to 1/254 of their table's range; means "
-            "over prompts are not."
+            f"To keep this page small, numbers of single {word}s are rounded to 1/254 of their table's range; means "
+            f"over {word}s are not."
         )
     if extent.variants < len(VARIANTS):
-        notes.append("To keep this page small, single prompts have the absolute variant alone.")
+        notes.append(f"To keep this page small, single {word}s have the absolute variant alone.")
     if extent.prompts < min(counts):
         notes.append(
-            f"To keep this page small, it contains prompts {numbers_as_text(range(extent.prompts))} of {min(counts)}; "
-            "means over prompts are over all of them."
+            f"To keep this page small, it contains {word}s {numbers_as_text(range(extent.prompts))} of {min(counts)}; "
+            f"means over {word}s are over all of them."
         )
     if any(not is_depth(run) and run.sizes["token"] > extent.tokens for run in runs):
         notes.append(f"To keep this page small, pairs of tokens are shown for the first {extent.tokens} measured ones.")

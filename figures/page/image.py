@@ -13,6 +13,7 @@ from coupling.dataset import is_depth, off_diagonal
 from coupling.figures.page.packing import packed
 from coupling.figures.page.section import Material, Section, key
 from coupling.figures.selection import pair_names
+from coupling.untrusted import clean
 
 FEWEST = 2
 """Measured patches from which on a heat map is drawn."""
@@ -92,7 +93,7 @@ def _image(run: xr.Dataset, number: int) -> dict[str, Any]:
         "columns": columns,
         "marked": marked,
         "note": what,
-        "alt": f"{named}, {rows} x {columns} patches; {what}",
+        "alt": clean(f"{named}, {rows} x {columns} patches; {what}", 300),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from coupling.choices import VARIANTS
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.figures.page.section import Material
 from coupling.figures.selection import is_random, kind, numbers_as_text, pair_names
 from coupling.figures.style import printable
@@ -53,7 +53,7 @@ def opening(material: Material, first_skip: int) -> dict[str, Any]:
 def _measured(run: xr.Dataset, name: str) -> list[str]:
     """What was measured."""
     prompts = run.sizes["prompt"]
-    what = "image" if "patch_rows" in run else "prompt"
+    what = input_word(run)
     inputs = f"{prompts} {what}{'s' if prompts != 1 else ''}"
     blocks = run.sizes["layer"] - 1
     trained = " with random weights" if is_random(run) and "(random weights)" not in name else ""
@@ -71,6 +71,11 @@ def _measured(run: xr.Dataset, name: str) -> list[str]:
 def _place(run: xr.Dataset, what: str) -> str:
     if "measured_token" not in run:
         return f"averaged over the measured tokens of each {what}"
+    place = str(run.attrs.get("measured_place", ""))
+    if place in ("class token", "center patch"):
+        return f"at the {place} of each {what}"
+    if place.startswith("patch "):
+        return f"at {clean(place, 100)} of each {what}"
     if bool((run.measured_token == run.n_tokens - 1).all()):
         return f"at the last token of each {what}"
     places = sorted({int(token) for token in run.measured_token.values})
@@ -86,7 +91,7 @@ def _found(run: xr.Dataset, summary: dict[str, Any]) -> list[str]:
     estimate = excess_estimate(run, k)
     sentences = [
         f"At K = {k} and p = 2 the coupling is {_digits(row['score'])}, where random frames would give "
-        f"{_digits(row['chance'])}: {_judged(estimate)}"
+        f"{_digits(row['chance'])}: {_judged(estimate, input_word(run))}"
     ]
     strongest = summary["strongest"]
     error = estimate.standard_error
@@ -115,28 +120,29 @@ def _first_score(run: xr.Dataset, summary: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _judged(estimate: Estimate) -> str:
+def _judged(estimate: Estimate, word: str) -> str:
     value, error = estimate.value, estimate.standard_error
     said = f"an excess over chance of {percent(estimate)}"
     if error is None:
-        return f"{said}, from one prompt, so its uncertainty is not known."
+        return f"{said}, from one {word}, so its uncertainty is not known."
     if abs(value) < CLEAR * error:
-        return f"{said}, which cannot be told from chance on these prompts."
+        return f"{said}, which cannot be told from chance on these {word}s."
     return f"{said}, clearly {'above' if value > 0 else 'below'} chance."
 
 
 def _careful(material: Material, first_skip: int) -> list[str]:
     """What a reader could misunderstand."""
     runs = material.runs
-    notes = ["The number after ± is one standard error over prompts; it says nothing about other kinds of prompts."]
+    word = input_word(*runs)
+    notes = [f"The number after ± is one standard error over {word}s; it says nothing about other kinds of {word}s."]
     fewest = min(run.sizes["prompt"] for run in runs)
     if 1 < fewest < FEW_PROMPTS:
-        notes.append(f"There are only {fewest} prompts, so the standard errors are themselves rough.")
+        notes.append(f"There are only {fewest} {word}s, so the standard errors are themselves rough.")
     if fewest == 1:
-        notes.append("A run of one prompt has no standard error; measure more prompts before you compare models.")
+        notes.append(f"A run of one {word} has no standard error; measure more {word}s before you compare models.")
     notes.append("At p = 1 even random weights score high; judge a coupling by its excess over chance.")
     if len({str(run.attrs.get("prompts_hash", "")) for run in runs}) > 1:
-        notes.append("The runs were measured on different prompts; their difference is partly that of the prompts.")
+        notes.append(f"The runs were measured on different {word}s; their difference is partly that of the {word}s.")
     if len({int(run.attrs["width"]) for run in runs if "width" in run.attrs}) > 1:
         notes.append("The models have different widths, so the same K is a different share of each.")
     for run, name, summary in zip(runs, material.names, material.summaries, strict=True):
@@ -155,8 +161,8 @@ def _careful_of(run: xr.Dataset, summary: dict[str, Any], of: str, first_skip: i
     if first_skip and dominance >= 2:
         count = "first token is" if first_skip == 1 else f"first {first_skip} tokens are"
         notes.append(
-            f"{of}each prompt's {count} left out of the measures of tokens, because its norm reaches {dominance:.3g} "
-            "times the others' (an attention sink); a control changes that."
+            f"{of}each {input_word(run)}'s {count} left out of the measures of tokens, because its norm reaches "
+            f"{dominance:.3g} times the others' (an attention sink); a control changes that."
         )
     zero = summary["zero_blocks"]
     if zero:

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from coupling.dataset import is_depth
+from coupling.dataset import input_word, is_depth
 from coupling.figures.page.contents import SECTIONS, controls_of, notes_on
 from coupling.figures.page.opening import calibrated_rows, comparison, opening, provenance, title
 from coupling.figures.page.pairs import pair_tables
@@ -65,6 +65,7 @@ def render(
         notes=notes_on(material, left_out_ks),
         sections=[_section(section, material, data[section.name]) for section in needed],
         several=len(material.runs) > 1,
+        inputs=f"{input_word(*material.runs)}s",
         data={
             "ks": material.k_names,
             "runs": [_run(run, name) for run, name in zip(material.runs, material.names, strict=True)],

@@ -46,8 +46,8 @@ SECTION = Section(
     name="trajectory",
     title="Paths of the tokens",
     how_to_read=(
-        "One line per token through the residual stream, on the prompt's first two principal components; the mark is "
-        "open where the token enters the first block, and filled where it leaves the last."
+        "One line per token through the residual stream, on the first two principal components of its prompt or image; "
+        "the mark is open where the token enters the first block, and filled where it leaves the last."
     ),
     data=_data,
     if_missing="This run kept no residual streams; coupling analyze --detail all keeps them.",

@@ -63,7 +63,7 @@ function named([coupling, chance, excess, error]) {
 // Why a table is not on the page, for a message in the chart's place.
 function whyMissing(run) {
   if (!DATA.runs[run].depth && !DATA.runs[run].blocks.includes(state.block)) return "This run has no such block.";
-  return "To keep this page small, single prompts are shown for the absolute variant alone.";
+  return `To keep this page small, single ${inputWord()}s are shown for the absolute variant alone.`;
 }
 
 // Unordered pairs of a table, from the strongest, by the mean of both directions.
@@ -100,7 +100,12 @@ function shownValue(value) {
   return state.show === "excess" ? percent(value) : digits(value);
 }
 
+// What an input of the runs is called: "prompt" or "image".
+function inputWord() {
+  return document.querySelector("#control-prompt").labels[0].firstChild.textContent.trim();
+}
+
 function promptName(prompt) {
-  const what = document.querySelector("#control-prompt").labels[0].firstChild.textContent.trim();
+  const what = inputWord();
   return prompt === MEAN ? `mean over ${what}s` : `${what} ${prompt}`;
 }

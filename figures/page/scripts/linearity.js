@@ -10,7 +10,7 @@ sections.linearity = {
     });
     const values = lines.flatMap(({ points }) => points.map(({ value }) => value));
     const tokens = lines.flatMap(({ points }) => points.map(({ token }) => token));
-    if (!values.some(Number.isFinite)) return { message: "No prompt has a token that is left." };
+    if (!values.some(Number.isFinite)) return { message: `No ${inputWord()} has a token that is left.` };
     const sorted = values.filter((value) => value > 0).sort((a, b) => a - b);
     const log = panel === "distance" && sorted.at(-1) > 50 * sorted[Math.floor(sorted.length / 2)];
     const color = ({ index, random }) => (random ? "var(--faint)" : runColor(index));
@@ -43,7 +43,7 @@ sections.linearity = {
       series,
       emphasize: (some) => some.filter((one) => String(one).startsWith("t")).map((one) => Number(String(one).slice(1))).filter((token) => tokens.includes(token))
         .map((token) => shape("line", { class: "emphasis", "stroke-dasharray": "2 3", x1: frame.sx(token), x2: frame.sx(token), y1: frame.top, y2: frame.bottom })),
-      caption: `${state.prompt === MEAN ? "Median over prompts at each position" : `Tokens of ${promptName(state.prompt)}`}${left}.`,
+      caption: `${state.prompt === MEAN ? `Median over ${inputWord()}s at each position` : `Tokens of ${promptName(state.prompt)}`}${left}.`,
       csv: [["run", "token", "text", panel === "shape" ? "line-shape score" : "expodistance"], ...lines.flatMap(({ name, points }) => points.map(({ token, value, text }) => [name, token, text ?? "", value]))],
     };
   },

@@ -5,7 +5,7 @@ sections.trajectory = {
     const prompts = Object.keys(data);
     const prompt = prompts.includes(state.prompt) ? state.prompt : prompts[0];
     const paths = data[prompt][state.skip ?? "0"];
-    if (!paths) return { message: "This prompt has no token that is left." };
+    if (!paths) return { message: `This ${inputWord()} has no token that is left.` };
     const { tokens, texts, shares } = paths;
     const [xs, ys] = [unpacked(paths.x), unpacked(paths.y)];
     const layers = xs.length / tokens.length;
