@@ -5,7 +5,7 @@ import pytest
 from tests.figures.page import browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, in which other modules could not start theirs
 def chromium():
     with browser.chromium() as running:
         yield running

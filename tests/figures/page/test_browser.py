@@ -62,7 +62,7 @@ def test_an_image_is_shown_with_its_patches_and_their_coupling(opened, tmp_path_
     picture = page.locator("#image-0-picture svg image")
     first = picture.get_attribute("href")
     assert first.startswith("data:image/")
-    assert "Image image 0, 4 x 4 patches; 16 patches were measured" in caption(page, "image-0-picture")
+    assert "Image 0, 4 x 4 patches; 16 patches were measured" in caption(page, "image-0-picture")
     before = rows_of(page, "image-0-heat")
     assert len(before) == 16
     page.select_option("#control-prompt", "1")
