@@ -11,6 +11,7 @@ from coupling.figures.scatter import fit_line
 from coupling.figures.style import GRAY, PALETTE, WIDTH, legend_above, line_look, new_figure, styled
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+ACCURACY = "test_accuracy"
 SHOWN = {"line-shape score": "line-shape\nscore", "expodistance": "expodistance"}
 """Measures that have a row below accuracy and coupling, where the table has them, and the names of their axes."""
 
@@ -27,16 +28,20 @@ def rates(table: pd.DataFrame, measure: str) -> Figure:
     Returns:
         The picture.
     """
-    rows = {"test_accuracy": "accuracy", measure: _on_two_lines(measure)}
+    rows = {ACCURACY: "accuracy", measure: _on_two_lines(measure)}
     rows |= {name: label for name, label in SHOWN.items() if name in table}
     lengths = sorted(table["epochs"].unique())
     with styled():
         figure = new_figure(1.45 * len(rows) + 0.8, WIDTH)
-        all_axes = figure.subplots(len(rows), len(lengths), sharex=True, sharey="row", squeeze=False)
+        all_axes = figure.subplots(len(rows), len(lengths), sharex=True, squeeze=False)
         for row, (column, label) in zip(all_axes, rows.items(), strict=True):
             for axes, length in zip(row, lengths, strict=True):
                 _draw_rates(axes, table[table["epochs"] == length], column)
                 axes.yaxis.set_major_locator(MaxNLocator(5))
+                if column != ACCURACY and axes is not row[0]:  # accuracies of different lengths hardly overlap
+                    axes.sharey(row[0])
+                    axes.tick_params(labelleft=False)
+            row[0].autoscale(axis="y")
             row[0].set_ylabel(label)
         for axes, length in zip(all_axes[0], lengths, strict=True):
             axes.set_title(f"{length} epochs")
@@ -86,16 +91,14 @@ def accuracies(table: pd.DataFrame, measure: str) -> Figure:
 
 
 def _draw_accuracies(axes: Axes, table: pd.DataFrame, measure: str) -> None:
-    means: Any = table.groupby(["stochastic_depth", "weight_decay", "depth"])[[measure, "test_accuracy"]].mean()
+    means: Any = table.groupby(["stochastic_depth", "weight_decay", "depth"])[[measure, ACCURACY]].mean()
     for index, depth in enumerate(sorted(table["depth"].unique())):
         color, mark = PALETTE[index], MARKS[index]
         models = table[table["depth"] == depth]
-        axes.plot(models[measure], models["test_accuracy"], mark, color=color, markersize=2.5, alpha=0.5)
+        axes.plot(models[measure], models[ACCURACY], mark, color=color, markersize=2.5, alpha=0.5)
         of_depth = means.xs(depth, level="depth")
-        axes.plot(
-            of_depth[measure], of_depth["test_accuracy"], mark, color=color, markersize=6, label=f"{depth} blocks"
-        )
-    fit = fit_line(means[measure].to_numpy(), means["test_accuracy"].to_numpy())
+        axes.plot(of_depth[measure], of_depth[ACCURACY], mark, color=color, markersize=6, label=f"{depth} blocks")
+    fit = fit_line(means[measure].to_numpy(), means[ACCURACY].to_numpy())
     if fit is not None:
         ends = means[measure].agg(["min", "max"]).to_numpy()
         axes.plot(ends, fit.slope * ends + fit.intercept, color=GRAY, linewidth=1.2, zorder=0)

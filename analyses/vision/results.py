@@ -12,7 +12,7 @@ from coupling.analyses.correlation.joint import joint_regression
 from coupling.analyses.correlation.measures import default_measure, is_plain
 from coupling.analyses.correlation.models import ModelTable, read_runs
 from coupling.analyses.vision.design import FACTORS, Training
-from coupling.analyses.vision.pictures import accuracies, rates
+from coupling.analyses.vision.pictures import ACCURACY, accuracies, rates
 from coupling.analyses.vision.training import RECORD
 from coupling.errors import CouplingError
 from coupling.figures import save
@@ -20,7 +20,7 @@ from coupling.files import load_json, write_atomically
 
 TABLE, STATISTICS, SUMMARY, SCORES = "vision.csv", "vision-statistics.csv", "vision-summary.md", "vision-scores.csv"
 RATES, ACCURACIES = "vision-rates.png", "vision-accuracy.png"
-ACCURACY, LENGTH = "test_accuracy", "epochs"
+LENGTH = "epochs"
 PREDICTORS = tuple(factor for factor in FACTORS if factor != LENGTH)
 """What a measure is regressed on, among models of equal training length."""
 OUTCOMES = ("train_accuracy", "train_loss", ACCURACY, "test_loss")
@@ -174,12 +174,15 @@ def summary(statistics: pd.DataFrame) -> list[list[str]]:
 
     Returns:
         A header, and one row per measure: the coefficient of the stochastic-depth rate and the correlation with the
-        accuracy, with 95% intervals, at each training length.
+        accuracy, with 95% intervals, at each training length. Z-scores are left out: they are the measures in another
+        unit.
     """
     lengths = sorted(int(length) for length in statistics["epochs"].unique())
     header = ["measure", *(f"stochastic depth, {length} epochs" for length in lengths)]
     rows = [[*header, *(f"accuracy, {length} epochs" for length in lengths)]]
     for measure, of_measure in statistics.groupby("measure", sort=False):
+        if " z K=" in str(measure):
+            continue
         by_length = of_measure.set_index("epochs")
         cells = [_cell(by_length.loc[length], "stochastic_depth") for length in lengths]
         cells += [_cell(by_length.loc[length], "pearson") for length in lengths]
