@@ -5,7 +5,7 @@ Both come from one product of ``J_a`` with the frames of all b side by side, so 
 instead of two narrow ones for each pair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -132,10 +132,15 @@ def compare(
         ``projection``: (a, b, rank, other_rank), where it was asked for.
     """
     values = np.stack([item.triplets.values.numpy() for item in a])
+    pairs: Iterable[Projection] = projected or ()
     if projected is None:
         frames = Frames.of(b)
-        projected = [project(item.operator, frames) for item in a]
-    plain, swapped = (np.stack(side) for side in zip(*projected, strict=True))
+        pairs = (project(item.operator, frames) for item in a)
+    # The arrays are made before the products, whose freed memory small new arrays between them would keep from reuse.
+    plain = np.empty((len(a), len(b), values.shape[1], values.shape[1]))
+    swapped = np.empty_like(plain)
+    for index, pair in enumerate(pairs):
+        plain[index], swapped[index] = pair
     overlaps = {side: _overlap(a, b, side) for side in SIDES}
     over_pairs = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(overlaps, ks)
     over_pairs |= _calibrated(plain, overlaps, values, ks)
