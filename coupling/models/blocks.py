@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, EncoderDecoderCache
 
 from coupling.errors import CouplingError
+from coupling.models.recurrence import NAMES, Memory
 from coupling.models.timm_attention import is_timm, timm_blocks
 
 CACHES = (Cache, EncoderDecoderCache)
@@ -81,12 +82,40 @@ class BlockCall:
         """Run the block alone on a residual stream."""
         return self._call(stream, self.arguments, self.keywords)
 
-    def at(self, stream: Float[Tensor, "1 r d"], rows: Int[Tensor, "r"]) -> Float[Tensor, "1 r d"]:
-        """Run the block on some tokens only, with every argument that belongs to positions cut to these tokens."""
+    def at(
+        self, stream: Float[Tensor, "1 r d"], rows: Int[Tensor, "r"], columns: int | None = None
+    ) -> Float[Tensor, "1 r d"]:
+        """Run the block on some tokens only, with every argument that belongs to positions cut to these tokens.
+
+        Args:
+            stream: the residual stream of the tokens.
+            rows: their positions.
+            columns: the number of tokens, from the first, that attention masks are about; None leaves all.
+        """
         pairs = zip(self.names, self.arguments, strict=True)
-        arguments = tuple(_at(name, value, rows, self.length) for name, value in pairs)
-        keywords = {name: _at(name, value, rows, self.length) for name, value in self.keywords.items()}
+        arguments = tuple(_at(name, value, rows, self.length, columns) for name, value in pairs)
+        keywords = {name: _at(name, value, rows, self.length, columns) for name, value in self.keywords.items()}
         return self._call(stream, arguments, keywords)
+
+    @property
+    def memory_name(self) -> str | None:
+        """The name of the block's argument for a cache; None if it takes none."""
+        accepted = inspect.signature(self.block.forward).parameters
+        return next((name for name in NAMES if name in (*self.names, *self.keywords, *accepted)), None)
+
+    def remembering(self, memory: Memory) -> "BlockCall":
+        """The same call with a cache.
+
+        Raises:
+            ValueError: if the block takes none.
+        """
+        name = self.memory_name
+        if name is None:
+            raise ValueError(f"{type(self.block).__name__} takes no cache")
+        if name not in self.names:
+            return replace(self, keywords=self.keywords | {name: memory})
+        at = self.names.index(name)
+        return replace(self, arguments=(*self.arguments[:at], memory, *self.arguments[at + 1 :]))
 
     def _call(self, stream: Tensor, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Tensor:
         if self.packed:
@@ -114,7 +143,7 @@ def _recorded(value: Any, stream: Tensor) -> Any:
     return value
 
 
-def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
+def _at(name: str, value: Any, rows: Tensor, length: int, columns: int | None) -> Any:
     """Cut one argument to some positions; a wrong cut is noticed when the block's output is compared."""
     if name == "position_embeddings" and _are_planar(value):
         return type(value)([_rotation_at(one, rows, length, fill) for one, fill in zip(value, (1, 0), strict=True)])
@@ -123,15 +152,19 @@ def _at(name: str, value: Any, rows: Tensor, length: int) -> Any:
             [_rotation_at(one, rows, length, fill) for one, fill in zip(value.chunk(2, -1), (0, 1), strict=True)], -1
         )
     if isinstance(value, (tuple, list)):
-        return type(value)(_at(name, item, rows, length) for item in value)
+        return type(value)(_at(name, item, rows, length, columns) for item in value)
     if isinstance(value, dict):
-        return {key: _at(name, item, rows, length) for key, item in value.items()}
+        return {key: _at(name, item, rows, length, columns) for key, item in value.items()}
     if not isinstance(value, Tensor):
         return value
+    is_mask = any(word in name for word in ("mask", "bias", "alibi"))
+    is_about_keys = is_mask and "token" not in name
+    if columns is not None and is_about_keys and value.ndim and value.shape[-1] == length:
+        value = value[..., :columns]  # the keys
     if name in ("position_ids", "cache_position"):
         axis = value.ndim - 1
-    elif name == "attention_mask":
-        axis = value.ndim - 2 if value.ndim == 4 else -1
+    elif is_mask:  # one row per query; or, of single tokens, one entry per token
+        axis = value.ndim - 2 if value.ndim >= 3 else value.ndim - 1 if "token" in name else -1
     else:
         axis = 1 if value.ndim >= 3 else -1
     if axis < 0 or value.shape[axis] != length:

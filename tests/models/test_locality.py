@@ -35,7 +35,7 @@ def doge():
 def test_a_mask_that_moves_with_the_token_is_noticed_by_the_derivative():
     model, ids = doge(), make_ids()
     recording = coupling.record(model, {"input_ids": ids})
-    assert not recording.token_local
+    assert all(recording.replays(block) == ["prefix", "full-sequence"] for block in range(3))
     for block in range(3):
         expected = reference_jacobian(model, ids, block, 10, 10)
         dense = recording.jacobian(block, 10).to_dense().double()
@@ -43,14 +43,29 @@ def test_a_mask_that_moves_with_the_token_is_noticed_by_the_derivative():
 
 
 def test_blocks_are_decided_one_by_one(monkeypatch):
-    """Only the block that mixes tokens behind the interface replays the full sequence."""
+    """Only the block that looks at the next token behind the interface replays the full sequence."""
     model, ids = make_model("llama"), make_ids()
     mlp = block_list(model)[1].mlp
     original = type(mlp).forward
-    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(1, dims=1))))
+    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(-1, dims=1))))
     run = coupling.measure(model, ids, k=4)
     assert run.attrs["linearization"] == "full-sequence+token-local"
     assert run.token_local.values.tolist() == [[True, False, True]]
+    assert run.replay.values.tolist() == [["token-local", "full-sequence", "token-local"]]
+
+
+def test_a_replay_that_fails_at_one_token_alone_is_not_used_there(monkeypatch):
+    """The first token sees the last one, which the tokens up to it do not contain; the value shows it."""
+    model, ids = make_model("llama").double(), make_ids()
+    mlp = block_list(model)[1].mlp
+    original = type(mlp).forward
+    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(1, dims=1))))
+    recording = coupling.record(model, {"input_ids": ids})
+    for token, replay in ((6, "prefix"), (0, "full-sequence")):
+        jacobian = recording.jacobian(1, token)
+        assert jacobian.replay == replay
+        expected = reference_jacobian(model, ids, 1, token, token)
+        assert torch.linalg.norm(jacobian.to_dense().double() - expected) <= 1e-5 * torch.linalg.norm(expected)
 
 
 def test_an_unknown_keyword_of_the_attention_call_sends_the_block_to_the_full_sequence(monkeypatch):
@@ -73,7 +88,7 @@ def test_an_unknown_keyword_of_the_attention_call_sends_the_block_to_the_full_se
 
     monkeypatch.setattr(type(attention), "forward", forward)
     recording = coupling.record(model, {"input_ids": ids})
-    assert [recording.is_local(block) for block in range(3)] == [True, True, False]
+    assert recording.locality.right == {0: ["token-local"], 1: ["token-local"], 2: []}
     assert recording.tape.foreign == {2: "its attention takes indices"}
     model.set_attn_implementation("eager")
     own = model(ids, output_hidden_states=True, use_cache=False).hidden_states
