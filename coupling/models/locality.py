@@ -117,11 +117,14 @@ def _right(recording: Replayable, block: int, u: Tensor, full: tuple[Tensor, Ten
     last = recording.n_tokens - 1
     if _agrees(recording, block, last, u, "token-local", full):
         return ["token-local"]
-    right: list[Replay] = ["recorded-state"] if _agrees(recording, block, last, u, "recorded-state", full) else []
+    right: list[Replay] = []
+    if _agrees(recording, block, last, u, "recorded-state", full):
+        right.append("recorded-state")
     if recording.possible(block, "prefix"):
         middle = last // 2  # at the last token the prefix is the full sequence
         full = recording.product(block, middle, u, "full-sequence")
-        right += ["prefix"] if _agrees(recording, block, middle, u, "prefix", full) else []
+        if _agrees(recording, block, middle, u, "prefix", full):
+            right.append("prefix")
     return right
 
 

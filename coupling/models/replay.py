@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -54,7 +55,7 @@ class Place:
         memory.freeze(token)
         return call, memory
 
-    def recorded_attention(self, kept: Sequence[int]) -> list[AbstractContextManager[None]]:
+    def recorded_attention(self, kept: Sequence[int]) -> list[AbstractContextManager[Any]]:
         """Contexts in which attention computes some tokens, with all others as recorded."""
         rows = torch.tensor(kept, device=self.stream.device)
         return [
@@ -62,7 +63,7 @@ class Place:
             attention.replaying(self.tape, self.block, rows),
         ]
 
-    def own_attention(self) -> list[AbstractContextManager[None]]:
+    def own_attention(self) -> list[AbstractContextManager[Any]]:
         """Contexts in which attention is the model's own."""
         return [
             attention.implementation(self.model, "eager" if self.interface else None),
@@ -82,7 +83,7 @@ class Replayed:
     """
 
     function: Callable[[Tensor], Tensor]
-    contexts: list[AbstractContextManager[None]] = field(default_factory=list)
+    contexts: list[AbstractContextManager[Any]] = field(default_factory=list)
     n_tokens: int = 1
     read: int = 0
 
@@ -131,7 +132,7 @@ def replayed(place: Place, token: int, target: int, replay: Replay) -> Replayed:
 
 
 @contextmanager
-def entered(contexts: Sequence[AbstractContextManager[None]]) -> Iterator[None]:
+def entered(contexts: Sequence[AbstractContextManager[Any]]) -> Iterator[None]:
     """All of some contexts at once."""
     with ExitStack() as stack:
         for context in contexts:
