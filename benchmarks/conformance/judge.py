@@ -54,8 +54,9 @@ def judge_model(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lists(model: torch.nn.Module) -> list[str]:
-    """The names of the outermost module lists with at least two modules of one class."""
+    """The names of the outermost lists with at least two modules, which are not lists themselves."""
     lists = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 1}
+    lists = {n: m for n, m in lists.items() if not isinstance(m[0], torch.nn.ModuleList)}
     return [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
 
 

@@ -146,7 +146,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "pegasus_x": {"num_global_tokens": 4, "block_size": 8},
     "longt5": {"local_radius": 7, "global_block_size": 4},
     "bros": {"hidden_size": 64},
-    "unlimited_ocr_text": {"num_key_value_heads": 4},  # its eager attention cannot group heads
     "zaya": {"num_experts_per_tok": 1},
     "qwen4_exp_text": {
         "indexer_n_heads": 2,

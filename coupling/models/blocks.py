@@ -18,6 +18,11 @@ from coupling.models.timm_attention import is_timm, timm_blocks
 CACHES = (Cache, EncoderDecoderCache)
 
 
+COPIES, GRID = "several parallel copies of the residual stream", "a grid of patches or pixels"
+GRID_OR_COPIES = f"{COPIES} or {GRID}"
+"""What a residual stream with four axes is in models of text, of images, and of both."""
+
+
 class BlocksError(CouplingError):
     """The residual blocks were not found, or what was found or named is not one stream; another list may be."""
 
@@ -52,8 +57,21 @@ class BlockCall:
     packed: bool = False
 
     @classmethod
-    def of(cls, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple["BlockCall", Tensor]:
-        """Split a call into the residual stream, (1, n, d), and everything else."""
+    def of(
+        cls, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], several: str = GRID_OR_COPIES
+    ) -> tuple["BlockCall", Tensor]:
+        """Split a call into the residual stream, (1, n, d), and everything else.
+
+        Args:
+            block: the module.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+            several: what a stream with four axes would be.
+
+        Raises:
+            CouplingError: if the stream has four axes.
+            BlocksError: if there is no stream.
+        """
         parameters = list(inspect.signature(block.forward).parameters)
         if args:
             stream = args[0]
@@ -62,9 +80,8 @@ class BlockCall:
             stream = kwargs.get(name)
         if isinstance(stream, Tensor) and stream.ndim == 4:
             raise CouplingError(
-                f"{type(block).__name__} is called with a tensor of shape {tuple(stream.shape)}, several parallel "
-                "copies of the residual stream or a grid of patches; only one stream of shape (batch, tokens, hidden) "
-                "can be measured"
+                f"{type(block).__name__} is called with a tensor of shape {tuple(stream.shape)}, {several}; only one "
+                "stream of shape (batch, tokens, hidden) can be measured"
             )
         if not isinstance(stream, Tensor) or stream.ndim not in (2, 3):
             raise BlocksError(
@@ -232,8 +249,8 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
     config = getattr(model, "config", None)
     if path is None and getattr(config, "is_encoder_decoder", False):
         raise BlocksError(
-            f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one trajectory; "
-            "name the blocks of one, for example `block_list='encoder.block'`"
+            f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one "
+            f"trajectory{other_lists(model)}"
         )
     lists = block_lists(model)
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
@@ -258,27 +275,33 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
 
 
 def other_lists(model: nn.Module, tried: Sequence[nn.Module] = ()) -> str:
-    """The end of a refusal: which lists may be named in place of those tried, or that the model has none."""
+    """The end of a refusal: which lists can be named in place of those tried, or that the model has none."""
+    from coupling.models.trial import can_be_measured
+
     lists = {name: blocks for name, blocks in block_lists(model).items() if _may_be_blocks(blocks, tried)}
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
-    if not outer:
-        return "; it has no other list of modules that could be, so it cannot be measured"
-    known = ", ".join(_described(lists[name], name) for name in outer)
-    return (
-        f"; if one of its other lists is, name it with `block_list='{outer[0]}'`: {known}"
-        if tried
-        else (f"; if one of its lists is, name it, as in `block_list='{outer[0]}'`: {known}")
-    )
+    possible = [name for name in outer if can_be_measured(model, lists[name])]
+    if not possible:
+        if tried:
+            return "; it has no other list of modules that could be, so it cannot be measured"
+        return "; none of its lists of modules is one residual stream, so it cannot be measured"
+    known = ", ".join(_described(lists[name], name) for name in possible)
+    return f"; name {'another' if tried else 'one'} of its lists with `block_list='{possible[0]}'`: {known}"
 
 
 def block_lists(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """The lists of modules of a model, by name; which of them contain residual blocks is another question."""
-    return {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    """The lists of modules, by name; of models that have none of blocks also their sequences (``nn.Sequential``)."""
+    lists = {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
+    lists = {name: modules for name, modules in lists.items() if not isinstance(modules[0], nn.ModuleList)}
+    if not any(_may_be_blocks(modules) for modules in lists.values()):
+        sequences = {name: list(m) for name, m in model.named_modules() if isinstance(m, nn.Sequential)}
+        lists |= {name: modules for name, modules in sequences.items() if modules and _may_be_blocks(modules)}
+    return lists
 
 
-def _may_be_blocks(blocks: list[nn.Module], tried: Sequence[nn.Module]) -> bool:
+def _may_be_blocks(blocks: list[nn.Module], tried: Sequence[nn.Module] = ()) -> bool:
     """Whether a list may be of residual blocks: at least two modules of one class, each with several modules inside."""
-    is_alike = len({type(block) for block in blocks}) == 1 and not isinstance(blocks[0], nn.ModuleList)
+    is_alike = len({type(block) for block in blocks}) == 1
     has_parts = len(list(blocks[0].children())) > 1
     return len(blocks) > 1 and is_alike and has_parts and not any(block in tried for block in blocks)
 

@@ -25,6 +25,8 @@ class Locality:
 
     Attributes:
         interface: whether the recording attention serves the model at all.
+        eager: whether the model's eager attention serves where the recording attention does; some cannot repeat the
+            keys of grouped queries, and the attention that the model was loaded with is used.
         own: attention modules that the recording attention does not reproduce.
         right: for each block the replays that agree with the full sequence, the fastest first.
         failed: replays that once did not serve a block; they are not tried again.
@@ -33,6 +35,7 @@ class Locality:
     """
 
     interface: bool = True
+    eager: bool = True
     own: WeakSet[nn.Module] = field(default_factory=WeakSet)
     right: dict[int, list[Replay]] = field(default_factory=dict)
     failed: set[tuple[int, Replay]] = field(default_factory=set)
@@ -93,11 +96,8 @@ def verify(recording: Replayable) -> bool:
         scale = recording.trajectory[block + 1, n - 1]
         expected = scale - stream[n - 1]
         locality.right[block] = []
-        try:
-            full = recording.product(block, n - 1, u, "full-sequence")
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
+        full = _full_sequence(recording, block, u)
+        if full is None:
             locality.verified[block] = n
             continue  # asked for, it fails again with its reason
         if not close(full[0], expected, scale) and locality.interface:
@@ -110,6 +110,20 @@ def verify(recording: Replayable) -> bool:
         locality.right[block] = _right(recording, block, u, full)
         locality.verified[block] = n
     return True
+
+
+def _full_sequence(recording: Replayable, block: int, u: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The update of the last token by the full sequence, and ``J^T u`` at it; None where the replay fails."""
+    before = recording.locality.eager
+    for eager in dict.fromkeys((before, False)):
+        recording.locality.eager = eager
+        try:
+            return recording.product(block, recording.n_tokens - 1, u, "full-sequence")
+        except Exception as error:  # a block called alone raises anything
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+    recording.locality.eager = before
+    return None
 
 
 def _right(recording: Replayable, block: int, u: Tensor, full: tuple[Tensor, Tensor]) -> list[Replay]:

@@ -182,7 +182,10 @@ class Recording:
         return value.detach(), pulled
 
     def _place(self, block: int) -> Place:
-        return Place(self.model, self.calls[block], block, self.trajectory[block], self.tape, self.locality.interface)
+        known = self.locality
+        return Place(
+            self.model, self.calls[block], block, self.trajectory[block], self.tape, known.interface, known.eager
+        )
 
 
 def record(

@@ -27,6 +27,7 @@ class Place:
         stream: the block's input, (n, d).
         tape: what each attention module saw.
         interface: whether the recording attention serves the model.
+        eager: whether the model's eager attention serves it then.
     """
 
     model: nn.Module
@@ -35,6 +36,7 @@ class Place:
     stream: Float[Tensor, "n d"]
     tape: attention.Tape
     interface: bool
+    eager: bool
 
     @property
     def is_recorded(self) -> bool:
@@ -66,7 +68,7 @@ class Place:
     def own_attention(self) -> list[AbstractContextManager[Any]]:
         """Contexts in which attention is the model's own."""
         return [
-            attention.implementation(self.model, "eager" if self.interface else None),
+            attention.implementation(self.model, "eager" if self.interface and self.eager else None),
             sdpa_kernel(SDPBackend.MATH),
         ]
 

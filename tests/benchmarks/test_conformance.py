@@ -54,6 +54,9 @@ REFUSALS = {
     "DeepseekV4ForCausalLM": "parallel copies",
     "ResNetForImageClassification": "grid of patches",
     "HieraForImageClassification": "hierarchical",
+    "SwinBackbone": "from (16, 24) (tokens, width) to (4, 48) at block 0",
+    "SqueezeBertModel": "only by their method forward()",
+    "HrmTextForCausalLM": "none of its lists of modules is one residual stream",
     "XLNetLMHeadModel": "tokens before the batch",
 }
 

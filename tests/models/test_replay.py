@@ -107,3 +107,19 @@ def test_a_block_whose_later_tokens_matter_is_replayed_from_its_memory_at_the_la
 def test_a_short_prompt_has_nothing_to_remember():
     recording = coupling.record(hybrid("mamba"), {"input_ids": make_ids(0, 1)})
     assert recording.jacobian(0, 0).replay == PREFIX
+
+
+def test_eager_attention_that_cannot_repeat_grouped_keys_is_not_needed(monkeypatch):
+    """The full sequence is then replayed by the attention that the model was loaded with (Unlimited OCR)."""
+    from transformers.models.llama import modeling_llama
+
+    expected = [reference_jacobian(make_model("llama"), make_ids(), block, 10, 10) for block in range(3)]
+    model, ids = make_model("llama"), make_ids()
+    monkeypatch.setattr(modeling_llama, "repeat_kv", lambda x, n: x)
+    recording = coupling.record(model, {"input_ids": ids})
+    assert not recording.locality.eager
+    for block in range(3):
+        assert recording.replays(block) == [LOCAL, FULL]
+        for way in (LOCAL, FULL):
+            dense = recording._jacobian(block, 10, 10, way).to_dense().double()
+            assert torch.linalg.norm(dense - expected[block]) <= 1e-5 * torch.linalg.norm(expected[block])
