@@ -23,7 +23,7 @@ from coupling.measurement import Factory, Made
 from coupling.metrics import JacobianMoments
 from coupling.models import attention
 from coupling.models.block_results import packed, unpacked
-from coupling.models.blocks import BlockCall
+from coupling.models.calls import BlockCall
 from coupling.models.inputs import Input
 from coupling.models.locality import Locality
 from coupling.models.recording import Recording

@@ -12,20 +12,12 @@ from torch import Tensor, nn
 
 from coupling.errors import CouplingError, one_line
 from coupling.models import attention
-from coupling.models.blocks import (
-    COPIES,
-    GRID,
-    GRID_OR_COPIES,
-    BlockCall,
-    BlocksError,
-    first_bad_block,
-    other_lists,
-    trunk,
-)
+from coupling.models.blocks import BlocksError, first_bad_block, other_lists, trunk
+from coupling.models.calls import COPIES, GRID, GRID_OR_COPIES, BlockCall
 
 try:
     from transformers.backbone_utils import BackboneMixin
-except ImportError:  # before transformers 5.8
+except ImportError:  # where earlier versions have it
     from transformers.utils.backbone_utils import BackboneMixin
 
 BEYOND = ("out of range in self", "out of bounds", "out of range")
@@ -91,10 +83,12 @@ def observe(
 
     def after(block: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         tape.block = None
+        calls[-1].check_whole(streams[-1], result)
         outputs.append(calls[-1].stream_of(result).detach().clone())
 
     network, keywords = prepared(model, modules, inputs)
-    several = GRID if "input_ids" not in inputs else COPIES if "pixel_values" not in inputs else GRID_OR_COPIES
+    has_text, has_pixels = "input_ids" in inputs, "pixel_values" in inputs
+    several = GRID_OR_COPIES if has_text == has_pixels else COPIES if has_text else GRID
     handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in dict.fromkeys(modules)]
     handles += [module.register_forward_hook(after) for module in dict.fromkeys(modules)]
     try:

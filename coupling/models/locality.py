@@ -187,6 +187,7 @@ def noted(locality: Locality, model: nn.Module, block: int) -> dict[str, Any]:
     tail = locality.tails.get(block)
     return {
         "interface": locality.interface,
+        "eager": locality.eager,
         "own": sorted(names[module] for module in locality.own),
         "right": locality.right.get(block),
         "failed": sorted(replay for number, replay in locality.failed if number == block),
@@ -199,6 +200,7 @@ def noted(locality: Locality, model: nn.Module, block: int) -> dict[str, Any]:
 def recall(known: dict[str, Any], locality: Locality, model: nn.Module, block: int) -> None:
     """Know again what ``noted`` says of a block."""
     locality.own.update(model.get_submodule(name) for name in known["own"])
+    locality.eager = locality.eager and known["eager"]
     if known["right"] is not None:
         locality.right[block] = list(known["right"])
     locality.failed.update((block, replay) for replay in known["failed"])

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from coupling.errors import CouplingError, one_line, renamed
 from coupling.linalg.jacobian import REPLAYS, BlockJacobian, Replay
 from coupling.models import attention
-from coupling.models.blocks import BlockCall, find_blocks, is_prompt_learning
+from coupling.models.blocks import find_blocks, is_prompt_learning
+from coupling.models.calls import BlockCall
 from coupling.models.forward import Pass, not_finite, run
 from coupling.models.locality import Locality, close, verify
 from coupling.models.replay import Place, entered, replayed
@@ -154,8 +155,17 @@ class Recording:
         return output - self.trajectory[block, token] if token == target else output
 
     def _jacobian(
-        self, block: int, token: int, target: int, replay: Replay = "full-sequence", tail: Tail = NO_TAIL
+        self,
+        block: int,
+        token: int,
+        target: int,
+        replay: Replay | None = None,
+        tail: Tail = NO_TAIL,
+        *,
+        local: bool = False,
     ) -> BlockJacobian:
+        """By the given replay; else by the fastest one if ``local``, or by the full sequence."""
+        replay = replay or (self.replays(block)[0] if local else "full-sequence")
         again = replayed(self._place(block), token, target, replay)
         cut = Cut(tail, row=again.read)
         with entered([*again.contexts, cutting(cut)]):

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from coupling.linalg.jacobian import Replay
 from coupling.models import attention
-from coupling.models.blocks import BlockCall
+from coupling.models.calls import BlockCall
 from coupling.models.recurrence import Memory
 
 
