@@ -106,7 +106,12 @@ def _sounds(model: Any, names: Any, generator: torch.Generator) -> list[Inputs]:
         if isinstance(longest, int):
             shapes.append(("input_features", (1, mel, 2 * longest)))
         shapes += [("input_features", (1, FRAMES, mel)), ("input_features", (1, mel, FRAMES))]
-    return [{name: torch.randn(*shape, generator=generator)} for name, shape in shapes]
+    sounds: list[Inputs] = [{name: torch.randn(*shape, generator=generator)} for name, shape in shapes]
+    for sound, (_, shape) in zip(sounds, shapes, strict=True):
+        if "input_features_mask" in names:
+            frames = next(size for size in shape[1:] if size != mel)
+            sound["input_features_mask"] = torch.ones(1, frames, dtype=torch.long)
+    return sounds
 
 
 def _image_shape(config: Any) -> tuple[int, int, int]:

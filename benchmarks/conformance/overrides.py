@@ -168,6 +168,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "glm4v_moe_text": {"rope_parameters": MROPE["rope_parameters"] | {"mrope_section": [1, 1, 0]}},
     "hunyuan_vl_text": MROPE,
     "glm5_next_text": {"index_kpool": 2},
+    "audio-spectrogram-transformer": {"max_length": 64},
+    "vjepa2": {"frames_per_clip": 4},
     "mistral4": {"head_dim": 16},
     "step3p7_text": {"sliding_window": 7},
     "gemma4_assistant": {"hidden_size_per_layer_input": 0},

@@ -47,7 +47,8 @@ Mamba2ForCausalLM MptForCausalLM NemotronHForCausalLM Qwen3NextForCausalLM Zamba
 """Architectures with blocks that are replayed on one token from what they keep of those before it."""
 OTHERS = _names("""
 BigBirdForCausalLM CanineModel DebertaV2ForMaskedLM DogeForCausalLM FNetForMaskedLM MPNetForMaskedLM
-OpenAIGPTLMHeadModel RecurrentGemmaForCausalLM RoFormerForMaskedLM RwkvForCausalLM
+OpenAIGPTLMHeadModel RecurrentGemmaForCausalLM RoFormerForMaskedLM RwkvForCausalLM Qwen3VLVisionModel VideoMAEModel
+Wav2Vec2Model
 """)
 """Architectures whose blocks may be replayed on many tokens."""
 REFUSALS = {
@@ -165,7 +166,7 @@ def test_an_exception_is_a_crash_unless_it_is_the_librarys(monkeypatch, error, o
 
 
 def test_a_model_of_another_modality_is_not_tried():
-    row = judge(PAIRS["EncodecModel"])
+    row = judge(PAIRS["PatchTSTModel"])
     assert row["outcome"] == NOT_TRIED
     assert "another modality" in row["reason"]
 

@@ -109,7 +109,8 @@ def test_keys_of_an_earlier_block_are_frozen_and_not_overwritten():
     torch.manual_seed(0)
     config = transformers.Gemma4TextConfig(
         **GROUPED | {"num_hidden_layers": 3}, num_kv_shared_layers=1, sliding_window=5, global_head_dim=8,
-        layer_types=["sliding_attention", "full_attention", "full_attention"], hidden_size_per_layer_input=8, vocab_size_per_layer_input=97,
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+        hidden_size_per_layer_input=8, vocab_size_per_layer_input=97,
     )  # fmt: skip
     model, ids = transformers.Gemma4TextModel(config).eval(), make_ids()
     with torch.no_grad():
