@@ -18,7 +18,7 @@ from coupling.models.calls import COPIES, GRID, GRID_OR_COPIES, BlockCall
 try:
     from transformers.backbone_utils import BackboneMixin
 except ImportError:  # where earlier versions have it
-    from transformers.utils.backbone_utils import BackboneMixin
+    from transformers.utils.backbone_utils import BackboneMixin  # pyright: ignore[reportPrivateImportUsage]
 
 BEYOND = ("out of range in self", "out of bounds", "out of range")
 """How torch words a look-up beyond an embedding table; it has no type of its own for this."""
