@@ -7,6 +7,7 @@ from its own memory (``coupling.models.recurrence``), and at a middle token on t
 three more passes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -62,8 +63,8 @@ class Replayable(Protocol):
         ...
 
     @property
-    def n_blocks(self) -> int:
-        """L, the number of blocks."""
+    def calls(self) -> Sequence[object]:
+        """How the model called each block; None for a block that is not in memory."""
         ...
 
     @property
@@ -88,9 +89,9 @@ def verify(recording: Replayable) -> bool:
     """
     locality, n = recording.locality, recording.n_tokens
     generator = torch.Generator().manual_seed(0)
-    for block in range(recording.n_blocks):
-        if locality.verified.get(block, 0) >= n:
-            continue
+    for block, call in enumerate(recording.calls):
+        if call is None or locality.verified.get(block, 0) >= n:
+            continue  # of a streamed model only one block is there
         stream = recording.trajectory[block]
         u = torch.randn(recording.trajectory.shape[-1], generator=generator, dtype=torch.float64).to(stream)
         scale = recording.trajectory[block + 1, n - 1]
