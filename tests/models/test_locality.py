@@ -42,6 +42,28 @@ def test_a_mask_that_moves_with_the_token_is_noticed_by_the_derivative():
         assert torch.linalg.norm(dense - expected) <= 1e-5 * torch.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_wrong_derivative_is_noticed_in_half_precision(dtype):
+    """The value agrees to the coarse rounding; half of the derivative is missing."""
+    model = make_model("llama")
+    mlp = block_list(model)[1].mlp
+    original = type(mlp).forward
+
+    def forward(x):  # the mean over all tokens has no value, but a derivative
+        mean = x.mean(1, keepdim=True)
+        return original(mlp, x) + (mean - mean.detach()) * x.shape[1] * (x.shape[1] > 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlp, "forward", forward)
+        recording = coupling.record(model.to(dtype), {"input_ids": make_ids()})
+        assert [recording.is_local(block) for block in range(3)] == [True, False, True]
+
+
+def test_what_agrees_in_half_precision_is_replayed_on_one_token(architecture):
+    for dtype in (torch.bfloat16, torch.float16):
+        assert coupling.record(make_model(architecture).to(dtype), {"input_ids": make_ids()}).token_local
+
+
 def test_blocks_are_decided_one_by_one(monkeypatch):
     """Only the block that looks at the next token behind the interface replays the full sequence."""
     model, ids = make_model("llama"), make_ids()
