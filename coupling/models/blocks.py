@@ -1,6 +1,7 @@
 """Find a model's residual blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +40,16 @@ def without_peft(model: nn.Module) -> nn.Module:
     return model
 
 
-def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn.Module]]:
+def find_blocks(
+    model: nn.Module, path: str | None = None, inputs: dict[str, Any] | None = None
+) -> tuple[str, list[nn.Module]]:
     """The residual blocks of a model, in order, and the name of the list that contains them.
 
     Args:
         model: a transformers model, or any module.
         path: the list's name, such as ``model.layers``, where it cannot be found; with or without the
             prefix of the language model's trunk.
+        inputs: keyword arguments of a forward pass, with which lists are tried before a refusal names them.
 
     Raises:
         CouplingError: if there is no such list; or if none was named, and none or several qualify.
@@ -57,7 +61,7 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
     if path is None and getattr(config, "is_encoder_decoder", False):
         raise BlocksError(
             f"{type(model).__name__} is an encoder-decoder model, whose two residual streams are not one "
-            f"trajectory{other_lists(model)}"
+            f"trajectory{other_lists(model, inputs=inputs)}"
         )
     lists = block_lists(model)
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
@@ -76,18 +80,19 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, list[nn
         candidates = [name for name in candidates if "vision" not in name and "visual" not in name]
     if len(candidates) != 1:
         raise BlocksError(
-            f"cannot tell which modules of {type(model).__name__} are its residual blocks{other_lists(model)}"
+            f"cannot tell which modules of {type(model).__name__} are its residual blocks"
+            f"{other_lists(model, inputs=inputs)}"
         )
     return candidates[0], lists[candidates[0]]
 
 
-def other_lists(model: nn.Module, tried: Sequence[nn.Module] = ()) -> str:
+def other_lists(model: nn.Module, tried: Sequence[nn.Module] = (), inputs: dict[str, Any] | None = None) -> str:
     """The end of a refusal: which lists can be named in place of those tried, or that the model has none."""
     from coupling.models.trial import can_be_measured
 
     lists = {name: blocks for name, blocks in block_lists(model).items() if _may_be_blocks(blocks, tried)}
     outer = [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
-    possible = [name for name in outer if can_be_measured(model, lists[name])]
+    possible = [name for name in outer if can_be_measured(model, lists[name], inputs)]
     if not possible:
         if tried:
             return "; it has no other list of modules that could be, so it cannot be measured"

@@ -64,7 +64,7 @@ def run(
     try:
         return observe(model, modules, inputs, name, tape)
     except BlocksError as error:
-        raise BlocksError(f"{error}{other_lists(model, modules)}") from None
+        raise BlocksError(f"{error}{other_lists(model, modules, inputs)}") from None
 
 
 def observe(

@@ -221,7 +221,7 @@ def record(
         ((4, 8, 32), (32, 32))
     """
     block_list = renamed("blocks", blocks, "block_list", block_list)
-    _, modules = find_blocks(model, block_list)
+    _, modules = find_blocks(model, block_list, inputs)
     return record_blocks(model, modules, inputs)
 
 

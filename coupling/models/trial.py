@@ -14,15 +14,16 @@ from coupling.models.forward import PassError, observe
 TOKENS, SIDE = 4, 32
 
 
-def can_be_measured(model: nn.Module, modules: list[nn.Module]) -> bool:
+def can_be_measured(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any] | None = None) -> bool:
     """Whether modules form one residual stream; True as well where the pass itself fails, so that it is not known.
 
     Args:
         model: the model.
         modules: the list.
+        inputs: keyword arguments of the pass; by default a few made-up tokens, or an empty image.
     """
     try:
-        observe(model, modules, made_up_inputs(model), None, attention.Tape())
+        observe(model, modules, inputs or made_up_inputs(model), None, attention.Tape())
     except PassError:
         return True
     except CouplingError:

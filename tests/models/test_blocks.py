@@ -132,6 +132,19 @@ def test_advice_that_cannot_help_is_not_given():
         coupling.measure(model, make_ids(), k=2)
 
 
+def test_lists_are_tried_with_the_inputs_that_were_given():
+    """Made-up tokens would not do for a model of sounds, whose lists of convolutions are no blocks."""
+    import transformers
+
+    config = transformers.DacConfig(
+        encoder_hidden_size=4, decoder_hidden_size=32, downsampling_ratios=[2, 2], upsampling_ratios=[2, 2],
+        codebook_size=8, n_codebooks=2, codebook_dim=2,
+    )  # fmt: skip
+    model = transformers.DacModel(config).eval()
+    with pytest.raises(coupling.CouplingError, match=r"DacModel are .*; none of its lists .* cannot be measured$"):
+        coupling.record(model, {"input_values": torch.zeros(1, 1, 64)})
+
+
 def test_the_lists_of_an_encoder_decoder_model_are_its_own():
     import transformers
 
