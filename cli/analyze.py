@@ -42,8 +42,9 @@ def analyze(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A local folder, a .gguf file, a PEFT adapter's folder, a Hugging Face hub id, or timm:NAME for one of"
-            " timm's vision transformers. Default: the bundled small checkpoint.",
+            help="A local folder (of a model or a PEFT adapter), a .gguf file, a Hugging Face hub id (ORG/NAME, or "
+            "ORG/NAME:Q4_K_M for a GGUF file), or timm:NAME for one of timm's vision transformers. "
+            "Default: the bundled small checkpoint.",
             show_default=False,
         ),
     ] = None,

@@ -13,7 +13,7 @@ from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
 from coupling.errors import CouplingError, renamed
 from coupling.joining import join_prompts
-from coupling.linalg.jacobian import BlockJacobian
+from coupling.linalg.jacobian import REPLAYS, BlockJacobian, Replay
 from coupling.linalg.pairwise import FactoredJacobian, compare, factor
 from coupling.linalg.svd import SingularTriplets
 from coupling.models.blocks import find_blocks
@@ -160,17 +160,17 @@ class Made:
     Attributes:
         n_unconverged: the number of those whose singular vectors do not meet the tolerance.
         engines: how singular vectors were found.
-        linearizations: for each block "token-local", or "full-sequence" where one of its Jacobians is.
+        replays: for each block how it was replayed; the slowest way of its Jacobians.
     """
 
     n_unconverged: int = 0
     engines: set[str] = field(default_factory=set)
-    linearizations: dict[int, str] = field(default_factory=dict)
+    replays: dict[int, Replay] = field(default_factory=dict)
 
-    def add(self, block: int, triplets: SingularTriplets, *, token_local: bool) -> None:
+    def add(self, block: int, triplets: SingularTriplets, replay: Replay) -> None:
         """Note one Jacobian."""
-        if not token_local or block not in self.linearizations:
-            self.linearizations[block] = "token-local" if token_local else "full-sequence"
+        before = self.replays.get(block, replay)
+        self.replays[block] = REPLAYS[max(REPLAYS.index(replay), REPLAYS.index(before))]
         self.engines.add(triplets.engine)
         self.n_unconverged += not triplets.converged
 
@@ -179,8 +179,9 @@ class Made:
         measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
         dataset["unconverged"] = ((), self.n_unconverged)
         dataset.attrs["engine"] = "+".join(sorted(self.engines))
-        dataset.attrs["linearization"] = "+".join(sorted(set(self.linearizations.values())))
-        dataset["token_local"] = (("block",), [self.linearizations[at] == "token-local" for at in measured])
+        dataset.attrs["linearization"] = "+".join(sorted(set(self.replays.values())))
+        dataset["token_local"] = (("block",), [self.replays[at] in REPLAYS[:2] for at in measured])
+        dataset["replay"] = (("block",), [self.replays[at] for at in measured])
 
 
 class Factory:
@@ -205,7 +206,7 @@ class Factory:
                 tol=settings.tol,
                 seed=settings.seed,
             )
-        self.made.add(key.block, result.triplets, token_local=jacobian.token_local)
+        self.made.add(key.block, result.triplets, jacobian.replay)
         self.n_done += 1
         if self.progress is not None:
             self.progress(self.n_done, self.total)

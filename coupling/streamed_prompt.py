@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
-from coupling.linalg.jacobian import DenseJacobian
+from coupling.linalg.jacobian import DenseJacobian, Replay
 from coupling.linalg.pairwise import FactoredJacobian, Frames, Projection, compare, project
 from coupling.linalg.svd import SingularTriplets
 from coupling.measurement import Factory, Made
 from coupling.metrics import JacobianMoments
 from coupling.models import attention
 from coupling.models.block_results import packed, unpacked
-from coupling.models.blocks import BlockCall
+from coupling.models.calls import BlockCall
 from coupling.models.inputs import Input
 from coupling.models.locality import Locality
 from coupling.models.recording import Recording
@@ -154,8 +154,7 @@ class StreamedPrompt:
             alone = Made()
             factory.made = alone
             factored[key] = factory(key, n_compared=n_compared)
-            local = alone.linearizations[block] == "token-local"
-            _add_factored(content, tensors, key, factored[key], token_local=local)
+            _add_factored(content, tensors, key, factored[key], alone.replays[block])
         later = set(self.later_rows(block))
         frames: dict[int, Frames] = {}
         for index, group in enumerate(self.groups):
@@ -211,7 +210,7 @@ class StreamedPrompt:
         layers: list[Tensor] = []
         rows: dict[tuple[int, Key], Projection] = {}
         factored: dict[Key, FactoredJacobian] = {}
-        token_local: dict[Key, bool] = {}
+        replays: dict[Key, Replay] = {}
         for block, position in sorted(self.positions.items()):
             _, kept = self.store.get("result", position, self.number)
             layers += [kept["entered"]] if block == 0 else []
@@ -222,7 +221,7 @@ class StreamedPrompt:
                     rows |= _rows(content, tensors)
                     for index, entry in enumerate(content.get("keys", ())):
                         key = Key(*entry["key"])
-                        factored[key], token_local[key] = _factored(entry, tensors, index), entry["token_local"]
+                        factored[key], replays[key] = _factored(entry, tensors, index), entry["replay"]
         trajectory = torch.stack(layers).double().numpy()
         n_tokens, width = trajectory.shape[1:]
         ks = self.plan.ks.numbers
@@ -233,7 +232,7 @@ class StreamedPrompt:
             projected = [rows[index, key] for key in group.a]
             groups.append(compare(a, b, ks, projections=detailed, projected=projected))
             for key in group.made:
-                made.add(key.block, factored[key].triplets, token_local=token_local[key])
+                made.add(key.block, factored[key].triplets, replays[key])
         dataset = assemble(groups, self.plan, trajectory, detailed=detailed)
         made.describe(dataset, self.plan)
         self.one.describe(dataset, self.one.arguments(), self.settings)
@@ -259,7 +258,7 @@ def _result_of(content: dict[str, Any], tensors: dict[str, Tensor], device: torc
 
 
 def _add_factored(
-    content: dict[str, Any], tensors: dict[str, Tensor], key: Key, item: FactoredJacobian, *, token_local: bool
+    content: dict[str, Any], tensors: dict[str, Tensor], key: Key, item: FactoredJacobian, replay: Replay
 ) -> None:
     triplets, index = item.triplets, len(content["keys"])
     names = ("left", "values", "right", "error")
@@ -270,7 +269,7 @@ def _add_factored(
             "key": [key.block, key.token, key.output_token],
             "triplets": rest,
             "moments": asdict(item.moments),
-            "token_local": token_local,
+            "replay": replay,
         }
     )
 

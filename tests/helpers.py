@@ -47,7 +47,7 @@ TOKEN_LOCAL = {
     "gpt_oss": ("GptOss", GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4,
                                      "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),
 }  # fmt: skip
-FULL_SEQUENCE = {
+OWN_ATTENTION = {
     "falcon": ("Falcon", OWN | {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}),
     "falcon-alibi": ("Falcon", OWN | {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
                                       "alibi": True, "new_decoder_architecture": False}),
@@ -58,7 +58,7 @@ FULL_SEQUENCE = {
                                  "attention_types": [[["global", "local", "global"], 1]], "window_size": 4,
                                  "max_position_embeddings": 64}),
 }  # fmt: skip
-ARCHITECTURES = TOKEN_LOCAL | FULL_SEQUENCE
+ARCHITECTURES = TOKEN_LOCAL | OWN_ATTENTION
 ENCODERS = {"bert", "roberta", "distilbert"}
 
 

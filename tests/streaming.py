@@ -16,7 +16,8 @@ TOKENIZER_SIZE = 1024
 T5 = {"d_model": 32, "d_ff": 48, "num_layers": 3, "num_heads": 4, "d_kv": 8, "decoder_start_token_id": 0}
 ALBERT = {"embedding_size": 16, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4,
           "num_attention_heads": 4}  # fmt: skip
-OTHERS = {"t5": ("T5", T5), "albert": ("Albert", ALBERT)}
+MAMBA = {"hidden_size": 32, "num_hidden_layers": 3, "state_size": 8}
+OTHERS = {"t5": ("T5", T5), "albert": ("Albert", ALBERT), "mamba": ("Mamba", MAMBA)}
 
 
 def write_checkpoint(

@@ -45,7 +45,7 @@ def test_streamed_and_in_memory_are_equal_to_rounding(llama, name):
     assert_equal_to_rounding(*both(llama, **LLAMA_SETTINGS[name]))
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma3", "mixtral", "falcon", "gpt_oss", "bert", "albert"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "mixtral", "falcon", "gpt_oss", "bert", "albert", "mamba"])
 def test_architectures(tmp_path, name):
     """Full-sequence replay (Falcon), merged experts (Mixtral), shared layers (ALBERT), and others."""
     assert_equal_to_rounding(*both(write_checkpoint(tmp_path / name, name)))

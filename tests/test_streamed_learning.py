@@ -41,8 +41,9 @@ def test_modules_that_need_their_own_attention_are_found_before_prompts_pass_the
     for place in ("coupling.streamed", "coupling.streamed_learning"):
         monkeypatch.setattr(f"{place}.verify", verify)
     streamed = coupling.analyze(folder, prompts=PROMPTS, k=3, stream=True)
-    assert streamed.token_local[0].values.tolist() == [block not in blocks for block in range(3)]
+    ways = ["recorded-state" if block in blocks else "token-local" for block in range(3)]
+    assert streamed.replay[0].values.tolist() == ways
     assert_equal_to_rounding(
-        expected.drop_vars("token_local").assign_attrs(linearization=""),
-        streamed.drop_vars("token_local").assign_attrs(linearization=""),
+        expected.drop_vars(["token_local", "replay"]).assign_attrs(linearization=""),
+        streamed.drop_vars(["token_local", "replay"]).assign_attrs(linearization=""),
     )

@@ -51,7 +51,7 @@ def test_triplets_and_moments_come_back_exactly():
     generator = torch.Generator().manual_seed(0)
     item = factor(DenseJacobian(torch.randn(16, 16, generator=generator)), 5, n_compared=3)
     content, tensors = {"keys": []}, {}
-    _add_factored(content, tensors, Key(1, 2, 3), item, token_local=True)
+    _add_factored(content, tensors, Key(1, 2, 3), item, "token-local")
     again = _factored(content["keys"][0], tensors, 0)
     assert again.moments == item.moments
     for name, value in vars(item.triplets).items():

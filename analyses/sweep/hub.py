@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.errors import one_line
+from coupling.models.folder import on_hub
 
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.py", "*.jinja", "*.gguf", "tokenizer*", "vocab*", "merges*")
 """Files that a measurement may need; other formats of the same weights and states of optimizers stay on the hub."""
@@ -13,7 +14,7 @@ PICKLES = ("*.bin",)
 
 def is_cached(model: str, revision: str) -> bool:
     """Whether the cache already contains something of a revision, which is then not ours to delete."""
-    return _commit(model, revision) is not None
+    return _snapshot(model, revision) is not None
 
 
 def download(model: str, revision: str, *, pickle: bool = False) -> dict[str, Any]:
@@ -29,9 +30,12 @@ def download(model: str, revision: str, *, pickle: bool = False) -> dict[str, An
     """
     from huggingface_hub import snapshot_download
 
+    repository, file = on_hub(model)
     patterns = [*FILES, *(PICKLES if pickle else ())]
+    if file:  # one GGUF file of several, by its name or its quantization
+        patterns = [file, f"*/{file}"] if file.lower().endswith(".gguf") else [f"*{file}*.gguf"]
     try:
-        folder = snapshot_download(model, revision=revision or None, allow_patterns=patterns)
+        folder = snapshot_download(repository, revision=revision or None, allow_patterns=patterns)
     except Exception as error:  # the hub's, the connection's and the disk's
         return {"error": one_line(error)}
     return {"commit": Path(folder).name}
@@ -54,8 +58,8 @@ def delete(commits: list[str]) -> None:
 
 def size_on_disk(model: str, revision: str) -> int:
     """Bytes of the weights of a revision in the cache; 0 where it is not there."""
-    commit = _commit(model, revision)
-    return 0 if commit is None else weight_bytes(_repository(model) / "snapshots" / commit)
+    folder = _snapshot(model, revision)
+    return 0 if folder is None else weight_bytes(folder)
 
 
 def weight_bytes(path: Path) -> int:
@@ -69,21 +73,11 @@ def weight_bytes(path: Path) -> int:
     return 0
 
 
-def _repository(model: str) -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
+def _snapshot(model: str, revision: str) -> Path | None:
+    """The folder of a revision in the cache."""
+    from coupling.models.hub import cached_snapshot
 
-    return Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
-
-
-def _commit(model: str, revision: str) -> str | None:
-    """The commit of a revision, where the cache has a folder of it."""
-    repository = _repository(model)
-    reference = repository / "refs" / (revision or "main")
-    try:
-        commit = reference.read_text(encoding="utf-8").strip()
-    except OSError:
-        commit = revision
-    return commit if commit and (repository / "snapshots" / commit).is_dir() else None
+    return cached_snapshot(on_hub(model)[0], revision or None)
 
 
 def quiet_environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ from math import inf
 
 from coupling.analyses.sweep.steps import step_of
 from coupling.errors import CouplingError, one_line
+from coupling.models.folder import on_hub
 
 WILDCARDS = "*?["
 """Characters that make a name a pattern, as in a shell."""
@@ -55,7 +56,7 @@ def _revisions_on_hub(model: str, pattern: str) -> list[str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     try:
-        refs = HfApi().list_repo_refs(model)
+        refs = HfApi().list_repo_refs(on_hub(model)[0])
     except RepositoryNotFoundError:
         raise CouplingError(f"the hub has no repository {model} (or it needs a login: hf auth login)") from None
     except HFValidationError as error:

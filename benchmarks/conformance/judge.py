@@ -11,13 +11,14 @@ from benchmarks.conformance.architectures import Pair
 from benchmarks.conformance.models import NotTriedError, build
 from benchmarks.conformance.reference import reference_jacobians
 from coupling.errors import CouplingError
+from coupling.linalg.jacobian import REPLAYS, Replay
 from coupling.models.blocks import BlocksError
 from coupling.models.recording import Recording, record
 
 TOLERANCE = 1e-4
 """Largest allowed error of a Jacobian in float32, relative to its Frobenius norm."""
 
-LOCAL, FULL, MIXED = "right, token-local", "right, full sequence", "right, mixed"
+LOCAL, FULL, MIXED = "right, one token", "right, many tokens", "right, mixed"
 REFUSED, WRONG, CRASH, NOT_TRIED = "refused", "WRONG", "CRASH", "not tried"
 RIGHT = (LOCAL, FULL, MIXED)
 OUTCOMES = (*RIGHT, REFUSED, NOT_TRIED, WRONG, CRASH)
@@ -53,8 +54,9 @@ def judge_model(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lists(model: torch.nn.Module) -> list[str]:
-    """The names of the outermost module lists with at least two modules of one class."""
+    """The names of the outermost lists with at least two modules, which are not lists themselves."""
     lists = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) > 1}
+    lists = {n: m for n, m in lists.items() if not isinstance(m[0], torch.nn.ModuleList)}
     return [n for n in lists if not any(n.startswith(other + ".") for other in lists)]
 
 
@@ -82,13 +84,13 @@ def _attempt(model: Any, inputs: dict[str, Any], block_list: str | None) -> dict
     return _compare(original, inputs, calls, tokens, found, expected) | {"blocks": len(calls)}
 
 
-def _library(recording: Recording, tokens: list[int]) -> dict[tuple[int, int], tuple[torch.Tensor, bool]]:
-    """The library's Jacobians, and whether each took the token-local path."""
+def _library(recording: Recording, tokens: list[int]) -> dict[tuple[int, int], tuple[torch.Tensor, Replay]]:
+    """The library's Jacobians, and how the block was replayed for each."""
     found = {}
     for block in range(recording.n_blocks):
         for token in tokens:
             jacobian = recording.jacobian(block, token)
-            found[block, token] = (jacobian.to_dense().double(), jacobian.token_local)
+            found[block, token] = (jacobian.to_dense().double(), jacobian.replay)
     return found
 
 
@@ -97,7 +99,7 @@ def _compare(
     inputs: dict[str, Any],
     calls: list[str],
     tokens: list[int],
-    found: dict[tuple[int, int], tuple[torch.Tensor, bool]],
+    found: dict[tuple[int, int], tuple[torch.Tensor, Replay]],
     expected: dict[tuple[int, int], torch.Tensor],
 ) -> dict[str, Any]:
     """The outcome from the largest relative error over blocks and tokens."""
@@ -105,12 +107,13 @@ def _compare(
         return {"outcome": NOT_TRIED, "reason": "the reference is not finite at these random weights"}
     errors = {key: _relative(found[key][0], expected[key]) for key in expected}
     worst = max(errors, key=lambda key: errors[key])
-    local = [is_local for _, is_local in found.values()]
+    slowest = [max((found[b, t][1] for b, t in found if b == block), key=REPLAYS.index) for block in range(len(calls))]
+    local = [replay in REPLAYS[:2] for replay in slowest]
     outcome = LOCAL if all(local) else FULL if not any(local) else MIXED
     row: dict[str, Any] = {
         "outcome": outcome,
         "error": errors[worst],
-        "n_local": sum(local) / len(tokens),
+        "replays": {replay: slowest.count(replay) for replay in REPLAYS if replay in slowest},
         "reason": "",
     }
     if set(found) != set(expected):
@@ -123,8 +126,7 @@ def _compare(
     if errors[worst] <= 4 * rounding:
         return row | {"reason": f"within the rounding of float32, in which autograd is off by {rounding:.1e}"}
     block, token = worst
-    way = "token-local" if found[worst][1] else "full sequence"
-    reason = f"block {block} ({calls[block]}), token {token}, {way}: relative error {errors[worst]:.1e}"
+    reason = f"block {block} ({calls[block]}), token {token}, {found[worst][1]}: relative error {errors[worst]:.1e}"
     bad = sorted({key[0] for key, value in errors.items() if value > TOLERANCE})
     return row | {"outcome": WRONG, "reason": f"{reason}; wrong blocks {bad}; float32 autograd {rounding:.1e}"}
 

@@ -1,24 +1,18 @@
 """Builds one architecture small and random, and makes its inputs."""
 
 import copy
-import inspect
 from typing import Any
 
 import torch
 import transformers
 
 from benchmarks.conformance.architectures import Pair
-from benchmarks.conformance.configurations import FIRST_SPECIAL_TOKEN, small_config
+from benchmarks.conformance.configurations import small_config
+from benchmarks.conformance.inputs import NotTriedError, candidate_inputs
 from benchmarks.conformance.overrides import GENTLE, SMALL
 
-TOKENS = 24
-"""Length of the text prompts."""
 LARGEST = 60_000_000
 """Models with more parameters are not small; their configuration needs an override."""
-
-
-class NotTriedError(Exception):
-    """Why a pair is not judged: it cannot be built small, or it needs another modality."""
 
 
 def build(pair: Pair) -> tuple[Any, dict[str, Any]]:
@@ -93,55 +87,6 @@ def scale_weights(model: torch.nn.Module) -> None:
                 parameter.mul_(min(8.0, max(1.0, 0.16 / spread)))
         else:
             parameter.add_(0.1 * torch.randn_like(parameter))
-
-
-def candidate_inputs(model: Any) -> list[dict[str, Any]]:
-    """Keyword arguments to try, in order: a prompt of token ids, an image, both, or patches of an image.
-
-    Raises:
-        NotTriedError: if the model takes none of these.
-    """
-    names = inspect.signature(model.forward).parameters
-    generator = torch.Generator().manual_seed(3)
-    candidates: list[dict[str, Any]] = []
-    ids = torch.randint(3, FIRST_SPECIAL_TOKEN, (1, TOKENS), generator=generator)
-    text: dict[str, Any] = {"input_ids": ids}
-    if getattr(model.config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
-        text["decoder_input_ids"] = ids.flip(1)
-    config = getattr(model.config, "vision_config", model.config)
-    if "input_ids" in names:
-        candidates.append(text)
-        if "bbox" in names:
-            candidates.append(text | {"bbox": torch.rand(1, TOKENS, 4, generator=generator)})
-    if "pixel_values" in names:
-        if "spatial_shapes" in names:
-            patch = config.num_channels * config.patch_size**2
-            pixels = {
-                "pixel_values": torch.randn(1, 16, patch, generator=generator),
-                "pixel_attention_mask": torch.ones(1, 16, dtype=torch.long),
-                "spatial_shapes": torch.tensor([[4, 4]]),
-            }
-        else:
-            pixels = {"pixel_values": torch.randn(1, *_image_shape(config), generator=generator)}
-        candidates += [pixels, text | pixels] if "input_ids" in names else [pixels]
-        if getattr(model, "main_input_name", "input_ids") == "pixel_values":
-            candidates = [pixels, *(c for c in candidates if c is not pixels)]
-    if "grid_thw" in names:
-        patch = getattr(config, "in_channels", 3) * getattr(config, "temporal_patch_size", 1) * config.patch_size**2
-        first = next(iter(names))
-        patches = {first: torch.randn(16, patch, generator=generator), "grid_thw": torch.tensor([[1, 4, 4]])}
-        candidates.append(patches)
-    if not candidates:
-        raise NotTriedError(f"needs another modality: its input is {getattr(model, 'main_input_name', 'unknown')}")
-    return candidates
-
-
-def _image_shape(config: Any) -> tuple[int, int, int]:
-    """Channels, height and width of an image."""
-    size = getattr(config, "image_size", None) or 32
-    height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    channels = getattr(config, "num_channels", None)
-    return channels if isinstance(channels, int) else 3, height, width
 
 
 @torch.no_grad()

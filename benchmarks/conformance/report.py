@@ -16,9 +16,9 @@ The conformance suite builds every causal, masked, image and base model that tra
 configuration. It compares the library's Jacobian of every block, at the last and at a middle token, with float64
 autograd over the full sequence. That reference uses nothing of the library.
 
-- **right, token-local**: every block agrees, and is replayed on one token alone (the fast path).
-- **right, full sequence**: every block agrees, and replays the whole prompt (the slow path).
-- **right, mixed**: every block agrees; some blocks are replayed on one token, others on the whole prompt.
+- **right, one token**: every block agrees, and is replayed on one token alone (fast).
+- **right, many tokens**: every block agrees, and is replayed on the tokens up to the measured one, or on all (slow).
+- **right, mixed**: every block agrees; some blocks are replayed on one token, others on many.
 - **refused**: the library does not measure the model, and says why in one sentence.
 - **not tried**: the suite cannot build or run the model (for example, it needs sound, or a package that is absent).
 - **wrong**: a Jacobian differs from the reference by more than {tolerance:.0e} of its Frobenius norm, in float32. A
@@ -26,9 +26,9 @@ autograd over the full sequence. That reference uses nothing of the library.
   wrong; its remark says so.
 - **crash**: the library raises an unexpected exception.
 
-"Blocks" gives the number of block calls, and how many of them take the fast path where only some do. A name after
-"with" is the `block_list` (`--block-list`) that had to be given; of several lists, the one with the largest error is
-shown.
+"Blocks" gives the number of block calls and, where not all of them are token-local, which
+[way](get-started.md#which-models) they took, at the slower one of the two tokens. A name after "with" is the
+`block_list` (`--block-list`) that had to be given; of several lists, the one with the largest error is shown.
 """
 
 
@@ -76,7 +76,7 @@ def _numbers(outcomes: list[str]) -> list[int]:
 def _group(rows: list[dict[str, Any]]) -> str:
     """The table of one group: what is wrong first, then what is right, refused and not tried."""
     order = [WRONG, CRASH, *RIGHT, REFUSED, NOT_TRIED]
-    lines = ["| model type | class | outcome | blocks | error | remark |", "|---|---|---|---:|---:|---|"]
+    lines = ["| model type | class | outcome | blocks | error | remark |", "|---|---|---|---|---:|---|"]
     for row in sorted(rows, key=lambda row: (order.index(row["outcome"]), row["model_type"].lower(), row["class"])):
         error = f"{row['error']:.0e}" if "error" in row else ""
         lines.append(
@@ -88,8 +88,10 @@ def _group(rows: list[dict[str, Any]]) -> str:
 def _blocks(row: dict[str, Any]) -> str:
     if "blocks" not in row:
         return ""
-    local, blocks = int(row.get("n_local", 0)), row["blocks"]
-    return str(blocks) if local in (0, blocks) else f"{blocks} ({local} fast)"
+    replays, blocks = row.get("replays", {}), row["blocks"]
+    if set(replays) <= {"token-local"}:
+        return str(blocks)
+    return f"{blocks}: " + ", ".join(replay if n == blocks else f"{n} {replay}" for replay, n in replays.items())
 
 
 def _remark(row: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ from torch import Tensor
 
 from coupling.numerics import exact_numerics
 
+Replay = Literal["token-local", "recorded-state", "prefix", "full-sequence"]
+"""How a block is replayed: on the input and the output token with the recorded attention; on one token, from what the
+block itself remembers of those before it; on the tokens up to the output token; or on all."""
+REPLAYS: tuple[Replay, ...] = get_args(Replay)
+"""From the fastest to the slowest."""
 PASS_MEMORY = 256 * 2**20
 """Approximate bytes that one batched pass may use; it determines how many directions are pushed at once."""
 
@@ -76,8 +82,7 @@ class BlockJacobian:
 
     Attributes:
         value: the function at the point; (d,).
-        token_local: whether all tokens except the input and output token were frozen; else the full sequence was
-            replayed.
+        replay: how the block was replayed, see ``Replay``.
     """
 
     def __init__(
@@ -88,7 +93,8 @@ class BlockJacobian:
         tokens: int = 1,
         ends: Callable[[Tensor, Tensor], Sequence[End]] | None = None,
     ) -> None:
-        self.dtype, self.device, self.token_local = point.dtype, point.device, False
+        self.dtype, self.device = point.dtype, point.device
+        self.replay: Replay = "full-sequence"
         with torch.enable_grad():
             self._x = point.detach().clone().requires_grad_()
             output = function(self._x)
@@ -97,6 +103,11 @@ class BlockJacobian:
         self.value = output.detach()
         self.shape = (output.numel(), self._x.numel())
         self.chunk = max(1, int(PASS_MEMORY / (48 * self._x.numel() * self._x.dtype.itemsize * tokens)))
+
+    @property
+    def token_local(self) -> bool:
+        """Whether all other tokens were frozen, so that the cost does not depend on their number."""
+        return self.replay in REPLAYS[:2]
 
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor]:

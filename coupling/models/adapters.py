@@ -1,5 +1,6 @@
 """PEFT adapters: find the model that one was trained on, and merge it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,7 @@ def read_adapter(folder: Path, name: str, base: str | None) -> Adapter:
         )
     if not chosen:
         raise CouplingError(f"the adapter {name} does not say which model it was trained on; name it with `base`")
-    if not (folder / "adapter_model.safetensors").exists():
-        pickled = (
-            " (adapter_model.bin is a pickle, which can contain code and is refused)"
-            if (folder / "adapter_model.bin").exists()
-            else ""
-        )
-        raise CouplingError(f"the adapter {name} contains no adapter_model.safetensors{pickled}")
+    check_adapter_files([file.name for file in folder.iterdir()], name)
     check_regular(folder / "adapter_model.safetensors")
     mapping = content.get("auto_mapping")
     mapping = mapping if isinstance(mapping, dict) else {}
@@ -78,6 +73,25 @@ def read_adapter(folder: Path, name: str, base: str | None) -> Adapter:
     if revision is not None and not isinstance(revision, str):
         raise CouplingError(f"the adapter {name} names the revision {quoted(revision)}, which is not a text")
     return Adapter(folder, str(chosen), revision, str(content.get("peft_type", "")), auto_class)
+
+
+def check_adapter_files(names: Collection[str], name: str) -> None:
+    """Check that the weights are among an adapter's files.
+
+    Args:
+        names: the names of the files.
+        name: what the user called the adapter.
+
+    Raises:
+        CouplingError: if they are not.
+    """
+    if "adapter_model.safetensors" not in names:
+        pickled = (
+            " (adapter_model.bin is a pickle, which can contain code and is refused)"
+            if "adapter_model.bin" in names
+            else ""
+        )
+        raise CouplingError(f"the adapter {name} contains no adapter_model.safetensors{pickled}")
 
 
 def merge(adapter: Adapter, model: Any) -> Any:

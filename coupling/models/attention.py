@@ -98,10 +98,13 @@ class Tape:
         """Attention of the tokens ``rows`` of a block alone, expanded to first order; (1, r, heads, head_v)."""
         seen = self.attended[block, module]
         heads, r, _head = query.shape[1:]
-        key, value = repeat_heads(key[0], heads), repeat_heads(value[0], heads)
-        # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
-        moving = torch.cat([flatten_heads(query[0]), flatten_heads(key), flatten_heads(value)], -1)
-        matrix, output = first_order(seen, query[0].detach(), rows)
+        moving = flatten_heads(query[0])
+        keys_move = key.shape[2] == r  # else they are of other tokens (cross-attention), or of an earlier block
+        if keys_move:
+            key, value = repeat_heads(key[0], heads), repeat_heads(value[0], heads)
+            # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
+            moving = torch.cat([moving, flatten_heads(key), flatten_heads(value)], -1)
+        matrix, output = first_order(seen, query[0].detach(), rows, keys_move=keys_move)
         # o + (z - sg(z)) A: the recorded value, with the derivative A = do/dz
         change = HeadwiseLinear.apply((moving - moving.detach())[:, None], matrix.to(query.dtype))
         output = output.to(query.dtype) + change.reshape(heads, r, -1)

@@ -71,9 +71,17 @@ class Attended:
 
 
 def first_order(
-    seen: Attended, query: Float[Tensor, "heads r head"], rows: Int[Tensor, "r"]
+    seen: Attended, query: Float[Tensor, "heads r head"], rows: Int[Tensor, "r"], *, keys_move: bool = True
 ) -> tuple[Float[Tensor, "heads i o"], Float[Tensor, "heads r head_v"]]:
-    """The derivative of the rows' attention with respect to their own queries, keys and values; and its value."""
+    """The derivative of the rows' attention with respect to their own queries, keys and values; and its value.
+
+    Args:
+        seen: everything that stays frozen.
+        query: the queries of the rows.
+        rows: the tokens that move.
+        keys_move: whether keys and values move with them; those of other tokens (cross-attention) and of other blocks
+            do not, and the derivative is by the queries alone.
+    """
     heads, r, _ = query.shape
     key, value = repeat_heads(seen.key, heads), repeat_heads(seen.value, heads)
     weights, slope = seen.weights(query, rows)  # p_tj and c_tj
@@ -82,15 +90,18 @@ def first_order(
     # The softmax's derivative is do_t / dl_tj = p_tj (v_j - o_t). The factor in front of (v_j - o_t), with the slope
     # of the soft cap and the scaling of the logits:
     pull = weights * slope * seen.scaling  # alpha c_tj p_tj
-    moved, pulled = weights[..., rows], pull[..., rows]  # for keys and values that move: j among the rows
     # By the query: do_t / dq_t = sum_j alpha c_tj p_tj k_j (v_j - o_t)^T
     by_query = torch.stack(
         [(pull[:, i, :, None] * key).mT @ (value - output[:, i, None]) for i in range(r)], 1
     )  # (heads, r, head, head_v)
     one, unit = torch.eye(r, dtype=key.dtype, device=key.device), torch.eye(value.shape[-1]).to(key)
+    own = torch.einsum("sr,hrde->hsdre", one, by_query)  # a query changes its own output alone
+    if not keys_move:
+        return own.reshape(heads, -1, r * value.shape[-1]), output
+    moved, pulled = weights[..., rows], pull[..., rows]  # for keys and values that move: j among the rows
     offset = value[:, rows, None] - output[:, None]  # (heads, s, r, head_v): v_s - o_r
     blocks = [
-        torch.einsum("sr,hrde->hsdre", one, by_query),  # a query changes its own output alone
+        own,
         torch.einsum("hrs,hrd,hsre->hsdre", pulled, query, offset),  # do_r / dk_s = alpha c_rs p_rs q_r (v_s - o_r)^T
         torch.einsum("hrs,de->hsdre", moved, unit),  # do_r / dv_s = p_rs I
     ]

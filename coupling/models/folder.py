@@ -41,8 +41,20 @@ class Found:
     files: tuple[Path, ...] = ()
 
 
+def on_hub(name: str) -> tuple[str, str]:
+    """The repository and the GGUF file that a name means on the hub.
+
+    The file follows after a colon, by its name or its quantization, as in ``org/name:Q4_K_M``; it is empty where the
+    name is that of a repository alone.
+    """
+    repository, _, file = name.partition(":")
+    return (repository, file) if re.fullmatch(r"[\w.-]+/[\w.-]+", repository) and file else (name, "")
+
+
 def is_local(name: str) -> bool:
     """Whether a model's name means a folder or file on this machine: it exists, or cannot be a hub id."""
+    if on_hub(name)[1] and not name.startswith((".", "~")) and not Path(name.partition("/")[0]).is_dir():
+        return False
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or (os.sep != "/" and os.sep in name)
     try:
         return looks_like_path or name.lower().endswith(".gguf") or Path(name).exists()
@@ -112,7 +124,13 @@ def has_tokenizer(folder: Path) -> bool:
 def _check_files(path: Path, name: str, *, weights: bool, allow_pickle: bool) -> Found:
     if path.suffix.lower() == ".gguf" and not path.is_dir():
         if not path.exists():
-            raise CouplingError(f"there is no file {name}")
+            repository, _, file = name.rpartition("/")
+            could_be = (
+                f"; a file on the hub is named {repository}:{file}"
+                if re.fullmatch(r"[\w-]+/[\w.-]+", repository)
+                else ""
+            )
+            raise CouplingError(f"there is no file {name}{could_be}")
         return _gguf(path)
     if not path.exists():
         raise CouplingError(f"there is no folder {name}; give a folder with config.json and weights, or a hub id")
@@ -177,7 +195,7 @@ def _shards(index: Path) -> list[Path]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CouplingError(f"{index} has no weight_map, so it does not say which file contains which weights")
     names = sorted({file if isinstance(file, str) else repr(file)[:100] for file in weight_map.values()})
-    outside = next((name for name in names if _leads_outside(name)), None)
+    outside = next((name for name in names if leads_outside(name)), None)
     if outside is not None:
         raise CouplingError(
             f"{clean(index)} names the file {quoted(outside)}, which is not in its folder; such an index is refused"
@@ -192,14 +210,14 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def _leads_outside(name: str) -> bool:
+def leads_outside(name: str) -> bool:
     """Whether a file's name leads out of the folder that it is relative to; links within the folder may lead on."""
     parts = re.split(r"[/\\]", name)
     return "\0" in name or Path(name).is_absolute() or ".." in parts or parts[0].startswith("~") or name in ("", ".")
 
 
 def _only_gguf(files: list[Path], name: str) -> Found:
-    whole = [file for file in files if not file.name.startswith("mmproj")]  # a vision tower beside the model
+    whole = [file for file in files if not is_vision_gguf(file.name)]
     if len(whole) != 1:
         raise CouplingError(
             f"{name} contains {len(files)} GGUF files ({', '.join(file.name for file in files[:4])}); give one of them"
@@ -213,14 +231,28 @@ def _gguf(file: Path) -> Found:
     Raises:
         CouplingError: if it is not one, or a part of a split one.
     """
-    part = re.search(r"-(\d{5})-of-(\d{5})\.gguf$", file.name)
-    if part and int(part[2]) > 1:
-        raise CouplingError(
-            f"{file} is part {int(part[1])} of {int(part[2])}, which transformers cannot read; merge the parts with "
-            "llama.cpp's llama-gguf-split"
-        )
+    check_gguf_name(str(file))
     check_gguf_header(file)
     return Found(file.parent, "gguf", (file,))
+
+
+def is_vision_gguf(name: str) -> bool:
+    """Whether the name of a GGUF file is that of a vision tower beside a model."""
+    return name.rpartition("/")[2].startswith("mmproj")
+
+
+def check_gguf_name(name: str) -> None:
+    """Check that a GGUF file is whole, from its name.
+
+    Raises:
+        CouplingError: if it is a part of a split one.
+    """
+    part = re.search(r"-(\d{5})-of-(\d{5})\.gguf$", name)
+    if part and int(part[2]) > 1:
+        raise CouplingError(
+            f"{clean(name, 300)} is part {int(part[1])} of {int(part[2])}, which transformers cannot read; merge the "
+            "parts with llama.cpp's llama-gguf-split"
+        )
 
 
 def check_safetensors(file: Path) -> None:

@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging
 
 from coupling.errors import CouplingError
+from coupling.models.folder import Found
 
 PACKAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "bitsandbytes": (("bitsandbytes", "bitsandbytes"),),
@@ -73,6 +74,21 @@ def gguf_format(file: Path) -> str:
     for tensor in gguf.GGUFReader(file).tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements) if len(tensor.shape) > 1 else 0
     return f"gguf {sizes.most_common(1)[0][0]}" if sizes else "gguf"
+
+
+def on_disk(found: Found | None, quantization: str | None, *, allow_pickle: bool) -> str:
+    """What weights were on disk, such as "safetensors, fp8".
+
+    Args:
+        found: the files; None for those that transformers found on the hub.
+        quantization: the format of quantized weights.
+        allow_pickle: whether they may have been pickled.
+    """
+    if found is not None and found.form == "gguf":
+        return gguf_format(found.files[0])
+    hub = "safetensors or bin" if allow_pickle else "safetensors"
+    form = hub if found is None else found.form
+    return form if quantization is None else f"{form}, {quantization}"
 
 
 def complete_gguf_config(config: PretrainedConfig) -> None:

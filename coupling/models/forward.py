@@ -12,10 +12,20 @@ from torch import Tensor, nn
 
 from coupling.errors import CouplingError, one_line
 from coupling.models import attention
-from coupling.models.blocks import BlockCall, BlocksError, first_bad_block, other_lists, trunk
+from coupling.models.blocks import BlocksError, first_bad_block, other_lists, trunk
+from coupling.models.calls import COPIES, GRID, GRID_OR_COPIES, BlockCall
+
+try:
+    from transformers.backbone_utils import BackboneMixin
+except ImportError:  # where earlier versions have it
+    from transformers.utils.backbone_utils import BackboneMixin  # pyright: ignore[reportPrivateImportUsage]
 
 BEYOND = ("out of range in self", "out of bounds", "out of range")
 """How torch words a look-up beyond an embedding table; it has no type of its own for this."""
+
+
+class PassError(CouplingError):
+    """The forward pass itself fails, whatever the blocks are."""
 
 
 @dataclass
@@ -51,40 +61,47 @@ def run(
             chain of residual blocks.
         UnknownAttentionError: if the recording attention cannot serve this model.
     """
+    try:
+        return observe(model, modules, inputs, name, tape)
+    except BlocksError as error:
+        raise BlocksError(f"{error}{other_lists(model, modules, inputs)}") from None
+
+
+def observe(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None, tape: attention.Tape
+) -> Pass:
+    """As ``run``; a refusal does not say which other lists of modules could be the blocks."""
     calls: list[BlockCall] = []
     streams: list[Tensor] = []
     outputs: list[Tensor] = []
 
     def before(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        call, stream = BlockCall.of(block, args, kwargs)
+        call, stream = BlockCall.of(block, args, kwargs, several)
         tape.block = len(calls)
         calls.append(call)
         streams.append(stream.detach().clone())  # a block may write into its input
 
     def after(block: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         tape.block = None
+        calls[-1].check_whole(streams[-1], result)
         outputs.append(calls[-1].stream_of(result).detach().clone())
 
     network, keywords = prepared(model, modules, inputs)
+    has_text, has_pixels = "input_ids" in inputs, "pixel_values" in inputs
+    several = GRID_OR_COPIES if has_text == has_pixels else COPIES if has_text else GRID
     handles = [module.register_forward_pre_hook(before, with_kwargs=True) for module in dict.fromkeys(modules)]
     handles += [module.register_forward_hook(after) for module in dict.fromkeys(modules)]
     try:
         with torch.no_grad(), attention.implementation(model, name), attention.recording(tape):
             network(**keywords)
-    except BlocksError as error:
-        raise BlocksError(f"{error}{other_lists(model, modules)}") from None
     except (IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise CouplingError(failure(model, modules, error)) from error
+        raise PassError(failure(model, modules, error)) from error
     finally:
         for handle in handles:
             handle.remove()
-    given = batch_of(keywords)
-    try:
-        check_chain(modules, calls, streams, outputs, given)
-    except BlocksError as error:
-        raise BlocksError(f"{error}{other_lists(model, modules)}") from None
+    check_chain(modules, calls, streams, outputs, batch_of(keywords))
     numbers = numbers_of(modules, [call.block for call in calls])
     return Pass([stream[0] for stream in streams] + [outputs[-1][0]], calls, numbers)
 
@@ -104,7 +121,8 @@ def batch_of(keywords: dict[str, Any]) -> int:
 
 def prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """The network without its head, and its arguments on its device."""
-    network = trunk(model)
+    # A backbone has no head, and calls its trunk with arguments of its own (Swin partitions at every resolution).
+    network = model if isinstance(model, BackboneMixin) else trunk(model)
     inside, accepted = set(network.modules()), inspect.signature(network.forward).parameters
     # What is called the base model may be a part without the embeddings (DINOv3), or without these blocks.
     main = [name for name in inputs if name in ("input_ids", "pixel_values", "inputs_embeds", "input_features")]
@@ -170,7 +188,12 @@ def check_chain(
     Raises:
         CouplingError: if they do not.
     """
-    if not calls or len(outputs) != len(calls):
+    if not calls:
+        raise BlocksError(
+            f"the {len(modules)} modules of class {type(modules[0]).__name__} are not called in a forward pass, or "
+            "only by their method forward(), which cannot be observed, so they are not blocks that can be measured"
+        )
+    if len(outputs) != len(calls):
         raise BlocksError(
             f"{len(modules)} modules of class {type(modules[0]).__name__} were called {len(calls)} times in one "
             f"forward pass and returned {len(outputs)} times, so they are not residual blocks of this pass"

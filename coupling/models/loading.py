@@ -31,6 +31,7 @@ from coupling.models.checkpoint import Checkpoint
 from coupling.models.devices import resolve_device
 from coupling.models.folder import Found, check_checkpoint_folder, check_tokenizer_folder, has_tokenizer, is_local
 from coupling.models.folder import loadable as loadable_folder
+from coupling.models.hub import commit_of, materialize
 from coupling.models.image_models import check_widths, load_timm_checkpoint, takes_images
 from coupling.models.image_processing import check_processor_folder, load_processor
 from coupling.models.offloading import Offloaded
@@ -103,7 +104,8 @@ def load(
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
     Args:
-        name: a local folder, a GGUF file, a folder with a PEFT adapter, a hub id, or ``timm:`` and the name of one of
+        name: a local folder, a GGUF file, a folder with a PEFT adapter, a hub id (of a model or an adapter, or with the
+            name or the quantization of a GGUF file, as in ``org/name:Q4_K_M``), or ``timm:`` and the name of one of
             timm's vision transformers; None for the bundled checkpoint.
         revision: a branch, tag or commit of a hub repository.
         dtype: "auto" is float32 (float64 for a checkpoint saved so): half precision is measured best after
@@ -172,6 +174,8 @@ def load(
     check_weights(source.name, model, list_name, modules, report)
     if adapter is not None:
         model = adapters.merge(adapter, model)
+    if named.found is not None and not is_local(named.name):
+        model.config._commit_hash = commit_of(named.found.folder)
     return Checkpoint(
         model,
         None if has_images else _load_tokenizer(source, tokenizer, options),
@@ -198,7 +202,11 @@ def _find(name: str | None, revision: str | None, options: _Options) -> _Source:
         found = check_checkpoint_folder(folder, BUNDLED, weights=weights)
         return _Source(BUNDLED, str(folder), revision, found)
     if not is_local(name):
-        return _Source(name, name, revision, None)
+        path = materialize(name, revision, allow_pickle=options.allow_pickle)
+        if path is None:
+            return _Source(name, name, revision, None)
+        found = check_checkpoint_folder(path, name, weights=weights, allow_pickle=options.allow_pickle)
+        return _Source(name, str(found.folder), None, found)
     if revision is not None:
         raise CouplingError(f"{name} is a local folder, which has no revision {revision!r}")
     found = check_checkpoint_folder(expanded(name), name, weights=weights, allow_pickle=options.allow_pickle)
@@ -209,7 +217,7 @@ def _adapter_of(source: _Source, base: str | None, options: _Options) -> adapter
     """The adapter that a folder contains; None where it contains a model."""
     if source.found is None or source.form != "adapter":
         if base is not None:
-            raise CouplingError(f"`base` names the model of an adapter, but {source.name} is not an adapter's folder")
+            raise CouplingError(f"`base` names the model of an adapter, but {source.name} is not an adapter")
         return None
     if options.random_weights is not None:
         raise CouplingError(f"{source.name} is an adapter, of which there is no untrained model; give its base model")
@@ -306,8 +314,8 @@ def _load_model(
         check_stored_types(source.name, model, source.found)
     if quantization is not None:
         formats.widen(source.name, model, quantization, precision)
-    model = model.eval().requires_grad_(False)
-    return model, report, _weights_format(source, options, quantization), offloaded
+    on_disk = formats.on_disk(source.found, quantization, allow_pickle=options.allow_pickle)
+    return model.eval().requires_grad_(False), report, on_disk, offloaded
 
 
 def _random_model(
@@ -326,15 +334,6 @@ def _random_model(
             trust_remote_code=options.trust_remote_code,
         )
     return model.to(options.device).eval().requires_grad_(False)
-
-
-def _weights_format(source: _Source, options: _Options, quantization: str | None) -> str:
-    """What the weights were on disk."""
-    if source.found is not None and source.form == "gguf":
-        return formats.gguf_format(source.found.files[0])
-    on_hub = "safetensors or bin" if options.allow_pickle else "safetensors"
-    form = source.form or on_hub
-    return form if quantization is None else f"{form}, {quantization}"
 
 
 def _check_tokenizer(source: _Source, tokenizer: str | None) -> None:

@@ -1,13 +1,18 @@
 r"""One forward pass that records what enters every block; its Recording then gives Jacobians of any block and token.
 
-A Jacobian is computed by one of two paths. The *token-local* path replays the block on the input and the output token
-alone, with everything else frozen as recorded. The *full-sequence* path replays the whole prompt with the model's own
-attention. Which blocks may take the first is not decided by what is known of an architecture, but by checks: for every
-block, at the greatest length of a prompt so far, the value of both paths and their derivative in one random direction
-must agree (``coupling.models.locality``). A check costs one full-sequence forward and backward pass of each block.
+A Jacobian is computed by one of four replays of the block:
+
+- *token-local*: on the input and the output token alone, with the keys and values of the others as recorded.
+- *recorded-state*: on one token alone, from what the block itself keeps of the tokens before it when text is generated.
+  State-space and linear-attention blocks, and attention of an own kind, are replayed so.
+- *prefix*: on the tokens up to the output token.
+- *full-sequence*: on the whole prompt, with the model's own attention.
+
+Which blocks may take which is not decided by what is known of an architecture, but by checks: for every block, at the
+greatest length of a prompt so far, a replay must agree with the full sequence in value and in the derivative along one
+random direction (``coupling.models.locality``).
 """
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,14 +20,15 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from coupling.errors import CouplingError, one_line, renamed
-from coupling.linalg.jacobian import BlockJacobian
+from coupling.linalg.jacobian import REPLAYS, BlockJacobian, Replay
 from coupling.models import attention
-from coupling.models.blocks import BlockCall, find_blocks, is_prompt_learning
+from coupling.models.blocks import find_blocks, is_prompt_learning
+from coupling.models.calls import BlockCall
 from coupling.models.forward import Pass, not_finite, run
 from coupling.models.locality import Locality, close, verify
+from coupling.models.replay import Place, entered, replayed
 from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail, linear_layers, observing
 from coupling.numerics import exact_numerics
 
@@ -73,7 +79,20 @@ class Recording:
 
     def is_local(self, block: int) -> bool:
         """Whether a block can be replayed on one token alone."""
-        return self.locality.interface and block not in self.tape.foreign and block not in self.locality.full
+        return self.replays(block)[0] in REPLAYS[:2]
+
+    def replays(self, block: int) -> list[Replay]:
+        """How a block can be replayed at its last token, the fastest first."""
+        right = self.locality.right.get(block, [])
+        return [*(replay for replay in right if self.possible(block, replay)), "full-sequence"]
+
+    def possible(self, block: int, replay: Replay) -> bool:
+        """Whether a replay can be tried on a block."""
+        if (block, replay) in self.locality.failed:
+            return False
+        if replay == "token-local":
+            return self._place(block).is_recorded
+        return replay != "recorded-state" or (self.n_tokens > 1 and self.calls[block].memory_name is not None)
 
     @exact_numerics()
     def jacobian(self, block: int, token: int, output_token: int | None = None) -> BlockJacobian:
@@ -94,88 +113,89 @@ class Recording:
             if not 0 <= index < size:
                 raise CouplingError(f"{what} {index} is out of range: there are {size}, 0 to {size - 1}")
         expected = self._update(block, token, target)
-        tail = self.locality.tails.get(block, NO_TAIL)
-        ways = [(True, tail), (True, NO_TAIL), (False, NO_TAIL)] if self.is_local(block) else [(False, NO_TAIL)]
-        for local, used in ways if tail.last else ways[-2:]:
+        for replay, tail in self._tries(block, token, target):
             try:
-                jacobian = self._jacobian(block, token, target, local=local, tail=used)
+                jacobian = self._jacobian(block, token, target, replay, tail)
             except Exception as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-                if used.last:
+                if tail.last:
                     self.locality.tails[block] = NO_TAIL
-                    continue
-                if not local:
+                elif replay == "full-sequence":
                     raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
-                self.locality.full[block] = f"it cannot be replayed on one token ({type(error).__name__})"
+                else:
+                    self.locality.failed.add((block, replay))
                 continue
             if close(jacobian.value, expected, self.trajectory[block + 1, target]):
-                jacobian.token_local = local
+                jacobian.replay = replay
                 return jacobian
         raise CouplingError(
             f"block {block}, called alone, does not reproduce its output inside the model: it is random, or depends on "
             "more than its arguments"
         )
 
+    def _tries(self, block: int, token: int, target: int) -> list[tuple[Replay, Tail]]:
+        """The replays of a block that may serve for two tokens; those on one token first with the last layers cut."""
+        tries: list[tuple[Replay, Tail]] = []
+        tail = self.locality.tails.get(block, NO_TAIL)
+        replays = self.replays(block)
+        for replay in replays:
+            if replay == "recorded-state" and (token != target or token == 0):
+                continue
+            if replay == "recorded-state" and token < self.n_tokens - 1 and "prefix" not in replays:
+                continue  # later tokens may matter
+            if replay in REPLAYS[:2] and tail.last:
+                tries.append((replay, tail))
+            tries.append((replay, NO_TAIL))
+        return tries
+
     def _update(self, block: int, token: int, target: int) -> Float[Tensor, "d"]:
         """f(X)_t inside the model; the skip connection is taken out where input and output token agree."""
         output = self.trajectory[block + 1, target]
         return output - self.trajectory[block, token] if token == target else output
 
-    def _jacobian(self, block: int, token: int, target: int, *, local: bool, tail: Tail = NO_TAIL) -> BlockJacobian:
-        function, tokens = self._function(block, token, target, local=local)
-        cut = Cut(tail, row=sorted({token, target}).index(target))
-        with self._replay(block, token, target, local=local), cutting(cut):
-            return BlockJacobian(function, self.trajectory[block, token], tokens=tokens, ends=cut.ends)
+    def _jacobian(
+        self,
+        block: int,
+        token: int,
+        target: int,
+        replay: Replay | None = None,
+        tail: Tail = NO_TAIL,
+        *,
+        local: bool = False,
+    ) -> BlockJacobian:
+        """By the given replay; else by the fastest one if ``local``, or by the full sequence."""
+        replay = replay or (self.replays(block)[0] if local else "full-sequence")
+        again = replayed(self._place(block), token, target, replay)
+        cut = Cut(tail, row=again.read)
+        with entered([*again.contexts, cutting(cut)]):
+            return BlockJacobian(again.function, self.trajectory[block, token], tokens=again.n_tokens, ends=cut.ends)
 
-    def _function(self, block: int, token: int, target: int, *, local: bool) -> tuple[Any, int]:
-        """f(X)_t as a function of x_s, and the number of tokens that it computes."""
-        call, stream = self.calls[block], self.trajectory[block]
-        # Token-local: only the input and the output token are replayed; otherwise the full sequence is.
-        kept = sorted({token, target}) if local else list(range(self.n_tokens))
-        rows = torch.tensor(kept, device=stream.device)
-        moving, read = kept.index(token), kept.index(target)
-        frozen = stream[rows]
-        position = torch.tensor([moving], device=stream.device)
-
-        def residual_update(x: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
-            """f(X)_t as a function of x_s; every other token of X is frozen."""
-            replaced = frozen.index_copy(0, position, x[None])
-            output = call.at(replaced[None], rows) if local else call(replaced[None])
-            return output[0, read] - x if moving == read else output[0, read]
-
-        return residual_update, len(kept)
-
-    def _replay(self, block: int, token: int, target: int, *, local: bool) -> Any:
-        """The context in which a block is replayed."""
-        stack = ExitStack()
-        if local:
-            rows = torch.tensor(sorted({token, target}), device=self.trajectory.device)
-            stack.enter_context(attention.implementation(self.model, attention.NAME))
-            stack.enter_context(attention.replaying(self.tape, block, rows))
-        else:
-            stack.enter_context(attention.implementation(self.model, "eager" if self.locality.interface else None))
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        return stack
-
-    def product(self, block: int, u: Float[Tensor, "d"], *, local: bool) -> tuple[Tensor, Tensor]:
-        """The update f(X)_t of the last token, and ``J^T u`` at it, by one of the two paths.
+    def product(self, block: int, token: int, u: Float[Tensor, "d"], replay: Replay) -> tuple[Tensor, Tensor]:
+        """The update f(X)_t of a token, and ``J^T u`` at it.
 
         Args:
             block: index of the block.
+            token: the token t.
             u: an output direction.
-            local: token-local or full-sequence.
+            replay: how the block is replayed.
         """
-        last = self.n_tokens - 1
-        function, _ = self._function(block, last, last, local=local)
-        layers = linear_layers(self.calls[block].block) if local else []
-        with torch.enable_grad(), self._replay(block, last, last, local=local), observing(layers) as calls:
-            x = self.trajectory[block, last].detach().clone().requires_grad_()
-            value = function(x)
-            (pulled,) = torch.autograd.grad(value, x, u, retain_graph=local)
-        if local:
+        is_local = replay in REPLAYS[:2]
+        again = replayed(self._place(block), token, token, replay)
+        layers = linear_layers(self.calls[block].block) if is_local else []
+        with torch.enable_grad(), entered(again.contexts), observing(layers) as calls:
+            x = self.trajectory[block, token].detach().clone().requires_grad_()
+            value = again.function(x)
+            (pulled,) = torch.autograd.grad(value, x, u, retain_graph=is_local)
+        if is_local:
             self.locality.tails[block] = find_tail(calls, value, row=0)
         return value.detach(), pulled
+
+    def _place(self, block: int) -> Place:
+        known = self.locality
+        return Place(
+            self.model, self.calls[block], block, self.trajectory[block], self.tape, known.interface, known.eager
+        )
 
 
 def record(
@@ -201,7 +221,7 @@ def record(
         ((4, 8, 32), (32, 32))
     """
     block_list = renamed("blocks", blocks, "block_list", block_list)
-    _, modules = find_blocks(model, block_list)
+    _, modules = find_blocks(model, block_list, inputs)
     return record_blocks(model, modules, inputs)
 
 

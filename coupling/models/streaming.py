@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from coupling.errors import CouplingError
 from coupling.models import attention
 from coupling.models.block_results import arguments_state
-from coupling.models.blocks import BlockCall, BlocksError, other_lists
+from coupling.models.blocks import BlocksError, other_lists
+from coupling.models.calls import BlockCall
 from coupling.models.forward import batch_of, check_chain, failure, prepared
 
 
@@ -155,7 +156,10 @@ class PromptPass:
                 self._inside, self.tape.block = False, None
         else:
             result = answer
-        output = None if call is None else call.stream_of(result).detach().clone()
+        output = None
+        if call is not None and stream is not None:
+            call.check_whole(stream, result)
+            output = call.stream_of(result).detach().clone()
         changed = before is None or before != arguments_state((args, kwargs))
         self._passed = Passed(result, output, changed)
         return result

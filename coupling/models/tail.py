@@ -177,7 +177,9 @@ def find_tail(calls: Sequence[Call], output: Float[Tensor, "d"], row: int) -> Ta
         row: the index of the output token among the rows that are computed.
     """
     modules = [call.module for call in calls]
-    calls = [call for call in calls if call.output.requires_grad and modules.count(call.module) == 1]
+    calls = [
+        call for call in calls if call.output.requires_grad and call.output.numel() and modules.count(call.module) == 1
+    ]
     if not calls:
         return NO_TAIL
     u = _direction(output)

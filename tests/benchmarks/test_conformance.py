@@ -39,16 +39,25 @@ Qwen2VLTextModel Qwen3ForCausalLM RobertaForMaskedLM SmolLM3ForCausalLM StableLm
 ViTForImageClassification WhisperForCausalLM XLMRobertaForMaskedLM
 """)
 """Architectures whose blocks must all take the token-local path."""
-OTHERS = _names("""
-BigBirdForCausalLM BloomForCausalLM CanineModel DebertaV2ForMaskedLM DeepseekV32ForCausalLM DiffLlamaForCausalLM
-DogeForCausalLM FNetForMaskedLM FalconForCausalLM GPTJForCausalLM GPTNeoForCausalLM Lfm2ForCausalLM MPNetForMaskedLM
-MptForCausalLM OpenAIGPTLMHeadModel RoFormerForMaskedLM
+REMEMBERING = _names("""
+BambaForCausalLM BloomForCausalLM DeepseekV32ForCausalLM DiffLlamaForCausalLM FalconForCausalLM FalconH1ForCausalLM
+GPTJForCausalLM GPTNeoForCausalLM GraniteMoeHybridForCausalLM JambaForCausalLM KimiLinearForCausalLM Lfm2MoeForCausalLM
+Mamba2ForCausalLM MptForCausalLM NemotronHForCausalLM Qwen3NextForCausalLM Zamba2ForCausalLM
 """)
-"""Architectures whose blocks may replay the full sequence."""
+"""Architectures with blocks that are replayed on one token from what they keep of those before it."""
+OTHERS = _names("""
+BigBirdForCausalLM CanineModel DebertaV2ForMaskedLM DogeForCausalLM FNetForMaskedLM MPNetForMaskedLM
+OpenAIGPTLMHeadModel RecurrentGemmaForCausalLM RoFormerForMaskedLM RwkvForCausalLM Qwen3VLVisionModel VideoMAEModel
+Wav2Vec2Model
+""")
+"""Architectures whose blocks may be replayed on many tokens."""
 REFUSALS = {
     "DeepseekV4ForCausalLM": "parallel copies",
     "ResNetForImageClassification": "grid of patches",
     "HieraForImageClassification": "hierarchical",
+    "SwinBackbone": "from (16, 24) (tokens, width) to (4, 48) at block 0",
+    "SqueezeBertModel": "only by their method forward()",
+    "HrmTextForCausalLM": "none of its lists of modules is one residual stream",
     "XLNetLMHeadModel": "tokens before the batch",
 }
 
@@ -68,6 +77,14 @@ def pair_of(name: str) -> Pair:
 def test_every_block_is_right_and_token_local(name):
     row = judge(pair_of(name))
     assert row["outcome"] == LOCAL or (row["outcome"] in RIGHT and not IS_OF_THE_TABLE), row
+    assert row["error"] < TOLERANCE
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_every_block_is_right_and_replayed_on_one_token(name):
+    row = judge(pair_of(name))
+    assert row["outcome"] == LOCAL or (row["outcome"] in RIGHT and not IS_OF_THE_TABLE), row
+    assert "recorded-state" in row["replays"] or not IS_OF_THE_TABLE
     assert row["error"] < TOLERANCE
 
 
@@ -149,7 +166,7 @@ def test_an_exception_is_a_crash_unless_it_is_the_librarys(monkeypatch, error, o
 
 
 def test_a_model_of_another_modality_is_not_tried():
-    row = judge(PAIRS["EncodecModel"])
+    row = judge(PAIRS["PatchTSTModel"])
     assert row["outcome"] == NOT_TRIED
     assert "another modality" in row["reason"]
 
@@ -187,11 +204,11 @@ def test_a_class_that_does_not_exist_is_not_built():
 def test_the_report_counts_and_lists_what_is_wrong_first(tmp_path):
     rows = [
         {"group": "causal", "model_type": "a", "class": "A", "outcome": LOCAL, "error": 1e-7, "blocks": 3,
-         "n_local": 3},
+         "replays": {"token-local": 3}},
         {"group": "causal", "model_type": "b", "class": "B", "outcome": WRONG, "error": 0.5, "blocks": 3,
-         "n_local": 1, "reason": "block 1 | 2"},
-        {"group": "image", "model_type": "c", "class": "C", "outcome": LOCAL, "error": 1e-7, "blocks": 3, "n_local": 3,
-         "block_list": "vision.layers"},
+         "replays": {"token-local": 1, "prefix": 2}, "reason": "block 1 | 2"},
+        {"group": "image", "model_type": "c", "class": "C", "outcome": LOCAL, "error": 1e-7, "blocks": 3,
+         "replays": {"recorded-state": 3}, "block_list": "vision.layers"},
     ]  # fmt: skip
     path = tmp_path / "table.md"
     write_report(rows, path, "5.0")
@@ -199,8 +216,8 @@ def test_the_report_counts_and_lists_what_is_wrong_first(tmp_path):
     counts = read_counts(text)
     assert counts == dict.fromkeys(OUTCOMES, 0) | {LOCAL: 2, WRONG: 1, "total": 3}
     assert text.index("| b | B |") < text.index("| a | A |")
-    assert "| 3 (1 fast) | 5e-01 | block 1 \\| 2 |" in text
-    assert "with `vision.layers`" in text
+    assert "| 3: 1 token-local, 2 prefix | 5e-01 | block 1 \\| 2 |" in text
+    assert "| 3: recorded-state | 1e-07 | with `vision.layers` |" in text
 
 
 def test_a_model_that_takes_too_long_is_stopped():

@@ -177,6 +177,8 @@ def test_an_encoder_decoder(cli, tmp_path):
         (["--base", "org/model"], ["--base names the model of an adapter"]),
         (["--chat"], ["bundled has no chat template, so --chat does not apply"]),
         (["./model.gguf"], ["there is no file ./model.gguf"]),
+        (["org/quants:Q4_K_M"], ["cannot load org/quants:Q4_K_M", "hub cannot be reached", "not in the local cache"]),
+        (["org/adapter"], ["cannot load the configuration of org/adapter", "hub cannot be reached"]),
     ],
 )
 def test_input_that_cannot_be_measured(cli, arguments, parts):

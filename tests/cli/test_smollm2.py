@@ -17,6 +17,7 @@ from coupling.models.loading import load
 from coupling.models.prompts import bundled_prompts
 from coupling.models.tokenization import tokenize
 from tests.helpers import ROOT
+from tests.pretended_hub import serving
 
 GOLDEN = ROOT / "tests/fixtures/golden/smollm2.json"
 PROMPTS = bundled_prompts().texts[:2]
@@ -55,6 +56,16 @@ def test_it_continues_the_capital_of_france():
         last = loaded.model(**inputs).last_hidden_state[0, -1]
         best = int(model.lm_head(last).argmax())
     assert loaded.tokenizer.decode([best]) == " Paris"
+
+
+def test_it_is_found_on_the_hub_by_its_quantization(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "hub" / "org" / "smol").mkdir(parents=True)
+    (tmp_path / "hub" / "org" / "smol" / Path(GGUF).name).symlink_to(GGUF)
+    with serving(tmp_path / "hub", tmp_path / "cache", monkeypatch):
+        found = load("org/smol:Q4_1")
+    assert (found.name, found.weights_format) == ("org/smol:Q4_1", "gguf Q4_1")
+    state = found.model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in checkpoint.model.state_dict().items())
 
 
 def test_the_command_measures_the_golden_values(cli):

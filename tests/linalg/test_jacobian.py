@@ -8,14 +8,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import coupling
 from coupling.linalg.jacobian import DenseJacobian, End
 from coupling.linalg.svd import top_singular_triplets
-from tests.helpers import ENCODERS, FULL_SEQUENCE, TOKENS, block_list, make_ids, make_model, reference_jacobian
+from tests.helpers import ENCODERS, OWN_ATTENTION, TOKENS, block_list, make_ids, make_model, reference_jacobian
 
 
 @pytest.mark.parametrize(("source", "target"), [(TOKENS - 1, TOKENS - 1), (0, 0), (4, 4), (2, 8)])
 def test_jacobian_matches_float64_autograd(architecture, source, target):
     model, ids = make_model(architecture), make_ids()
     recording = coupling.record(model, {"input_ids": ids})
-    assert recording.token_local == (architecture not in FULL_SEQUENCE)
+    replay = "recorded-state" if architecture in OWN_ATTENTION else "token-local"
+    assert [recording.replays(block)[0] for block in range(3)] == [replay] * 3
+    assert recording.token_local
     for block in range(3):
         expected = reference_jacobian(model, ids, block, source, target)
         dense = recording.jacobian(block, source, target).to_dense().double()

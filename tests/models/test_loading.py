@@ -42,7 +42,7 @@ def test_random_weights_leave_the_caller_s_random_state_alone():
         ({"part": "middle"}, "`part` is 'middle', but must be one of encoder, decoder"),
         ({"part": "encoder"}, "`part` applies to encoder-decoder models, and bundled"),
         ({"part": "encoder", "block_list": "layers"}, "give one of them"),
-        ({"base": "org/model"}, "bundled is not an adapter's folder"),
+        ({"base": "org/model"}, "bundled is not an adapter"),
     ],
 )
 def test_wrong_arguments_are_refused(options, message):

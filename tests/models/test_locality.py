@@ -35,22 +35,59 @@ def doge():
 def test_a_mask_that_moves_with_the_token_is_noticed_by_the_derivative():
     model, ids = doge(), make_ids()
     recording = coupling.record(model, {"input_ids": ids})
-    assert not recording.token_local
+    assert all(recording.replays(block) == ["prefix", "full-sequence"] for block in range(3))
     for block in range(3):
         expected = reference_jacobian(model, ids, block, 10, 10)
         dense = recording.jacobian(block, 10).to_dense().double()
         assert torch.linalg.norm(dense - expected) <= 1e-5 * torch.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_wrong_derivative_is_noticed_in_half_precision(dtype):
+    """The value agrees to the coarse rounding; half of the derivative is missing."""
+    model = make_model("llama")
+    mlp = block_list(model)[1].mlp
+    original = type(mlp).forward
+
+    def forward(x):  # the mean over all tokens has no value, but a derivative
+        mean = x.mean(1, keepdim=True)
+        return original(mlp, x) + (mean - mean.detach()) * x.shape[1] * (x.shape[1] > 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlp, "forward", forward)
+        recording = coupling.record(model.to(dtype), {"input_ids": make_ids()})
+        assert [recording.is_local(block) for block in range(3)] == [True, False, True]
+
+
+def test_what_agrees_in_half_precision_is_replayed_on_one_token(architecture):
+    for dtype in (torch.bfloat16, torch.float16):
+        assert coupling.record(make_model(architecture).to(dtype), {"input_ids": make_ids()}).token_local
+
+
 def test_blocks_are_decided_one_by_one(monkeypatch):
-    """Only the block that mixes tokens behind the interface replays the full sequence."""
+    """Only the block that looks at the next token behind the interface replays the full sequence."""
     model, ids = make_model("llama"), make_ids()
     mlp = block_list(model)[1].mlp
     original = type(mlp).forward
-    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(1, dims=1))))
+    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(-1, dims=1))))
     run = coupling.measure(model, ids, k=4)
     assert run.attrs["linearization"] == "full-sequence+token-local"
     assert run.token_local.values.tolist() == [[True, False, True]]
+    assert run.replay.values.tolist() == [["token-local", "full-sequence", "token-local"]]
+
+
+def test_a_replay_that_fails_at_one_token_alone_is_not_used_there(monkeypatch):
+    """The first token sees the last one, which the tokens up to it do not contain; the value shows it."""
+    model, ids = make_model("llama").double(), make_ids()
+    mlp = block_list(model)[1].mlp
+    original = type(mlp).forward
+    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(1, dims=1))))
+    recording = coupling.record(model, {"input_ids": ids})
+    for token, replay in ((6, "prefix"), (0, "full-sequence")):
+        jacobian = recording.jacobian(1, token)
+        assert jacobian.replay == replay
+        expected = reference_jacobian(model, ids, 1, token, token)
+        assert torch.linalg.norm(jacobian.to_dense().double() - expected) <= 1e-5 * torch.linalg.norm(expected)
 
 
 def test_an_unknown_keyword_of_the_attention_call_sends_the_block_to_the_full_sequence(monkeypatch):
@@ -73,7 +110,7 @@ def test_an_unknown_keyword_of_the_attention_call_sends_the_block_to_the_full_se
 
     monkeypatch.setattr(type(attention), "forward", forward)
     recording = coupling.record(model, {"input_ids": ids})
-    assert [recording.is_local(block) for block in range(3)] == [True, True, False]
+    assert recording.locality.right == {0: ["token-local"], 1: ["token-local"], 2: []}
     assert recording.tape.foreign == {2: "its attention takes indices"}
     model.set_attn_implementation("eager")
     own = model(ids, output_hidden_states=True, use_cache=False).hidden_states

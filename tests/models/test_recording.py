@@ -67,10 +67,11 @@ def test_a_block_that_mixes_tokens_behind_the_interface_takes_the_full_sequence(
     model, ids = make_model("llama"), make_ids()
     mlp = block_list(model)[1].mlp
     original = type(mlp).forward
-    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(1, dims=1))))
+    monkeypatch.setattr(mlp, "forward", lambda x: original(mlp, 0.5 * (x + x.roll(-1, dims=1))))
     recording = coupling.record(model, {"input_ids": ids})
+    assert [recording.replays(block)[0] for block in range(3)] == ["token-local", "full-sequence", "token-local"]
     dense = recording.jacobian(1, 6).to_dense()
-    full = recording._jacobian(1, 6, 6, local=False).to_dense()
+    full = recording._jacobian(1, 6, 6, "full-sequence").to_dense()
     assert torch.equal(dense, full)
 
 

@@ -6,7 +6,7 @@ import transformers
 
 import coupling
 from coupling.models.tail import NO_TAIL, linear_layers
-from tests.helpers import FULL_SEQUENCE, GROUPED, block_list, make_ids, make_model, reference_jacobian
+from tests.helpers import GROUPED, block_list, make_ids, make_model, reference_jacobian
 
 LAST = {
     "gpt2": {"mlp.c_proj"},
@@ -30,7 +30,7 @@ def names(block, modules):
 
 
 def without_tail(recording, block, *tokens):
-    return recording._jacobian(block, *tokens, local=True, tail=NO_TAIL).to_dense()
+    return recording._jacobian(block, *tokens, recording.jacobian(block, *tokens).replay, NO_TAIL).to_dense()
 
 
 @pytest.mark.parametrize("name", LAST)
@@ -46,8 +46,6 @@ def test_the_layers_that_are_cut(name):
 
 @pytest.mark.parametrize("tokens", [(10, 10), (2, 8), (4, 4)])
 def test_the_matrix_and_its_products_are_those_of_the_whole_graph(architecture, tokens):
-    if architecture in FULL_SEQUENCE:  # only the token-local path cuts the last layers off
-        pytest.skip("replays the full sequence")
     recording = recorded(make_model(architecture))
     for block in range(3):
         expected = without_tail(recording, block, *tokens)
@@ -65,7 +63,7 @@ def test_the_first_product_is_not_made(monkeypatch):
     from torch.utils.flop_counter import FlopCounterMode
 
     recording = recorded(make_model("gpt2"))
-    jacobian, plain = recording.jacobian(1, 10), recording._jacobian(1, 10, 10, local=True)
+    jacobian, plain = recording.jacobian(1, 10), recording._jacobian(1, 10, 10, "token-local")
     counts = []
     for operator in (jacobian, plain):
         with FlopCounterMode(display=False) as counter:
