@@ -22,6 +22,7 @@ from coupling.analyses.sweep.study_folder import StudyFolder, check_same, is_stu
 from coupling.analyses.sweep.tasks import Task, expand
 from coupling.choices import SWEEP_ENGINES, SweepEngineName
 from coupling.errors import CouplingError
+from coupling.untrusted import quoted
 
 Progress = Callable[[Status], None]
 """Called about once a second with how far the study is."""
@@ -209,7 +210,7 @@ def _check_options(
     engine: str, workers: int | None, threads: int | None, address: str | None, keep_downloads: int | None
 ) -> None:
     if engine not in SWEEP_ENGINES:
-        raise CouplingError(f"`engine` is {engine!r}, but must be one of {', '.join(SWEEP_ENGINES)}")
+        raise CouplingError(f"`engine` is {quoted(engine)}, but must be one of {', '.join(SWEEP_ENGINES)}")
     for name, value in (("workers", workers), ("threads", threads), ("keep_downloads", keep_downloads)):
         if value is not None and value < 1:
             raise CouplingError(f"`{name}` is {value}, but must be at least 1")
