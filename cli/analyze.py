@@ -206,7 +206,13 @@ def analyze(
     ] = None,
     overwrite: Overwrite = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an unfinished run.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run in --out: measure what is missing of it, and prompts or images that follow those it "
+            "has, as with a larger --limit. All else must be the same.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     json: Json = False,
     quiet: NoTable = False,
@@ -221,7 +227,7 @@ def analyze(
         raise typer.BadParameter("--patch and --tokens exclude each other")
     patches = [parse_patch(one) for one in patch or ()]
     if resume and out is None:
-        raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
+        raise typer.BadParameter("--resume needs --out, the folder of the run")
     settings: dict[str, Any] = {
         "k": parse_ks(k) or DEFAULT_K,
         "kind": kind,

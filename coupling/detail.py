@@ -6,6 +6,7 @@ from coupling.choices import DETAILS, Detail
 from coupling.dataset import DETAIL_VARIABLES
 from coupling.errors import CouplingError
 from coupling.plan import Plan
+from coupling.untrusted import quoted
 
 AUTO_BYTES = 64 * 2**20
 """What a run keeps by default: the first prompts whose detail fits."""
@@ -33,7 +34,7 @@ class DetailBudget:
 
     def __init__(self, detail: Detail) -> None:
         if detail not in DETAILS:
-            raise CouplingError(f"`detail` is {detail!r}, but must be one of {', '.join(DETAILS)}")
+            raise CouplingError(f"`detail` is {quoted(detail)}, but must be one of {', '.join(DETAILS)}")
         self.detail = detail
         self.left = {"auto": AUTO_BYTES, "none": -1}.get(detail, 2**62)
 

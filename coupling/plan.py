@@ -6,6 +6,7 @@ from coupling.choices import Kind
 from coupling.errors import CouplingError
 from coupling.settings import Settings, Tokens
 from coupling.shares import ResolvedKs, resolve_ks
+from coupling.untrusted import quoted
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def resolve_tokens(tokens: Tokens, n: int) -> list[int]:
     found = set()
     for name in names:
         if name != "last" and not isinstance(name, int):
-            raise CouplingError(f"token {name!r} is not an index, 'last' or 'all'")
+            raise CouplingError(f"token {quoted(name)} is not an index, 'last' or 'all'")
         index = n - 1 if name == "last" else int(name)
         if not -n <= index < n:
             raise CouplingError(f"token {index} is out of range: there are {n} tokens, 0 to {n - 1} (-1 the last)")

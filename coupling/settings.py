@@ -10,6 +10,7 @@ import numpy as np
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, ENGINES, KINDS, Engine, Kind
 from coupling.errors import CouplingError
 from coupling.shares import K, normalize_k
+from coupling.untrusted import quoted
 
 Tokens = int | Literal["last", "all"] | Sequence[int | Literal["last"]]
 """Tokens of a prompt: an index (negative from the end), "last", "all", or several indices."""
@@ -48,9 +49,9 @@ class Settings:
         if not 0 <= self.seed < 2**63:
             raise CouplingError(f"`seed` is {self.seed}, but must be between 0 and 2^63 - 1")
         if self.engine not in ENGINES:
-            raise CouplingError(f"`engine` is {self.engine!r}, but must be one of {', '.join(ENGINES)}")
+            raise CouplingError(f"`engine` is {quoted(self.engine)}, but must be one of {', '.join(ENGINES)}")
         if self.kind not in KINDS:
-            raise CouplingError(f"`kind` is {self.kind!r}, but must be one of {', '.join(KINDS)}")
+            raise CouplingError(f"`kind` is {quoted(self.kind)}, but must be one of {', '.join(KINDS)}")
         if self.block_pairs and self.kind != "self":
             raise CouplingError(f"`block_pairs` applies to kind self, not to kind {self.kind}")
         if self.fixed_token is not None and not self.kind.startswith("context"):
@@ -72,7 +73,7 @@ def _plain_pairs(pairs: Any) -> tuple[tuple[int, int], ...]:
     try:
         return tuple((int(first), int(second)) for first, second in pairs)
     except (TypeError, ValueError):
-        raise CouplingError(f"`block_pairs` is {pairs!r}, but must be pairs of blocks such as [(2, 5)]") from None
+        raise CouplingError(f"`block_pairs` is {quoted(pairs)}, but must be pairs of blocks such as [(2, 5)]") from None
 
 
 def _plain_tokens(tokens: Any) -> Any:

@@ -61,7 +61,7 @@ def normalize_k(k: K | Sequence[K]) -> tuple[K, ...]:
             numbers.add(int(one))
         else:
             raise CouplingError(
-                f"K is {one!r}, but must be a whole number, or a share of the width in percent such as 10%"
+                f"K is {quoted(one)}, but must be a whole number, or a share of the width in percent such as 10%"
             )
     if not numbers and not shares:
         raise CouplingError("`k` is empty; give at least one number of singular vectors")

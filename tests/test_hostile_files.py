@@ -1,8 +1,7 @@
 """Every format that is read, damaged in every way that hypothesis finds: a result, or one line that says what is wrong.
 
-Nothing but ``CouplingError`` may be raised, and its message is one short line that a terminal can show. Few examples
-are tried by default; ``COUPLING_FUZZ=1000`` tries that many of each. This file is long because all formats share the
-meaning of "one line", the checkpoints and the ways of damaging a file.
+Nothing but ``CouplingError`` may be raised, and its message is one short line that a terminal can show
+(``tests.hostile``).
 """
 
 import json
@@ -10,11 +9,11 @@ import os
 import shutil
 import struct
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import coupling
@@ -22,10 +21,10 @@ from coupling.analyses.correlation.benchmark_scores import read_scores
 from coupling.cli.output import PlainConsole
 from coupling.cli.render.comparison import print_comparison
 from coupling.cli.render.run import print_run
-from coupling.errors import CouplingError
 from coupling.figures.columns import read_table
 from coupling.models.chat import render
 from coupling.models.folder import check_checkpoint_folder
+from coupling.models.images import read_images
 from coupling.models.loading import load
 from coupling.models.prompts import read_prompts
 from coupling.models.tokenization import tokenize
@@ -33,121 +32,8 @@ from coupling.run_folder import open_run, read_summary
 from coupling.summary import compare_runs, summarize
 from coupling.untrusted import parse_json, parse_yaml
 from tests.helpers import BUNDLED
-
-EXAMPLES = int(os.environ.get("COUPLING_FUZZ", "0"))
-
-
-def tries(usual: int) -> settings:
-    """Settings of a test; the same examples every time unless more are asked for."""
-    return settings(
-        max_examples=EXAMPLES or usual,
-        deadline=None,
-        derandomize=not EXAMPLES,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
-
-
-class OneLine(suppress):
-    """A context in which only a ``CouplingError`` of one short, clean line may be raised."""
-
-    def __init__(self):
-        super().__init__(CouplingError)
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, CouplingError):
-            message = str(error)
-            assert message, "an error without a message"
-            assert len(message) < 4000
-            assert "weights_only" not in message
-            assert "\n" not in message
-        return super().__exit__(kind, error, trace)
-
-
-ODD_TEXTS = st.sampled_from(
-    [
-        "",
-        " ",
-        "\0",
-        "\x1b[31m",
-        "\u202e",
-        "\u2028",
-        "[red]",
-        "a" * 5000,
-        "~nobody/x",
-        "../x",
-        "/dev/zero",
-        "\ud800",
-        "-1",
-        "nan",
-        "1" * 5000,
-    ]
-)
-ODD_NUMBERS = st.sampled_from([0, -1, 1, 3, 7, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("inf"), float("nan")])
-ODD = st.recursive(
-    st.one_of(st.none(), st.booleans(), ODD_NUMBERS, ODD_TEXTS, st.text(max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
-    max_leaves=6,
-)
-BYTES = st.one_of(
-    st.binary(max_size=60),
-    st.sampled_from(
-        [
-            b"\xff\xfea\0",
-            b"[" * 100_000,
-            b'{"a":' * 5000,
-            b"1" * 10_000,
-            b"\0" * 50,
-            b"\xef\xbb\xbf",
-            b'"\\ud800"',
-            b"{" * 70,
-        ]
-    ),
-)
-
-
-@st.composite
-def damaged_json(draw, content):
-    """The bytes of a JSON document of which something is replaced, added or taken away."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(BYTES)
-    document = json.loads(json.dumps(content))
-    for _ in range(draw(st.integers(1, 3))):
-        place = document
-        while isinstance(place, (dict, list)) and place:
-            key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(min(len(place), 4))))
-            if not isinstance(place[key], (dict, list)) or not place[key] or draw(st.booleans()):
-                break
-            place = place[key]
-        if not isinstance(place, (dict, list)) or not place:
-            continue
-        what = draw(st.integers(0, 5))
-        if what == 0:
-            del place[key]
-        elif what == 1 and isinstance(place, dict):
-            place[draw(ODD_TEXTS)] = draw(ODD)
-        else:
-            place[key] = draw(ODD)
-    text = json.dumps(document)
-    if draw(st.integers(0, 9)) == 0:
-        text = text[: draw(st.integers(0, len(text)))]
-    return text.encode()
-
-
-@st.composite
-def damaged_bytes(draw, content: bytes, within: int | None = None):
-    """Bytes of which some are replaced, or the end is missing."""
-    changed = bytearray(content)
-    for _ in range(draw(st.integers(1, 8))):
-        place = draw(st.integers(0, min(len(changed), within or len(changed)) - 1))
-        new = draw(
-            st.sampled_from([b"\xff" * 8, b"\0" * 8, b"\x7f", b"\x01\0\0\0\0\0\0\x40"])
-            | st.binary(min_size=1, max_size=4)
-        )
-        changed[place : place + len(new)] = new
-    if draw(st.integers(0, 4)) == 0:
-        del changed[draw(st.integers(0, len(changed))) :]
-    return bytes(changed)
-
+from tests.hostile import BYTES, ODD, ODD_NUMBERS, ODD_TEXTS, OneLine, damaged_bytes, damaged_json, tries
+from tests.vision import make_timm, save_picture, save_timm, save_vit
 
 # Prompts
 
@@ -273,7 +159,15 @@ def test_configurations(checkpoint, content):
 @tries(15)
 @given(content=damaged_json(json_of("config.json")))
 def test_configurations_of_untrained_models(checkpoint, content):
-    load_with(checkpoint, "config.json", content, random_weights=0)
+    """What can be built is also measured: its forward pass may fail."""
+    usual = (checkpoint / "config.json").read_bytes()
+    (checkpoint / "config.json").write_bytes(content)
+    try:
+        with OneLine(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            coupling.analyze(str(checkpoint), ["import os"], k=(1,), random_weights=True)
+    finally:
+        (checkpoint / "config.json").write_bytes(usual)
 
 
 @tries(15)
@@ -345,6 +239,45 @@ def test_gguf_files(tmp_path, content):
     (tmp_path / "model.gguf").write_bytes(content)
     with OneLine():
         load(str(tmp_path / "model.gguf"))
+
+
+# Images
+
+
+@pytest.fixture(scope="module")
+def vision(tmp_path_factory):
+    """Checkpoints of image models, and the bytes of an image in several formats."""
+    pytest.importorskip("timm")
+    folder = tmp_path_factory.mktemp("vision")
+    save_vit(folder / "vit")
+    save_timm(folder / "timm", make_timm())
+    for suffix in ("png", "jpg", "webp", "gif", "tif"):
+        save_picture(folder / f"a.{suffix}", size=(9, 8))
+    np.save(folder / "a.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    return folder
+
+
+@tries(60)
+@given(data=st.data(), suffix=st.sampled_from(["png", "jpg", "webp", "gif", "tif", "npy"]))
+def test_images(vision, tmp_path, data, suffix):
+    usual = (vision / f"a.{suffix}").read_bytes()
+    (tmp_path / f"a.{suffix}").write_bytes(data.draw(damaged_bytes(usual) | BYTES))
+    with OneLine(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read_images(str(tmp_path / f"a.{suffix}"))
+
+
+@tries(25)
+@given(data=st.data(), name=st.sampled_from(["vit/preprocessor_config.json", "vit/config.json", "timm/config.json"]))
+def test_configurations_of_image_models(vision, data, name):
+    usual = (vision / name).read_bytes()
+    (vision / name).write_bytes(data.draw(damaged_json(json.loads(usual))))
+    try:
+        with OneLine(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            coupling.analyze(str((vision / name).parent), images=str(vision / "a.png"), k=(1,), random_weights=True)
+    finally:
+        (vision / name).write_bytes(usual)
 
 
 # Runs

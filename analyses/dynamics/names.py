@@ -7,6 +7,7 @@ from typing import Any
 
 from coupling.analyses.sweep.steps import PATTERNS, step_of
 from coupling.errors import CouplingError, first_line
+from coupling.untrusted import quoted
 
 SEED = re.compile(r"[-_@]?(?<![a-z])seed[-_=]?(\d+)", re.IGNORECASE)
 _EDGES = "-_@/. "
@@ -94,6 +95,8 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise CouplingError(f"`step_pattern` {pattern!r} is not a regular expression: {first_line(error)}") from None
+        raise CouplingError(
+            f"`step_pattern` {quoted(pattern)} is not a regular expression: {first_line(error)}"
+        ) from None
     if not groups:
-        raise CouplingError(f"`step_pattern` {pattern!r} has no group; put the step's digits in brackets: (\\d+)")
+        raise CouplingError(f"`step_pattern` {quoted(pattern)} has no group; put the step's digits in brackets: (\\d+)")

@@ -10,9 +10,10 @@ from typing import Any
 from transformers import TrainerCallback
 
 from coupling.analyses.rl.divergence import diverged
-from coupling.errors import CouplingError
+from coupling.errors import CouplingError, first_line
 from coupling.files import write_atomically
 from coupling.shares import K, key_of
+from coupling.untrusted import clean, read_text
 
 COLUMNS = (
     "run",
@@ -64,6 +65,8 @@ FORMER_NAMES = {"p3o/kl_behaviour": "p3o/kl_behavior", "p3o/approx_kl": "p3o/kl_
 """Keys of the log and columns as earlier versions spelled them, and their present names."""
 FINITE = {"loss": "the loss", "grad_norm": "the gradient's norm", "reward": "the mean reward"}
 """Columns whose values must be finite, and what a message calls them."""
+LARGEST = 2**30
+"""The most bytes of a table that is continued."""
 
 Row = dict[str, Any]
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -111,7 +114,7 @@ class RunTable:
         if self.path is None or not self.path.exists():
             return
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = read_text(self.path, LARGEST)
             if text and not text.endswith("\n"):
                 raise ValueError("its last line is cut short")
             reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -122,8 +125,10 @@ class RunTable:
                 if keeps(seed, step):
                     row.pop("run")
                     self.update(seed, step, {FORMER_NAMES.get(name, name): float(v) for name, v in row.items() if v})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CouplingError(f"cannot read the table {self.path} to continue it: {error}") from None
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise CouplingError(
+                f"cannot read the table {self.path} to continue it: {clean(first_line(error), 300)}"
+            ) from None
 
     @property
     def columns(self) -> list[str]:

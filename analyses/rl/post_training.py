@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerState
+from transformers import TrainerCallback, TrainerState
 
 from coupling.analyses.rl.checkpoint_folders import TRL_STATE
 from coupling.analyses.rl.config import TASK_MODEL, RunConfig
@@ -18,12 +18,14 @@ from coupling.analyses.rl.log import Recorder, Row, RunTable
 from coupling.analyses.rl.processes import is_main_process
 from coupling.analyses.rl.resume import Resumption, check_table, resumption, trainer_folder
 from coupling.analyses.rl.run_record import RunRecord, recorded
+from coupling.analyses.rl.saved_steps import lacking_weights
 from coupling.analyses.rl.trainers import RolloutFunc, build_trainer, generation_window, measure_initial, set_up
 from coupling.analyses.rl.warm_start import one_thread
 from coupling.errors import CouplingError, one_line, require
 from coupling.files import remove_leftovers
 from coupling.locking import locked
-from coupling.untrusted import expanded
+from coupling.models.translation import is_refused_pickle
+from coupling.untrusted import clean, expanded
 
 Progress = Callable[[int, int, int, Mapping[str, Any]], None]
 """Called with (seed, steps done, total number of steps, the step's row)."""
@@ -141,12 +143,17 @@ def _train(trainer: Any, recorder: Recorder, start: Resumption) -> None:
 
     Raises:
         DivergedError: if training fails and the model is not finite.
-        CouplingError: if the first step fails because of a setting.
+        CouplingError: if the first step fails because of a setting, or the checkpoint cannot be loaded.
     """
     trainer.add_callback(recorder)
+    lacking = "" if start.checkpoint is None else lacking_weights(trainer.model, start.checkpoint)
+    if lacking:
+        raise CouplingError(_unusable(start, f"its weights lack {lacking}"))
+    begun = _Begun()
+    trainer.add_callback(begun)
     try:
         if start.ended:
-            _finish(trainer, start)
+            _finish(trainer, start, begun)
         else:
             trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     except CouplingError:
@@ -159,15 +166,42 @@ def _train(trainer: Any, recorder: Recorder, start: Resumption) -> None:
         reason = find_divergence(trainer, error)
         if reason is not None:
             raise diverged(step, reason) from error
+        if start.checkpoint is not None and not begun.begun:
+            raise CouplingError(_unusable(start, _damage(error))) from error
         if isinstance(error, ValueError) and step == start.step + 1:
             raise CouplingError(f"training cannot begin: {one_line(error)}") from error
         raise
     recorder.table.write()
 
 
-def _finish(trainer: Any, start: Resumption) -> None:
+class _Begun(TrainerCallback):
+    """Knows whether a step has begun, after everything was loaded that a checkpoint contains."""
+
+    begun = False
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Note it."""
+        self.begun = True
+
+
+def _unusable(start: Resumption, reason: str) -> str:
+    return (
+        f"{start.checkpoint} cannot be continued from ({reason}); remove it to continue from the checkpoint before it, "
+        "or give `overwrite=True` to begin again"
+    )
+
+
+def _damage(error: Exception) -> str:
+    """Why a checkpoint could not be loaded."""
+    if is_refused_pickle(error):
+        return "a file in it contains more than tensors, which can be code that runs when it is read"
+    return f"{type(error).__name__}: {clean(one_line(error), 200)}"
+
+
+def _finish(trainer: Any, start: Resumption, begun: _Begun) -> None:
     """Do what remains after the last step: load its weights, and measure them."""
     folder = str(start.checkpoint)
     trainer._load_from_checkpoint(folder)
     trainer.state = TrainerState.load_from_json(str(Path(folder) / TRL_STATE))
+    begun.on_step_begin()
     trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)

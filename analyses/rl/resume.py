@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,10 @@ def check_table(table: RunTable, start: Resumption, *, first: int) -> None:
     for seed, last in kept.items():
         present = {row["step"] for row in table.rows(seed)}
         last = max(present, default=1) if last is None else last
-        missing = [step for step in range(first, last + 1) if step not in present]
-        if missing:
-            steps = (
-                f"step {missing[0]}" if len(missing) == 1 else f"{len(missing)} steps, the first of them {missing[0]},"
-            )
+        n_missing = last + 1 - first - sum(first <= step <= last for step in present)
+        if n_missing > 0:
+            earliest = next(step for step in count(first) if step not in present)
+            steps = f"step {earliest}" if n_missing == 1 else f"{n_missing} steps, the first of them {earliest},"
             raise CouplingError(
                 f"the table {table.path} lacks {steps} of seed {seed}, which a resumed run does not repeat: it was cut "
                 "short or deleted; put it back, or give `overwrite=True` to begin again"

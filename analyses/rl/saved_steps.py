@@ -3,8 +3,10 @@
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from coupling.analyses.rl.checkpoint_folders import TRL_NAME, TRL_STATE, read_object
 
@@ -104,3 +106,32 @@ def _truncated(folder: Path) -> str:
         except (OSError, SafetensorError):
             return f"a part of {file.name}"
     return ""
+
+
+def lacking_weights(model: Any, folder: Path) -> str:
+    """What the weights of a checkpoint lack of a model, which would keep its own values there without a word.
+
+    Args:
+        model: the model that is trained, or a PEFT model, of which adapters are saved.
+        folder: the checkpoint; DeepSpeed's and FSDP's own files are not examined.
+
+    Returns:
+        The number of tensors and the name of one; empty where nothing is missing.
+    """
+    adapted = hasattr(model, "peft_config")
+    files = sorted(folder.glob("adapter_model.safetensors" if adapted else "model*.safetensors"))
+    if not files:
+        return ""
+    stored: set[str] = set()
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            stored |= set(opened.keys())
+    if adapted:
+        from peft import get_peft_model_state_dict
+
+        wanted: dict[str, Tensor] = get_peft_model_state_dict(model)
+    else:
+        wanted = model.state_dict()
+    present = {tensor.data_ptr() for name, tensor in wanted.items() if name in stored}  # tied weights are stored once
+    lost = [name for name, tensor in wanted.items() if name not in stored and tensor.data_ptr() not in present]
+    return f"{len(lost)} of the model's {len(wanted)} tensors, such as {lost[0]}" if lost else ""

@@ -22,6 +22,7 @@ from coupling.analyses.sweep.study_folder import StudyFolder, check_same, is_stu
 from coupling.analyses.sweep.tasks import Task, expand
 from coupling.choices import SWEEP_ENGINES, SweepEngineName
 from coupling.errors import CouplingError
+from coupling.untrusted import clean, quoted
 
 Progress = Callable[[Status], None]
 """Called about once a second with how far the study is."""
@@ -73,6 +74,8 @@ def sweep(
     _check_options(engine, workers, threads, address, keep_downloads)
     place, parsed = _place(study, out)
     earlier = prepare(place)
+    if out is None and parsed is not None and earlier:
+        _check_same_models(place, earlier, parsed)
     tasks, content = _tasks_and_content(place, parsed, earlier)
     place.make()
     with place.lock():
@@ -173,6 +176,20 @@ def _place(study: str | Path | Mapping[str, Any] | Study, out: str | Path | None
     return StudyFolder(SWEEPS / name if out is None else out), parsed
 
 
+def _check_same_models(place: StudyFolder, earlier: dict[str, Any], study: Study) -> None:
+    """Check that a study whose folder has a default name goes on with one of its models.
+
+    Raises:
+        CouplingError: if the study in the folder has none of them, and only its name is the same.
+    """
+    before = [str(entry[0]) for entry in earlier["declared"]]
+    if not {entry.model for entry in study.entries} & set(before):
+        raise CouplingError(
+            f"{place.folder} contains a study of other models ({clean(', '.join(before), 200)}); give `out`, this "
+            "folder to add to that study, or another one"
+        )
+
+
 def default_name(model: str) -> str:
     """The name of a study's folder, from its first model.
 
@@ -209,7 +226,7 @@ def _check_options(
     engine: str, workers: int | None, threads: int | None, address: str | None, keep_downloads: int | None
 ) -> None:
     if engine not in SWEEP_ENGINES:
-        raise CouplingError(f"`engine` is {engine!r}, but must be one of {', '.join(SWEEP_ENGINES)}")
+        raise CouplingError(f"`engine` is {quoted(engine)}, but must be one of {', '.join(SWEEP_ENGINES)}")
     for name, value in (("workers", workers), ("threads", threads), ("keep_downloads", keep_downloads)):
         if value is not None and value < 1:
             raise CouplingError(f"`{name}` is {value}, but must be at least 1")

@@ -7,6 +7,7 @@ from math import inf
 from coupling.analyses.sweep.steps import step_of
 from coupling.errors import CouplingError, one_line
 from coupling.models.folder import on_hub
+from coupling.untrusted import clean, quoted
 
 WILDCARDS = "*?["
 """Characters that make a name a pattern, as in a shell."""
@@ -39,7 +40,9 @@ def matching_revisions(model: str, patterns: Sequence[str]) -> list[str]:
             matches = [name for name in known if fnmatchcase(name, pattern)]
             if not matches:
                 some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-                raise CouplingError(f"no revision of {model} matches {pattern!r}; it has {some or 'none'}")
+                raise CouplingError(
+                    f"no revision of {clean(model, 200)} matches {quoted(pattern)}; it has {some or 'none'}"
+                )
             names += matches
     return sorted(dict.fromkeys(names), key=in_order_of_steps)
 
@@ -55,17 +58,18 @@ def _revisions_on_hub(model: str, pattern: str) -> list[str]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
+    name = clean(model, 200)
     try:
         refs = HfApi().list_repo_refs(on_hub(model)[0])
     except RepositoryNotFoundError:
-        raise CouplingError(f"the hub has no repository {model} (or it needs a login: hf auth login)") from None
+        raise CouplingError(f"the hub has no repository {name} (or it needs a login: hf auth login)") from None
     except HFValidationError as error:
-        raise CouplingError(f"{model!r} is not a hub id: {one_line(error)}") from None
+        raise CouplingError(f"{quoted(model)} is not a hub id: {one_line(error)}") from None
     except HfHubHTTPError as error:
-        raise CouplingError(f"the hub cannot list the revisions of {model}: {one_line(error)}") from None
+        raise CouplingError(f"the hub cannot list the revisions of {name}: {one_line(error)}") from None
     except Exception:  # offline mode, and what the connection raises, which depends on the HTTP library
         raise CouplingError(
-            f"the Hugging Face hub cannot be reached, so the revisions {pattern!r} of {model} cannot be listed; "
+            f"the Hugging Face hub cannot be reached, so the revisions {quoted(pattern)} of {name} cannot be listed; "
             "name them one by one, such as step1,step512"
         ) from None
     return [ref.name for ref in (*refs.branches, *refs.tags)]

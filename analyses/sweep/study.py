@@ -10,6 +10,7 @@ from coupling.analyses.sweep.study_file import Lines, read_study_file
 from coupling.choices import DETAILS, DTYPES, PRESET_NAMES
 from coupling.errors import CouplingError, one_line
 from coupling.settings import Settings
+from coupling.untrusted import clean, quoted
 
 if TYPE_CHECKING:
     from coupling.models.images import Images
@@ -189,10 +190,11 @@ class _Reader:
             if key not in KEYS:
                 hint = did_you_mean(str(key), KEYS)
                 raise CouplingError(
-                    f"{self.where(str(key))}there is no key {key}{hint}; the known keys are {', '.join(KEYS)}"
+                    f"{self.where(str(key))}there is no key {clean(key, 80)}{hint}; the known keys are "
+                    f"{', '.join(KEYS)}"
                 )
             if key not in ("models", "revisions") and not _accepts(str(key), value):
-                raise CouplingError(f"{self.where(key)}{key} is {value!r}, but must be {KEYS[key]}")
+                raise CouplingError(f"{self.where(key)}{key} is {quoted(value)}, but must be {KEYS[key]}")
         self._check_choices(content)
         settings = self._settings(content)
         settings |= {key: content[key] for key in LOADING_KEYS if key in content}
@@ -202,7 +204,7 @@ class _Reader:
         for key, choices in CHOICES.items():
             if key in content and content[key] not in choices:
                 raise CouplingError(
-                    f"{self.where(key)}{key} is {content[key]!r}, but must be one of {', '.join(choices)}"
+                    f"{self.where(key)}{key} is {quoted(content[key])}, but must be one of {', '.join(choices)}"
                 )
 
     def _settings(self, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,14 +254,16 @@ class _Reader:
         if isinstance(item, Mapping):
             unknown = [str(key) for key in item if key not in ("model", "revisions")]
             if unknown or "model" not in item:
-                what = f"there is no key {unknown[0]} of a model" if unknown else "this model has no key model"
+                what = (
+                    f"there is no key {clean(unknown[0], 80)} of a model" if unknown else "this model has no key model"
+                )
                 raise CouplingError(f"{self.where(*path, *unknown[:1])}{what}; its keys are model and revisions")
             if "revisions" in item:
                 own = self._revisions(item["revisions"], *path, "revisions")
             item = item["model"]
         if not isinstance(item, str) or not item.strip():
             raise CouplingError(
-                f"{self.where(*path)}a model is {item!r}, but must be a hub id, a folder or a pattern of folders"
+                f"{self.where(*path)}a model is {quoted(item)}, but must be a hub id, a folder or a pattern of folders"
             )
         return Entry(item, own, self.where(*path))
 
@@ -270,7 +274,8 @@ class _Reader:
         for index, revision in enumerate(listed):
             if not isinstance(revision, str) or not revision.strip():
                 raise CouplingError(
-                    f"{self.where(*path, index)}a revision is {revision!r}, but must be a name or a pattern (step*)"
+                    f"{self.where(*path, index)}a revision is {quoted(revision)}, but must be a name or a "
+                    "pattern (step*)"
                 )
         return tuple(dict.fromkeys(listed))
 

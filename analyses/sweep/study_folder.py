@@ -20,6 +20,7 @@ from coupling.analyses.sweep.tasks import Task
 from coupling.errors import CouplingError
 from coupling.files import check_output_folder, load_json, to_json, write_atomically
 from coupling.locking import LOCK, LockedError, locked
+from coupling.untrusted import quoted
 
 STUDY, DRIVER = "study.json", "driver.json"
 RUNS, TASKS, PROGRESS, LOGS = "runs", "tasks", "progress", "logs"
@@ -154,7 +155,7 @@ def check_same(folder: StudyFolder, earlier: dict[str, Any], now: dict[str, Any]
     differing = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if differing:
         key = differing[0]
-        values = "" if key in INPUTS else f" ({key}: {before.get(key)!r} there, {after.get(key)!r} now)"
+        values = "" if key in INPUTS else f" ({key}: {quoted(before.get(key))} there, {quoted(after.get(key))} now)"
         raise CouplingError(
             f"{folder.folder} contains a study that differs in {', '.join(differing)}{values}; give the same settings, "
             "or another `out`"

@@ -12,6 +12,7 @@ from coupling.analyses.sweep.steps import step_of
 from coupling.analyses.sweep.study import Entry, Study
 from coupling.errors import CouplingError
 from coupling.models.folder import TIMM, is_local
+from coupling.untrusted import clean
 
 CHECKPOINT_FILES = ("config.json", "adapter_config.json", "*.gguf")
 """A folder that contains one of these is a checkpoint."""
@@ -70,8 +71,8 @@ def expand(study: Study, known: Sequence[Task] = ()) -> list[Task]:
         useless = next((entry for entry in study.entries if entry.revisions), None)
         if useless is not None:
             raise CouplingError(
-                f"{useless.where}revisions belong to models of the hub, and {useless.model} is a local folder; "
-                "a pattern of folders such as trained/checkpoint-* names its checkpoints"
+                f"{useless.where}revisions belong to models of the hub, and {clean(useless.model, 200)} is a local "
+                "folder; a pattern of folders such as trained/checkpoint-* names its checkpoints"
             )
     return _named(found.values(), {task.key: task.name for task in known})
 
@@ -82,7 +83,8 @@ def _tasks_of(entry: Entry) -> list[Task]:
         folders = sorted(_checkpoints(entry.model), key=in_order_of_steps)
         if not folders:
             raise CouplingError(
-                f"no checkpoint matches {entry.model} (folders with {', '.join(CHECKPOINT_FILES[:2])}, or .gguf files)"
+                f"no checkpoint matches {clean(entry.model, 200)} (folders with "
+                f"{', '.join(CHECKPOINT_FILES[:2])}, or .gguf files)"
             )
         return [_local_task(folder) for folder in folders]
     if entry.model == "bundled":
@@ -94,7 +96,7 @@ def _tasks_of(entry: Entry) -> list[Task]:
     if is_local(entry.model):
         if not Path(entry.model).expanduser().exists():
             raise CouplingError(
-                f"there is no folder {entry.model}; give a folder with config.json and weights, or a hub id"
+                f"there is no folder {clean(entry.model, 200)}; give a folder with config.json and weights, or a hub id"
             )
         return [_local_task(entry.model)]
     revisions = matching_revisions(entry.model, entry.revisions) if entry.revisions else [""]

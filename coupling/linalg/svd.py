@@ -26,6 +26,7 @@ from coupling.errors import CouplingError
 from coupling.linalg.chebyshev import is_worthwhile, leading_triplets
 from coupling.linalg.jacobian import DenseJacobian
 from coupling.numerics import exact_numerics
+from coupling.untrusted import quoted
 
 OVERSAMPLING = 10
 MAX_POWER_ITERATIONS = 100
@@ -159,7 +160,7 @@ def top_singular_triplets(
         return _dense(operator, k, tol)
     if engine == "matrix-free":
         return _matrix_free(operator, k, tol, oversampling, max_power_iterations, seed)
-    raise CouplingError(f"engine is {engine!r}, but must be 'auto', 'dense' or 'matrix-free'")
+    raise CouplingError(f"engine is {quoted(engine)}, but must be 'auto', 'dense' or 'matrix-free'")
 
 
 def _dense(operator: Operator, k: int, tol: float) -> SingularTriplets:

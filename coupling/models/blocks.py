@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from coupling.errors import CouplingError
 from coupling.models.timm_attention import is_timm, timm_blocks
+from coupling.untrusted import quoted
 
 
 class BlocksError(CouplingError):
@@ -71,7 +72,7 @@ def find_blocks(
             if name in lists:
                 return name, lists[name]
         known = ", ".join(_described(lists[name], name) for name in outer) or "none"
-        raise CouplingError(f"there is no list of modules named {path!r}; this model's lists: {known}")
+        raise CouplingError(f"there is no list of modules named {quoted(path)}; this model's lists: {known}")
     depth = getattr(config.get_text_config() if config is not None else None, "num_hidden_layers", None)
     candidates = [name for name in outer if len(lists[name]) == depth] if depth else outer
     if not candidates and len(outer) == 1:  # the only list, whatever the configuration calls the depth

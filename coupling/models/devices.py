@@ -3,6 +3,7 @@
 import torch
 
 from coupling.errors import CouplingError, first_line
+from coupling.untrusted import quoted
 
 
 def resolve_device(device: str) -> str:
@@ -16,7 +17,7 @@ def resolve_device(device: str) -> str:
         return accelerator.type if accelerator is not None and _problem(accelerator.type) is None else "cpu"
     problem = _problem(device)
     if problem is not None:
-        raise CouplingError(f"`device` {device!r} cannot be used here: {problem}")
+        raise CouplingError(f"`device` {quoted(device)} cannot be used here: {problem}")
     return device
 
 

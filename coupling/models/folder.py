@@ -207,6 +207,8 @@ def _shards(index: Path) -> list[Path]:
         raise CouplingError(f"{index} names the shard {missing[0]}{more}, which the folder does not contain")
     for shard in shards:
         check_regular(shard)
+    if not isinstance(content.get("metadata"), dict):
+        raise CouplingError(f'{index} has no metadata, which transformers needs; add "metadata": {{}} to it')
     return shards
 
 

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -98,6 +99,10 @@ def observe(
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise PassError(failure(model, modules, error)) from error
+    except Exception as error:  # whatever a model's code raises: a configuration may make it divide by zero
+        if isinstance(error, CouplingError | attention.UnknownAttentionError) or _is_ours(error):
+            raise
+        raise PassError(failure(model, modules, error)) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -164,7 +169,14 @@ def failure(model: nn.Module, modules: list[nn.Module], error: Exception) -> str
             f"{' and '.join(dtypes[odd])}, other blocks of {' and '.join(usual)}; convert the model to one dtype "
             f"({one_line(error, 120)})"
         ).replace("torch.", "")
-    return f"the forward pass of {type(model).__name__} fails: {one_line(error)}"
+    kind = "" if isinstance(error, RuntimeError | IndexError) else f"{type(error).__name__}: "
+    return f"the forward pass of {type(model).__name__} fails: {kind}{one_line(error)}"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error comes from this package's own code below a forward pass, a hook or the attention."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return any(name.partition(".")[0] == "coupling" for name in names[1:])  # the first is the caller of the model
 
 
 def check_chain(

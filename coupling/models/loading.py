@@ -126,9 +126,9 @@ def load(
         CouplingError: if the folder, its files, the hub, the device or the weights cannot be used.
     """
     if dtype not in DTYPES:
-        raise CouplingError(f"`dtype` is {dtype!r}, but must be one of {', '.join(DTYPES)}")
+        raise CouplingError(f"`dtype` is {quoted(dtype)}, but must be one of {', '.join(DTYPES)}")
     if part is not None and part not in PARTS:
-        raise CouplingError(f"`part` is {part!r}, but must be one of {', '.join(PARTS)}")
+        raise CouplingError(f"`part` is {quoted(part)}, but must be one of {', '.join(PARTS)}")
     if part is not None and block_list is not None:
         raise CouplingError("`part` finds the list of blocks that `block_list` names; give one of them")
     check_stream(stream)
@@ -208,7 +208,7 @@ def _find(name: str | None, revision: str | None, options: _Options) -> _Source:
         found = check_checkpoint_folder(path, name, weights=weights, allow_pickle=options.allow_pickle)
         return _Source(name, str(found.folder), None, found)
     if revision is not None:
-        raise CouplingError(f"{name} is a local folder, which has no revision {revision!r}")
+        raise CouplingError(f"{name} is a local folder, which has no revision {quoted(revision)}")
     found = check_checkpoint_folder(expanded(name), name, weights=weights, allow_pickle=options.allow_pickle)
     return _Source(name, str(found.folder), None, found)
 

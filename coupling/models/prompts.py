@@ -103,7 +103,7 @@ def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = Non
     """
     if source is None:
         if column is not None:
-            raise CouplingError(f"`column` {column!r} was given without a prompts file or data set")
+            raise CouplingError(f"`column` {quoted(column)} was given without a prompts file or data set")
         return bundled_prompts()
     if not isinstance(source, str):
         return Prompts.of(_texts(list(source), chat), "texts")
@@ -118,7 +118,7 @@ def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = Non
                 f"{source} exists, but is not a {', '.join(SUFFIXES)} file; rename it, or pipe it into -"
             )
         if column is not None:
-            raise CouplingError(f"`column` {column!r} was given, but the prompt is a text")
+            raise CouplingError(f"`column` {quoted(column)} was given, but the prompt is a text")
         if FILE_NAME.fullmatch(source):
             warnings.warn(
                 f"{quoted(source)} looks like the name of a file, but there is none, and it is measured as a text",

@@ -257,9 +257,9 @@ def _pass(
         try:
             done = _deterministic(model, modules, inputs, attention.NAME, tape)
         except CouplingError as error:
-            if not isinstance(error.__cause__, RuntimeError):
-                raise
-        except (TypeError, ValueError, KeyError, AttributeError, attention.UnknownAttentionError):
+            if error.__cause__ is None or isinstance(error.__cause__, IndexError):
+                raise  # the model's own attention would not help
+        except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, attention.UnknownAttentionError):
             pass  # an attention call of an unknown form
         else:
             if tape.attended or tape.foreign:

@@ -55,7 +55,7 @@ def call(
 
 def _reason(what: str, error: Exception, *, on_hub: bool, quantization: str | None) -> str:
     """Why a loader failed, in the user's terms."""
-    if _is_refused_pickle(error):
+    if is_refused_pickle(error):
         return (
             "a file contains more than tensors, which can be code that runs when it is read, so it is refused; save "
             "the weights as safetensors"
@@ -84,7 +84,7 @@ def _reason(what: str, error: Exception, *, on_hub: bool, quantization: str | No
     return f"a file is missing, truncated or corrupt ({type(error).__name__}: {message[:200]})"
 
 
-def _is_refused_pickle(error: BaseException) -> bool:
+def is_refused_pickle(error: BaseException) -> bool:
     """Whether torch refused to read a pickle that contains more than tensors.
 
     Its own message advises to switch that off, which would run whatever the file contains.

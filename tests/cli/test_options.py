@@ -1,6 +1,9 @@
 """Options that several commands share, and Python arguments written as options."""
 
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 import typer
@@ -18,6 +21,7 @@ from coupling.cli.options import (
 )
 from coupling.errors import CouplingError
 from tests.helpers import ROOT, refused
+from tests.tiny_checkpoints import save_tiny
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,81 @@ def test_a_new_folder_is_new(tmp_path, monkeypatch):
     monkeypatch.setattr("coupling.cli.options.Path.mkdir", taken)
     with pytest.raises(CouplingError, match="no free folder name"):
         new_folder(None)
+
+
+SAME_SECOND = """
+import sys, time
+from datetime import datetime
+from pathlib import Path
+from coupling.cli import options
+
+class Frozen(datetime):
+    @classmethod
+    def now(cls, *_):
+        return cls(2024, 1, 1)
+
+options.datetime = Frozen
+"""
+AT_ONCE = (
+    SAME_SECOND
+    + """
+Path(f"ready-{sys.argv[2]}").touch()
+while not Path("go").exists():
+    time.sleep(0.001)
+print(options.new_folder(sys.argv[1]))
+"""
+)
+COMMAND = SAME_SECOND + "from coupling.cli import app; app.main()"
+
+
+def test_commands_that_start_at_once_get_folders_of_their_own(tmp_path):
+    """As `coupling analyze` and `coupling rl` name them, eight processes each."""
+    names = [name for name in ("org/model", "rl-p3o", "rl-trained") for _ in range(8)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", AT_ONCE, name, str(number)], cwd=tmp_path, stdout=subprocess.PIPE)
+        for number, name in enumerate(names)
+    ]
+    while len(list(tmp_path.glob("ready-*"))) < len(names):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    folders = [process.communicate(timeout=60)[0].decode().strip() for process in processes]
+    assert len(set(folders)) == len(names)
+    assert {folder.partition("-2024")[0] for folder in folders} == {"runs/model", "runs/rl-p3o", "runs/rl-trained"}
+    assert sorted(folders) == sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "runs").iterdir())
+
+
+@pytest.mark.slow
+def test_whole_commands_of_the_same_second_keep_their_results_apart(tmp_path):
+    save_tiny(tmp_path / "trained" / "checkpoint-1")
+    (tmp_path / "run.yaml").write_text(
+        "model: trained/checkpoint-1\ndata: {file: rows.jsonl, answer: null}\nreward: rewards:length\n"
+        "probe: {every: 1, k: 2, count: 1}\n"
+        "trainer: {max_steps: 1, per_device_train_batch_size: 4, num_generations: 4, max_completion_length: 4}\n"
+    )
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a b"}\n{"prompt": "c d"}\n' * 4)
+    (tmp_path / "rewards.py").write_text(
+        "def length(completions, **_):\n    return [float(len(c)) for c in completions]\n"
+    )
+    prompts = ("--prompts", "a b c", "--k", "2")
+    commands = [("analyze", "trained/checkpoint-1", *prompts)] * 2
+    commands += [("rl", "run.yaml")] * 2 + [("rl", "--from-checkpoints", "trained", *prompts)] * 2
+    commands += [("sweep", "trained/checkpoint-*", *prompts)] * 2
+    processes = [
+        subprocess.Popen([sys.executable, "-c", COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for words in commands
+    ]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert codes[:6] == [0] * 6, errors
+    runs = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    for start in ("checkpoint-1-", "rl-p3o-", "rl-trained-"):
+        assert sum(name.startswith(start) for name in runs) == 2
+    assert all((tmp_path / "runs" / name / "run.json").exists() for name in runs)
+    # A sweep has one folder, so of two at once one works, and the other is refused, or finds nothing left to do.
+    assert sorted(codes[6:]) in ([0, 0], [0, 1]), errors
+    if 1 in codes[6:]:
+        assert "another coupling sweep works on sweeps/trained" in errors[6 + codes[6:].index(1)]
 
 
 def test_training_steps():

@@ -107,3 +107,57 @@ def test_windows_of_one_image_are_not_called_a_batch():
     batch = {"input_ids": torch.cat([make_ids(0), make_ids(1)])}
     with pytest.raises(coupling.CouplingError, match="of one prompt, but the batch contains 2"):
         coupling.record(make_model("llama"), batch)
+
+
+class Failing(torch.nn.Module):
+    """Two linear blocks; what is called after them may raise."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)])
+        self.after = after
+
+    def forward(self, input_ids):
+        x = torch.ones(1, input_ids.shape[1], 8)
+        for block in self.blocks:
+            x = block(x)
+        return self.after(x)
+
+
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [
+        (lambda x: x / (8 // 0), "the forward pass of Failing fails: ZeroDivisionError: integer division or modulo by"),
+        (lambda x: x.no_such, "fails: AttributeError: 'Tensor' object has no attribute 'no_such'"),
+        (lambda x: {}["weights"], "fails: KeyError: 'weights'"),
+        (lambda x: x + "\n", "fails: TypeError: "),
+        (lambda x: x @ x, "fails: Expected|fails: mat1|fails: .*shape|fails: .*size"),
+        (lambda x: x[:, 99], "fails: index 99 is out of bounds|beyond the model's embedding table"),
+    ],
+)
+def test_whatever_a_model_raises_is_one_line(after, message):
+    with pytest.raises(coupling.CouplingError, match=message) as caught:
+        coupling.record(Failing(after), {"input_ids": make_ids()})
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None  # with the place of the error
+
+
+def test_an_error_of_this_package_stays_what_it_is(monkeypatch):
+    def broken(*_):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("coupling.models.forward.BlockCall.of", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        coupling.record(make_model("llama"), {"input_ids": make_ids()})
+
+
+def test_an_attention_that_only_the_models_own_code_can_call(monkeypatch):
+    """The recording attention fails, and the model's own does not: it is used."""
+    expected = coupling.measure(make_model("llama"), make_ids(), k=4)
+
+    def unknown(*_, **__):
+        raise ZeroDivisionError("an attention call of an unknown form")
+
+    monkeypatch.setattr("coupling.models.attention.Tape.record", unknown)
+    run = coupling.measure(make_model("llama"), make_ids(), k=4)
+    assert np.allclose(run.mismatch, expected.mismatch, atol=1e-5)

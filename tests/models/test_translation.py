@@ -1,6 +1,10 @@
 """What loaders raise becomes one true line."""
 
+import pickle
+from pathlib import Path
+
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from coupling.errors import CouplingError
@@ -42,3 +46,22 @@ def test_reasons(name, error, options, message):
     with pytest.raises(CouplingError, match=message) as caught:
         call(name, "weights", failing(error), **options)
     assert "\n" not in str(caught.value)
+
+
+class Code:
+    """What a pickle of it does when it is read."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("ran"),))
+
+
+def test_a_pickle_that_holds_code_is_refused_and_never_advised(tmp_path, monkeypatch):
+    """torch's own message says how to run the code."""
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Code()}, "weights.bin")
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        torch.load("weights.bin", weights_only=True)
+    with pytest.raises(CouplingError, match="which can be code that runs when it is read, so it is refused") as caught:
+        call("./m", "weights", torch.load, "weights.bin", weights_only=True)
+    assert "weights_only" not in str(caught.value)
+    assert not Path("ran").exists()

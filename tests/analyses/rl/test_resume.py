@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from coupling import CouplingError
 from coupling.analyses.rl.config import from_mapping
@@ -121,6 +122,44 @@ def test_a_truncated_checkpoint_is_passed_over(configured, name):
     seen = []
     post_train(configured(), "out", resume=True, progress=lambda seed, done, *_: seen.append(done))
     assert seen == [3, 4, 5, 6]
+
+
+class Code:
+    """What a pickle of it does when it is read."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("ran"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("optimizer.pt", Code(), "contains more than tensors, which can be code"),
+        ("scheduler.pt", Code(), "contains more than tensors, which can be code"),
+        ("rng_state.pth", Code(), "contains more than tensors, which can be code"),
+        ("optimizer.pt", {"state": {}, "param_groups": []}, "ValueError: loaded state dict has a different number"),
+        ("scheduler.pt", [1, 2], "AttributeError|TypeError"),
+        ("rng_state.pth", {}, "KeyError"),
+        ("model.safetensors", b"\2\0\0\0\0\0\0\0{}", "its weights lack 39 of the model's 39 tensors"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_other_content_is_one_line(configured, name, content, message):
+    stopped_run(configured(), at=5)
+    file = Path("out/trainer/checkpoint-4", name)
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(
+        CouplingError, match=rf"out/trainer/checkpoint-4 cannot be continued from .*{message}"
+    ) as caught:
+        post_train(configured(), "out", resume=True)
+    assert "weights_only" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Path("ran").exists()
+    shutil.rmtree(file.parent)
+    assert post_train(configured(), "out", resume=True)[-1]["step"] == 6
 
 
 def test_a_number_in_another_notation_is_the_same_setting(configured):

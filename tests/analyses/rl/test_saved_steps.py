@@ -1,13 +1,15 @@
 """Which checkpoints a run can continue from, and what the others lack."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from coupling.analyses.rl.saved_steps import saved_steps
+from coupling.analyses.rl.saved_steps import lacking_weights, saved_steps
+from tests.tiny_policy import make_policy
 
 FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 
@@ -87,3 +89,35 @@ def test_a_shard_that_is_missing_is_named(tmp_path):
     weight_map = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert saved_steps(tmp_path)[0].lacks == "the weights in model-00002-of-00002.safetensors"
+
+
+def test_weights_that_a_checkpoint_lacks(tmp_path):
+    model = make_policy()
+    model.save_pretrained(tmp_path / "whole")
+    assert lacking_weights(model, tmp_path / "whole") == ""
+    assert lacking_weights(model, tmp_path) == ""  # nothing that is known
+    state = load_file(tmp_path / "whole" / "model.safetensors")
+    kept = {name: tensor for name, tensor in state.items() if "layers.1" not in name}
+    save_file(kept, tmp_path / "whole" / "model.safetensors")
+    assert re.fullmatch(
+        rf"9 of the model's {len(model.state_dict())} tensors, such as model\.layers\.1\..*",
+        lacking_weights(model, tmp_path / "whole"),
+    )
+
+
+def test_tied_weights_are_stored_once(tmp_path):
+    model = make_policy(tie_word_embeddings=True)
+    model.save_pretrained(tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    assert lacking_weights(model, tmp_path) == ""
+
+
+def test_adapters_that_a_checkpoint_lacks(tmp_path):
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(make_policy(), peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    model.save_pretrained(tmp_path)
+    assert lacking_weights(model, tmp_path) == ""
+    state = load_file(tmp_path / "adapter_model.safetensors")
+    lost = next(iter(state))
+    save_file({name: tensor for name, tensor in state.items() if name != lost}, tmp_path / "adapter_model.safetensors")
+    assert lacking_weights(model, tmp_path) == f"1 of the model's {len(state)} tensors, such as {lost}"

@@ -111,6 +111,15 @@ def test_names_of_folders(trained):
     assert Path("sweeps/trained/index.csv").exists()
 
 
+def test_models_of_the_same_name_are_not_mixed_by_a_default_folder(light, tmp_path):
+    for parent in ("one", "two"):
+        save_pretended(tmp_path / parent / "model")
+    sweep({"models": "one/model", "prompts": "a"})
+    with pytest.raises(CouplingError, match=r"sweeps/model contains a study of other models \(one/model\); give `out`"):
+        sweep({"models": "two/model", "prompts": "a"})
+    assert sweep({"models": ["one/model", "two/model"], "prompts": "a"})["state"].tolist() == ["done", "done"]
+
+
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_sweep_ends_cleanly(trained, tmp_path, how, code):
     trained("ok", "sleep 600", "sleep 600")
