@@ -6,6 +6,7 @@ are asked for, in the same pass; ``coupling.choices.BASELINES`` lists them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def add_stream_baselines(part: xr.Dataset, trajectory: Float[np.ndarray, "layers
     ):
         part[name] = (("layer",), [measure(layer) for layer in layers])
     for name, similarity in (("layer_cka", linear_cka), ("layer_cosine", mean_cosine)):
-        values = [similarity(first, second) for first, second in zip(layers[:-1], layers[1:], strict=True)]
+        values = [similarity(first, second) for first, second in pairwise(layers)]
         part[name] = (("layer",), [*values, np.nan])
     _describe(part)
 

@@ -137,8 +137,8 @@ def find_unembedding(whole: nn.Module, blocks: list[nn.Module], recording: Recor
         if found.shape == expected.shape and _agree(found.double(), expected.double(), whole):
             return unembedding
     raise CouplingError(
-        f"no norm of {type(whole).__name__} turns its last layer into its logits, so its residual stream cannot be read "
-        "as tokens"
+        f"no norm of {type(whole).__name__} turns its last layer into its logits, so its residual stream cannot be "
+        "read as tokens"
     )
 
 
