@@ -20,6 +20,8 @@ from coupling.numerics import exact_numerics
 
 FEWEST_EIGENVALUES = 30
 """Matrices with fewer eigenvalues are left out: their tails cannot be told from noise."""
+LARGEST = 20
+"""The largest exponent that is fitted."""
 
 
 def fitted_exponent(eigenvalues: Float[np.ndarray, " n"]) -> float:
@@ -29,7 +31,7 @@ def fitted_exponent(eigenvalues: Float[np.ndarray, " n"]) -> float:
         eigenvalues: positive.
 
     Returns:
-        Above 1; NaN where no power law can be fitted.
+        Between 1 and 20; NaN where no power law can be fitted.
 
     Raises:
         CouplingError: if the package ``powerlaw`` is not installed.
@@ -42,7 +44,7 @@ def fitted_exponent(eigenvalues: Float[np.ndarray, " n"]) -> float:
         return float("nan")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        alpha = float(powerlaw.Fit(positive, verbose=False).power_law.alpha)
+        alpha = float(powerlaw.Fit(positive, verbose=False, parameter_ranges={"alpha": [1, LARGEST]}).power_law.alpha)
     return alpha if np.isfinite(alpha) else float("nan")
 
 
