@@ -21,6 +21,7 @@ from coupling.cli.options import (
     Overwrite,
     Patches,
     Preset,
+    WithBaselines,
     formerly,
     new_folder,
     parse_ks,
@@ -191,6 +192,7 @@ def analyze(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    baselines: WithBaselines = False,
     detail: Annotated[
         Detail,
         typer.Option(
@@ -284,6 +286,7 @@ def analyze(
                 chat=chat,
                 random_weights=random_weights,
                 detail=detail,
+                baselines=baselines,
                 stream="auto" if stream is None else stream,
                 progress=progress,
                 **settings,

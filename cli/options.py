@@ -94,6 +94,15 @@ Limit = Annotated[
         rich_help_panel=PROMPTS,
     ),
 ]
+WithBaselines = Annotated[
+    bool,
+    typer.Option(
+        "--baselines",
+        help="Also measure what coupling is compared with: loss on the prompts, and properties of Jacobians, residual "
+        "stream and weights.",
+        rich_help_panel=MEASURE,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")]
 NoTable = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no table.", rich_help_panel=OUTPUT)]

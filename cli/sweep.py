@@ -19,6 +19,7 @@ from coupling.cli.options import (
     NoTable,
     Patches,
     Preset,
+    WithBaselines,
     parse_ks,
     parse_patch,
     parse_tokens,
@@ -83,6 +84,7 @@ def sweep(
         str | None,
         typer.Option(help="A torch device. Default: auto.", show_default=False, rich_help_panel=MEASURE),
     ] = None,
+    baselines: WithBaselines = False,
     detail: Annotated[
         Detail | None,
         typer.Option(
@@ -154,7 +156,8 @@ def sweep(
     """Measure many checkpoints, each as one task with one run; the same command goes on after an interruption."""
     given = {
         "prompts": prompts, "column": column, "limit": limit, "k": parse_ks(k), "preset": preset, "kind": kind,
-        "dtype": dtype, "device": device, "detail": detail, "seed": seed, "images": images,
+        "dtype": dtype, "device": device, "detail": detail,
+        "baselines": baselines or None, "seed": seed, "images": images,
         "patch": [parse_patch(one) for one in patch or ()], "tokens": None if tokens is None else parse_tokens(tokens),
         "revisions": None if revisions is None else [name.strip() for name in revisions.split(",")],
     }  # fmt: skip

@@ -117,6 +117,37 @@ CHANCE, SD = "_chance", "_sd"
 """What follows a calibrated measure's name in that of its chance level, and of the standard deviation around it."""
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """A measure that coupling is compared with.
+
+    Attributes:
+        name: its variable in a Dataset, or its attribute.
+        label: its name in tables and in ``coupling correlate``.
+        meaning: what it is, in a few words.
+    """
+
+    name: str
+    label: str
+    meaning: str
+
+
+BASELINES: tuple[Baseline, ...] = (
+    Baseline("loss", "held-out loss", "cross-entropy of the prompts' tokens, nats per token"),
+    Baseline("bits_per_byte", "held-out bits per byte", "the same per byte of text"),
+    Baseline("spectral_norm", "spectral norm", "largest singular value of the block Jacobians"),
+    Baseline("effective_rank", "effective rank", "participation ratio of the Jacobians' squared singular values"),
+    Baseline("non_normality", "non-normality", "relative commutator of the Jacobians with their transposes"),
+    Baseline("prompt_entropy", "prompt entropy", "entropy of the tokens' Gram matrix, nats"),
+    Baseline("curvature", "curvature", "angle between successive steps from token to token, radians"),
+    Baseline("intrinsic_dimension", "intrinsic dimension", "TwoNN dimension of the tokens"),
+    Baseline("layer_cka", "CKA of neighboring layers", "linear CKA of a layer with the next"),
+    Baseline("layer_cosine", "cosine of neighboring layers", "cosine of the residual stream with the next layer"),
+    Baseline("spectral_exponent", "spectral exponent", "power law alpha of the eigenvalues of the weights"),
+)
+"""What coupling is compared with (``coupling.baselines``)."""
+
+
 def variant_of(*, signed: bool = False, swapped: bool = False) -> Variant:
     """The variant with these two properties."""
     return next(variant for variant in VARIANTS if (variant.signed, variant.swapped) == (signed, swapped))

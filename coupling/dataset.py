@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from coupling.choices import CALIBRATED, CHANCE, NORMS, SD
+from coupling.choices import BASELINES, CALIBRATED, CHANCE, NORMS, SD
 from coupling.metrics import expodistance, line_shape_score
 from coupling.plan import Plan
 from coupling.shares import LABEL
@@ -35,6 +35,7 @@ DESCRIPTIONS = {
             (SD, "standard deviation of the {} of random frames"),
         )
     },
+    **{baseline.name: (baseline.label, "1") for baseline in BASELINES},
     "left_angle": ("principal angle between the top left singular subspaces", "rad"),
     "right_angle": ("principal angle between the top right singular subspaces", "rad"),
     "singular_values": ("singular value of the block Jacobian", "1"),

@@ -17,6 +17,7 @@ EXTRAS = {
     "gguf": "gguf",
     "ray": "ray",
     "mistral_common": "mistral",
+    "powerlaw": "baselines",
     "PIL": "vision",
     "timm": "vision",
     "torchvision": "vision",

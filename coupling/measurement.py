@@ -8,6 +8,7 @@ from typing import Any, Literal
 import xarray as xr
 from torch import nn
 
+from coupling.baselines import JacobianProperties, add_jacobian_baselines, add_stream_baselines
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Engine, Kind
 from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
@@ -119,7 +120,12 @@ def _measure_input(
 
 
 def measure_recording(
-    recording: Recording, settings: Settings, progress: Progress | None = None, budget: DetailBudget | None = None
+    recording: Recording,
+    settings: Settings,
+    progress: Progress | None = None,
+    budget: DetailBudget | None = None,
+    *,
+    baselines: bool = False,
 ) -> xr.Dataset:
     """Measure one recorded prompt.
 
@@ -128,6 +134,7 @@ def measure_recording(
         settings: what is measured.
         progress: see ``Progress``.
         budget: decides whether the prompt keeps its projections and residual stream; None: it does not.
+        baselines: also measure what coupling is compared with, of the residual stream and of the Jacobians.
 
     Returns:
         A Dataset without the prompt axis, over all tokens of the prompt.
@@ -139,7 +146,7 @@ def measure_recording(
     n_tokens = recording.n_tokens - n_virtual  # tokens are counted on the prompt
     plan = Plan.of(settings, n_tokens=n_tokens, blocks=recording.numbers, width=width)
     detailed = budget is not None and budget.admits(detail_bytes(plan, n_tokens, width))
-    factory = Factory(recording, plan, settings, progress)
+    factory = Factory(recording, plan, settings, progress, baselines=baselines)
     groups = []
     for group in plan.groups():
         a = [factory(key, n_compared=len(group.a)) for key in group.a]
@@ -148,6 +155,10 @@ def measure_recording(
     trajectory = recording.trajectory[:, n_virtual:].double().cpu().numpy()
     dataset = assemble(groups, plan, trajectory, detailed=detailed)
     factory.made.describe(dataset, plan)
+    if baselines:
+        add_stream_baselines(dataset, trajectory)
+        if plan.kind == "depth" and not plan.has_token_axis:
+            add_jacobian_baselines(dataset, list(factory.properties.values()))
     if n_virtual:
         dataset.attrs["virtual_tokens"] = n_virtual
     return dataset
@@ -187,8 +198,17 @@ class Made:
 class Factory:
     """Makes the factored Jacobians of one prompt, and records how they were made."""
 
-    def __init__(self, recording: Recording, plan: Plan, settings: Settings, progress: Progress | None) -> None:
-        self.recording, self.settings, self.progress = recording, settings, progress
+    def __init__(
+        self,
+        recording: Recording,
+        plan: Plan,
+        settings: Settings,
+        progress: Progress | None,
+        *,
+        baselines: bool = False,
+    ) -> None:
+        self.recording, self.settings, self.progress, self.baselines = recording, settings, progress, baselines
+        self.properties: dict[Key, JacobianProperties] = {}
         self.k, self.total = plan.ks.largest, plan.jacobian_count()
         self.n_done = 0
         self.made = Made()
@@ -206,6 +226,8 @@ class Factory:
                 tol=settings.tol,
                 seed=settings.seed,
             )
+        if self.baselines:
+            self.properties[key] = JacobianProperties.of(result.operator or jacobian, result.moments, settings.seed)
         self.made.add(key.block, result.triplets, jacobian.replay)
         self.n_done += 1
         if self.progress is not None:

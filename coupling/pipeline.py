@@ -9,7 +9,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind, PresetName
-from coupling.errors import CouplingError, renamed
+from coupling.errors import CouplingError, renamed, require
 from coupling.models.images import Images
 from coupling.models.inputs import parse_patches
 from coupling.models.loading import load
@@ -57,6 +57,7 @@ def analyze(
     chat: bool = False,
     random_weights: bool = False,
     detail: Detail = "auto",
+    baselines: bool = False,
     limit: int | None = None,
     stream: Stream = "auto",
     progress: Progress | None = None,
@@ -108,6 +109,8 @@ def analyze(
             special tokens are then those of the template.
         random_weights: measure the untrained model: the checkpoint's configuration, with weights drawn from the seed.
         detail: which prompts keep what the pictures ``grid`` and ``trajectory`` draw; see ``measure``.
+        baselines: also measure what coupling is compared with: the loss on the prompts, and properties of Jacobians,
+            residual stream and weights (``coupling.choices.BASELINES``). It needs the extra ``baselines``.
         limit: use only the first prompts or images.
         stream: read the blocks from disk one at a time, and pass all prompts through each before the next is read, so
             that a model larger than the memory can be measured; the numbers are the same to rounding. "auto" does so
@@ -138,9 +141,13 @@ def analyze(
         raise CouplingError("`patch` and `tokens` both say what is measured; give one of them")
     given = given_source(prompts, images, chat=chat, limit=limit)
     place = expanded(out) if out is not None else None
-    options = {"truncate": truncate, "block_list": block_list, "detail": detail} | (
-        {"patch": patches} if patches else {}
-    )
+    options = {"truncate": truncate, "block_list": block_list, "detail": detail}
+    options |= ({"patch": patches} if patches else {}) | ({"baselines": True} if baselines else {})
+    if baselines:
+        require("powerlaw", purpose="`baselines`")
+        if stream is True:
+            raise CouplingError("`baselines` needs the whole model in memory, and `stream` keeps it on disk")
+        stream = False
     # The folder is checked and locked before a large model is loaded for nothing.
     with writing(place, overwrite=overwrite, resume=resume) if place is not None else nullcontext():
         started = time.perf_counter()
@@ -192,6 +199,6 @@ def analyze(
             special_tokens=special_tokens,
             keep_pictures=detail != "none",
         )
-        session = Session(checkpoint, settings, inputs, progress)
+        session = Session(checkpoint, settings, inputs, progress, baselines=baselines)
         session.load_seconds = time.perf_counter() - started
         return session.run(origin, source.source, place, options, overwrite=overwrite, resume=resume)

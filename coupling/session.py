@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from coupling.baselines import Baselines
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError
 from coupling.files import environment
@@ -37,9 +38,18 @@ the function has an attribute ``over_blocks``, this is called in its place."""
 class Session:
     """Measures the inputs of one command, except those that an earlier start of the command has measured."""
 
-    def __init__(self, checkpoint: Checkpoint, settings: Settings, inputs: Inputs, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        inputs: Inputs,
+        progress: Progress | None,
+        *,
+        baselines: bool = False,
+    ) -> None:
         self.checkpoint, self.settings, self.inputs, self.progress = checkpoint, settings, inputs, progress
         _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
+        self.baselines = Baselines(checkpoint, self.modules) if baselines else None
         self.load_seconds = 0.0
         self.seconds: list[float | None] = []
         self.streamed: StreamedMeasurement | None = None
@@ -66,11 +76,15 @@ class Session:
         """
         budget = DetailBudget(options["detail"])
         hashes = self.inputs.hashes
-        attributes = origin | {
-            "prompts": source,
-            "prompts_hash": self.inputs.digest,
-            "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        }
+        attributes = (
+            origin
+            | {
+                "prompts": source,
+                "prompts_hash": self.inputs.digest,
+                "inputs_hash": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+            }
+            | ({} if self.baselines is None else self.baselines.attributes)
+        )
         if place is None:
             return self._joined(None, budget, attributes)
         packages = ["torch", "transformers", *(["timm"] if is_timm(self.checkpoint.model) else [])]
@@ -151,8 +165,10 @@ class Session:
             arguments = one.arguments()
             recording = record_blocks(self.checkpoint.model, self.modules, arguments)
             settings = one.settings(self.settings, arguments, recording.n_tokens)
-            part = measure_recording(recording, settings, on_jacobian, budget)
+            part = measure_recording(recording, settings, on_jacobian, budget, baselines=self.baselines is not None)
             one.describe(part, arguments, self.settings)
+            if self.baselines is not None:
+                self.baselines.add(part, arguments)
         return part
 
     @contextmanager

@@ -9,6 +9,7 @@ import pandas as pd
 from coupling.analyses.correlation import association
 from coupling.analyses.correlation.association import Vector
 from coupling.analyses.correlation.joint import joint_regression
+from coupling.analyses.correlation.measures import LOSSES
 from coupling.analyses.correlation.models import SIZES, ModelTable
 from coupling.errors import CouplingError
 
@@ -138,7 +139,7 @@ def _within(
 
 
 def measure_statistics(table: ModelTable, benchmark: str, *, seed: int, resamples: int) -> list[dict[str, Any]]:
-    """Every measure against one benchmark, the best first, with its partial correlation given log parameters.
+    """Every measure against one benchmark, the best first, also beyond log parameters and beyond the held-out loss.
 
     The p-values are also corrected over the measures, because the best of many is chosen after seeing the data.
 
@@ -150,13 +151,22 @@ def measure_statistics(table: ModelTable, benchmark: str, *, seed: int, resample
 
     Returns:
         One row per measure; a measure that has no correlation has ``omitted``, the reason, instead of statistics.
+        ``partial_given_log_parameters`` and, where the models have a held-out loss, ``partial_given_loss`` are partial
+        correlations, with ``partial_p`` and ``partial_loss_p``, and these corrected by Holm: ``partial_p_holm`` and
+        ``partial_loss_p_holm``.
     """
-    rows = [_measure_row(table, measure, benchmark, seed, resamples) for measure in table.measures]
+    loss = next((name for name in LOSSES if name in table.measures and table.frame[name].notna().any()), None)
+    rows = [_measure_row(table, measure, benchmark, loss, seed, resamples) for measure in table.measures]
     add_corrections(rows)
+    for key in ("partial_p", "partial_loss_p"):
+        for row, correction in zip(rows, association.corrected([row.get(key) for row in rows]), strict=True):
+            row[f"{key}_holm"] = correction["p_holm"]
     return sorted(rows, key=lambda row: -(row.get("r2") or 0.0))
 
 
-def _measure_row(table: ModelTable, measure: str, benchmark: str, seed: int, resamples: int) -> dict[str, Any]:
+def _measure_row(
+    table: ModelTable, measure: str, benchmark: str, loss: str | None, seed: int, resamples: int
+) -> dict[str, Any]:
     complete = _complete(table.frame, [measure, benchmark])
     x, y = (complete[name].to_numpy(dtype=float) for name in (measure, benchmark))
     row: dict[str, Any] = {"benchmark": benchmark, "measure": measure, "n": len(complete)}
@@ -164,22 +174,26 @@ def _measure_row(table: ModelTable, measure: str, benchmark: str, seed: int, res
         association.check_pair(x, y, (measure, benchmark))
     except CouplingError as error:
         return row | {"omitted": str(error)}
-    partial, p = _partial_given_log_parameters(complete, measure, y)
+    columns = _predictor_columns(complete, measure, ["parameters"])
+    beyond_size = _partial(columns, measure, "log parameters", y)
+    beyond_loss = (None, None)
+    if loss is not None and loss != measure:
+        beyond_loss = _partial(complete[[measure, loss]].astype(float), measure, loss, y)
     return (
         row
         | association.association(x, y, seed=seed, resamples=resamples)
-        | {"partial_given_log_parameters": partial, "partial_p": p}
+        | dict(zip(("partial_given_log_parameters", "partial_p"), beyond_size, strict=True))
+        | dict(zip(("partial_given_loss", "partial_loss_p"), beyond_loss, strict=True))
     )
 
 
-def _partial_given_log_parameters(rows: pd.DataFrame, measure: str, y: Vector) -> tuple[float | None, float | None]:
-    """The partial correlation of a measure with y given log parameters, and its p-value; None where not defined."""
-    columns = _predictor_columns(rows, measure, ["parameters"])
-    if "log parameters" not in columns:
+def _partial(columns: pd.DataFrame, measure: str, given: str, y: Vector) -> tuple[float | None, float | None]:
+    """The partial correlation of a measure with y given another column, and its p-value; None where not defined."""
+    if given not in columns:
         return None, None
-    known = columns["log parameters"].notna().to_numpy()
+    known = columns[given].notna().to_numpy()
     try:
-        fit = joint_regression(columns.loc[known, [measure, "log parameters"]], y[known])
+        fit = joint_regression(columns.loc[known, [measure, given]], y[known])
     except CouplingError:
         return None, None
     return fit["terms"][0]["partial"], fit["terms"][0]["p"]

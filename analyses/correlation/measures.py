@@ -7,7 +7,8 @@ import pandas as pd
 import xarray as xr
 
 from coupling import calibrated, metrics
-from coupling.choices import CALIBRATED, NORMS, VARIANTS
+from coupling.baselines import baseline_means
+from coupling.choices import BASELINES, CALIBRATED, NORMS, VARIANTS
 from coupling.dataset import per_prompt
 from coupling.shares import K, labels_of
 from coupling.sinks import skipped
@@ -17,6 +18,11 @@ PLAIN = VARIANTS[0]
 
 OF_TOKENS = ("line-shape score", "expodistance", "residual growth")
 """Measures that are medians over tokens."""
+
+OF_BASELINES = tuple(baseline.label for baseline in BASELINES)
+"""Measures that coupling is compared with; runs have them where they were asked for."""
+LOSSES = ("held-out bits per byte", "held-out loss")
+"""Of these, those beyond which a measure should predict; the first that is known counts."""
 
 
 def measure_name(quantity: str, k: K, norm: int | None = None, variant: str = PLAIN.label) -> str:
@@ -42,7 +48,11 @@ _MEASURE = re.compile(
 
 def is_measure(name: str) -> bool:
     """Whether a column of a table is a measure."""
-    return name in OF_TOKENS or any(form.fullmatch(name) is not None for form in (_MEASURE, _CALIBRATED))
+    return (
+        name in OF_TOKENS
+        or name in OF_BASELINES
+        or any(form.fullmatch(name) is not None for form in (_MEASURE, _CALIBRATED))
+    )
 
 
 def is_plain(measure: str) -> bool:
@@ -57,7 +67,8 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     For each K, p and variant: the excess, and the coupling (the mean over pairs and prompts). For each K and p: the
     chance level, with which a score correlates that reflects nothing but the spectrum. For each K: the calibrated
     measures and their z-scores. Then the medians over tokens of line-shape score, expodistance and the growth of the
-    residual norm. A K that was asked for as a share of the width is named by the share, such as ``K=10%``.
+    residual norm, and the baselines where the run has them. A K that was asked for as a share of the width is named by
+    the share, such as ``K=10%``.
 
     Args:
         run: a Dataset that ``measure`` or ``analyze`` returned.
@@ -84,7 +95,7 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     growth = kept.residual_norm.isel(layer=-1) / kept.residual_norm.isel(layer=0)
     medians = (float(values.median()) for values in (kept.line_shape_score, kept.expodistance, growth))
     of_tokens: dict[str, float] = dict(zip(OF_TOKENS, medians, strict=True))
-    return excesses | couplings | chances | of_pairs | of_tokens
+    return excesses | couplings | chances | of_pairs | of_tokens | baseline_means(run)
 
 
 def _asked(run: xr.Dataset) -> list[tuple[int, K]]:

@@ -54,6 +54,7 @@ LOADING_KEYS = {
     "special_tokens": BOOL,
     "detail": TEXT,
     "preset": TEXT,
+    "baselines": BOOL,
 }
 """The other arguments of ``coupling.analyze``."""
 KEYS = {"models": "models", "revisions": "revisions"} | INPUT_KEYS | SETTING_KEYS | LOADING_KEYS

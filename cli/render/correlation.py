@@ -151,7 +151,9 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
     if len(rows) < 2:
         return
     shown = [row for row in rows if is_plain(row["measure"])]
-    table = table_of("measure", ("R²", "95 %", "r", "p", "Holm", "partial r", "p"), "which measure predicts?")
+    has_loss = any(row.get("partial_given_loss") is not None for row in rows)
+    beyond = ("beyond size", "Holm", *(("beyond loss", "Holm") if has_loss else ()))
+    table = table_of("measure", ("R²", "95 %", "r", "p", "Holm", *beyond), "which measure predicts?")
     for row in shown:
         if "omitted" not in row:
             table.add_row(
@@ -162,7 +164,12 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
                 p_value(row["pearson_p"]),
                 p_value(row["p_holm"]),
                 number(row["partial_given_log_parameters"], sign=True),
-                p_value(row["partial_p"]),
+                p_value(row["partial_p_holm"]),
+                *(
+                    [number(row["partial_given_loss"], sign=True), p_value(row["partial_loss_p_holm"])]
+                    if has_loss
+                    else []
+                ),
             )
     console.print(table)
     for row in shown:
@@ -170,7 +177,8 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
             line(row["omitted"], console)
     hidden = len(rows) - len(shown)
     variants = f" ({hidden} signed and swapped ones are shown by --json alone)" if hidden else ""
-    line(f"Holm: p corrected for {len(rows)} measures{variants}; partial r: given log parameters", console)
+    given = "partial r given log parameters" + ("; beyond loss: given the held-out loss" if has_loss else "")
+    line(f"Holm: p corrected for {len(rows)} measures{variants}; beyond size: {given}", console)
 
 
 def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:

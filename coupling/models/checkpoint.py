@@ -1,5 +1,6 @@
 """A loaded checkpoint: a model, its tokenizer or image processor, and what is known of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class Checkpoint:
         base: the model that the adapter was trained on.
         processor: what prepares its images; None for a model of text.
         offloaded: brings its blocks into memory, where they stay on disk; else None.
+        with_head: makes the whole language model around ``model``; None where it has no head.
     """
 
     model: Any
@@ -36,6 +38,7 @@ class Checkpoint:
     base: str = ""
     processor: Processor | None = None
     offloaded: Offloaded | None = None
+    with_head: Callable[[], nn.Module] | None = None
 
     @property
     def context(self) -> int | None:

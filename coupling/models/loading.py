@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from coupling.choices import DTYPES, Dtype
 from coupling.errors import CouplingError
@@ -187,7 +188,28 @@ def load(
         base="" if adapter is None else adapter.base,
         processor=load_processor(source.name, source.path, model, **source.keywords(options)) if has_images else None,
         offloaded=offloaded,
+        with_head=None
+        if has_images or part is not None or offloaded is not None
+        else _head_maker(model, whole, source, config, options),
     )
+
+
+def _head_maker(
+    model: PreTrainedModel, whole: PreTrainedModel, source: _Source, config: PretrainedConfig, options: _Options
+) -> Callable[[], Any] | None:
+    """What makes the language model around a measured one; None where the checkpoint has no language-model head."""
+    if model.get_output_embeddings() is not None:  # a whole language model was loaded, as for adapters
+        return lambda: model
+    if whole is not model or not set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) & set(config.architectures or []):
+        return None
+
+    def with_head() -> Any:
+        loaded, *_ = _load_model(source, config, options, AutoModelForCausalLM, lambda _: [])
+        setattr(loaded, loaded.base_model_prefix, model)  # the blocks that are measured, not a second copy of them
+        loaded.tie_weights()
+        return loaded.eval().requires_grad_(False)
+
+    return with_head
 
 
 def _find(name: str | None, revision: str | None, options: _Options) -> _Source:
