@@ -141,7 +141,7 @@ def analyze(
         raise CouplingError("`patch` and `tokens` both say what is measured; give one of them")
     given = given_source(prompts, images, chat=chat, limit=limit)
     place = expanded(out) if out is not None else None
-    options = {"truncate": truncate, "block_list": block_list, "detail": detail}
+    options: dict[str, Any] = {"truncate": truncate, "block_list": block_list, "detail": detail}
     options |= ({"patch": patches} if patches else {}) | ({"baselines": True} if baselines else {})
     if baselines:
         require("powerlaw", purpose="`baselines`")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coupling.errors import CouplingError
+from coupling.untrusted import quoted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -176,7 +176,7 @@ def _measure_row(
         return row | {"omitted": str(error)}
     columns = _predictor_columns(complete, measure, ["parameters"])
     beyond_size = _partial(columns, measure, "log parameters", y)
-    beyond_loss = (None, None)
+    beyond_loss: tuple[float | None, float | None] = (None, None)
     if loss is not None and loss != measure:
         beyond_loss = _partial(complete[[measure, loss]].astype(float), measure, loss, y)
     return (

@@ -123,7 +123,8 @@ def find_unembedding(whole: nn.Module, blocks: list[nn.Module], recording: Recor
     Raises:
         CouplingError: if no norm between the last block and the output embedding reproduces the logits.
     """
-    output = whole.get_output_embeddings() if hasattr(whole, "get_output_embeddings") else None
+    embeddings: Any = getattr(whole, "get_output_embeddings", None)
+    output = None if embeddings is None else embeddings()
     if output is None:
         raise CouplingError(f"{type(whole).__name__} has no output embedding that the residual stream could be read by")
     expected = _logits(whole, arguments)
