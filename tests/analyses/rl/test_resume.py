@@ -130,6 +130,9 @@ class Code:
     def __reduce__(self):
         return (Path.touch, (Path("ran"),))
 
+    def __repr__(self):
+        return "Code()"
+
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
