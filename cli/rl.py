@@ -121,12 +121,7 @@ def rl(
     overwrite: Overwrite = False,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume",
-            help="Continue the unfinished run in --out from its last checkpoint; RUN.yaml and the seeds must be the "
-            "same.",
-            rich_help_panel=OUTPUT,
-        ),
+        typer.Option("--resume", help="Continue the run in --out from its last checkpoint.", rich_help_panel=OUTPUT),
     ] = False,
     json: Json = False,
     quiet: NoTable = False,

@@ -13,6 +13,7 @@ from transformers import AutoImageProcessor
 from coupling.errors import CouplingError, one_line, require
 from coupling.models.translation import call
 from coupling.provenance import NOT_THE_MODEL, content_hash
+from coupling.untrusted import quoted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,11 +111,21 @@ def load_processor(name: str, path: str, model: Any, **keywords: Any) -> Process
         raise CouplingError(f"{name} takes images of {n_channels} channels; images have 1 or 3")
     normalizes = getattr(loaded, "do_normalize", False)
     mean, std = (
-        tuple(float(value) for value in getattr(loaded, key, None) or ()) if normalizes else ()
+        _numbers(name, key, getattr(loaded, key, None) or ()) if normalizes else ()
         for key in ("image_mean", "image_std")
     )
     configuration = {key: value for key, value in loaded.to_dict().items() if key not in NOT_THE_MODEL}
     return Processor(function, mean or (0.0,), std or (1.0,), n_channels == 1, configuration)
+
+
+def _numbers(name: str, key: str, values: Any) -> tuple[float, ...]:
+    """What an image processor normalizes by, one number per channel; a single number is for all channels."""
+    try:
+        return tuple(float(value) for value in (values if isinstance(values, (list, tuple)) else [values]))
+    except (TypeError, ValueError):
+        raise CouplingError(
+            f"the image processor of {name} has the {key} {quoted(values)}, which is not a list of numbers"
+        ) from None
 
 
 def timm_processor(model: nn.Module) -> Processor:
@@ -125,6 +136,6 @@ def timm_processor(model: nn.Module) -> Processor:
 
     config = resolve_model_data_config(model)
     transform: Any = create_transform(**config, is_training=False)
-    mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
+    mean, std = (_numbers("the model", key, config[key]) for key in ("mean", "std"))
     gray = config["input_size"][0] == 1
     return Processor(lambda image: {"pixel_values": transform(image)[None]}, mean, std, gray, config)
