@@ -46,7 +46,7 @@ class Learner:
 
     def __init__(self, model: nn.Module, modules: list[nn.Module], offloaded: Offloaded) -> None:
         self.model, self.modules, self.offloaded = model, modules, offloaded
-        self.locality = locality_of(model)
+        self.locality = locality_of(model, modules)
         self.numbers = list(range(len(modules)))
         depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)  # type: ignore[operator,union-attr]
         self.probed, self.must_probe = False, depth != len(modules)

@@ -99,9 +99,10 @@ class Tape:
         seen = self.attended[block, module]
         heads, r, _head = query.shape[1:]
         moving = flatten_heads(query[0])
-        keys_move = key.shape[2] == r  # else they are of other tokens (cross-attention), or of an earlier block
-        if keys_move:
-            key, value = repeat_heads(key[0], heads), repeat_heads(value[0], heads)
+        # all keys of the recording: they are of other tokens (cross-attention), or of an earlier block
+        keys_move = key.shape[2] == r or key.shape[2] != seen.key.shape[1]
+        if keys_move:  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
+            key, value = repeat_heads(key[0, :, :r], heads), repeat_heads(value[0, :, :r], heads)
             # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
             moving = torch.cat([moving, flatten_heads(key), flatten_heads(value)], -1)
         matrix, output = first_order(seen, query[0].detach(), rows, keys_move=keys_move)

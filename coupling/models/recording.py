@@ -32,7 +32,8 @@ from coupling.models.replay import Place, entered, replayed
 from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail, linear_layers, observing
 from coupling.numerics import exact_numerics
 
-_localities: WeakKeyDictionary[nn.Module, Locality] = WeakKeyDictionary()
+_localities: WeakKeyDictionary[nn.Module, WeakKeyDictionary[nn.Module, Locality]] = WeakKeyDictionary()
+"""What is known of each model, by the first of its blocks: the halves of an encoder-decoder model are two lists."""
 
 
 @dataclass(frozen=True)
@@ -225,15 +226,15 @@ def record(
     return record_blocks(model, modules, inputs)
 
 
-def locality_of(model: nn.Module) -> Locality:
-    """What has been found out about a model so far."""
-    return _localities.setdefault(model, Locality())
+def locality_of(model: nn.Module, modules: list[nn.Module]) -> Locality:
+    """What has been found out about the blocks of a model so far."""
+    return _localities.setdefault(model, WeakKeyDictionary()).setdefault(modules[0], Locality())
 
 
 @exact_numerics()
 def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> Recording:
     """As ``record``, on blocks that have been found already."""
-    locality = locality_of(model)
+    locality = locality_of(model, modules)
     while True:  # again where a check finds that a block needs the model's own attention; at most once per module
         done, tape = _pass(model, modules, inputs, locality)
         bad = next((i for i, stream in enumerate(done.streams) if not torch.isfinite(stream).all()), None)

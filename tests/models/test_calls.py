@@ -161,3 +161,39 @@ def test_cross_attention_is_replayed_on_one_token(encoder_tokens):
         jacobian = recording.jacobian(1, token)
         assert jacobian.token_local or encoder_tokens == 1
         assert torch.linalg.norm(jacobian.to_dense().double() - expected) <= 1e-5 * torch.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("first", ["encoder.layers", "decoder.layers"])
+def test_two_lists_of_one_model_are_checked_each(first):
+    """What was found out of one half says nothing of the other: here, that the encoder looks at later tokens."""
+    torch.manual_seed(0)
+    config = transformers.BartConfig(
+        vocab_size=97, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=64,
+    )  # fmt: skip
+    model = transformers.BartModel(config).eval()
+    inputs = {"input_ids": make_ids(1), "decoder_input_ids": make_ids()}
+    one, other = (coupling.record(model, inputs, block_list=f"{part}.layers") for part in ("encoder", "decoder"))
+    assert one.locality is not other.locality
+    for recording in (one, other):
+        assert recording.locality.verified == {0: 11, 1: 11}
+
+
+def test_keys_that_stay_behind_those_that_move():
+    """T5Gemma 2 has the keys of the encoder behind its own in one attention."""
+    torch.manual_seed(0)
+    part = GROUPED | {"num_hidden_layers": 2, "sliding_window": 5, "query_pre_attn_scalar": 8}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+              "image_size": 16, "patch_size": 8}  # fmt: skip
+    config = transformers.T5Gemma2Config(
+        encoder={"text_config": part, "vision_config": vision, "mm_tokens_per_image": 1},
+        decoder=part,
+    )
+    model = transformers.T5Gemma2Model(config).eval()
+    inputs = {"input_ids": make_ids(1, 7), "decoder_input_ids": make_ids()}
+    recording = coupling.record(model, inputs, block_list="decoder.layers")
+    assert [recording.replays(block)[0] for block in range(2)] == ["token-local"] * 2
+    for token in (10, 4):
+        whole = recording._jacobian(1, token, token, "full-sequence").to_dense()
+        dense = recording.jacobian(1, token).to_dense()
+        assert torch.linalg.norm(dense - whole) <= 1e-5 * torch.linalg.norm(whole)

@@ -147,7 +147,7 @@ def test_the_stream_passed_several_times_moves_everywhere(monkeypatch):
 def test_a_longer_prompt_is_checked_again():
     model = make_model("llama")
     coupling.record(model, {"input_ids": make_ids(0, 5)})
-    locality = module_under_test._localities[model]
+    locality = module_under_test.locality_of(model, block_list(model))
     assert locality.verified == {0: 5, 1: 5, 2: 5}
     coupling.record(model, {"input_ids": make_ids(0, 9)})
     coupling.record(model, {"input_ids": make_ids(1, 7)})
