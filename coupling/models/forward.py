@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from traceback import walk_tb
 from typing import Any
 
@@ -100,7 +100,7 @@ def observe(
             raise
         raise PassError(failure(model, modules, error)) from error
     except Exception as error:  # whatever a model's code raises: a configuration may make it divide by zero
-        if isinstance(error, CouplingError | attention.UnknownAttentionError) or _is_ours(error):
+        if isinstance(error, CouplingError | attention.UnknownAttentionError) or is_ours(error):
             raise
         raise PassError(failure(model, modules, error)) from error
     finally:
@@ -173,10 +173,12 @@ def failure(model: nn.Module, modules: list[nn.Module], error: Exception) -> str
     return f"the forward pass of {type(model).__name__} fails: {kind}{one_line(error)}"
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether an error comes from this package's own code below a forward pass, a hook or the attention."""
-    names = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    return any(name.partition(".")[0] == "coupling" for name in names[1:])  # the first is the caller of the model
+def is_ours(error: Exception) -> bool:
+    """Whether an error that left a forward pass comes from this package's own code in it: a hook, or the attention."""
+    names = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    own = [name.partition(".")[0] == "coupling" for name in names]
+    inside = list(dropwhile(bool, own))  # without the functions that called the model
+    return not inside or any(inside)
 
 
 def check_chain(

@@ -21,7 +21,7 @@ from coupling.models import attention
 from coupling.models.block_results import arguments_state
 from coupling.models.blocks import BlocksError, other_lists
 from coupling.models.calls import BlockCall
-from coupling.models.forward import batch_of, check_chain, failure, prepared
+from coupling.models.forward import batch_of, check_chain, failure, is_ours, prepared
 
 
 class _Run:
@@ -188,6 +188,10 @@ class PromptPass:
             raise BlocksError(f"{error}{other_lists(self.model, self.modules)}") from None
         except (IndexError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise CouplingError(failure(self.model, self.modules, error)) from error
+        except Exception as error:  # whatever a model's code raises
+            if isinstance(error, CouplingError | attention.UnknownAttentionError) or is_ours(error):
                 raise
             raise CouplingError(failure(self.model, self.modules, error)) from error
         finally:

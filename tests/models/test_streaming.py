@@ -64,3 +64,15 @@ def test_errors_of_the_pass_are_those_of_a_recording():
         other.proceed()
         with pytest.raises(CouplingError, match="were not called"):
             other.proceed()
+
+
+def test_whatever_a_model_raises_is_one_line_and_a_fault_of_ours_is_not(monkeypatch):
+    model = make_model("llama")
+    (one,) = passes(model, [make_ids()])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model.embed_tokens), "forward", lambda self, ids: {}["embeddings"])
+        with pytest.raises(CouplingError, match="the forward pass of LlamaModel fails: KeyError: 'embeddings'"):
+            one.start()
+    monkeypatch.delattr("coupling.models.streaming.batch_of")
+    with pytest.raises(NameError, match="batch_of"):
+        passes(model, [make_ids()])[0].start()
