@@ -56,10 +56,11 @@ def test_a_broken_promise_is_noticed(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_program_shortened():
-    counts = ("--analyze", "12", "--rl", "6", "--inputs", "24", "--step", "0")
-    result = _run("benchmarks.crash_test", *counts)
+def test_the_whole_program_shortened(tmp_path):
+    counts = ("--analyze", "12", "--rl", "6", "--sweep", "4", "--inputs", "24", "--step", "0")
+    result = _run("benchmarks.crash_test", *counts, "--out", str(tmp_path / "figures.json"))
     assert result.returncode == 0, result.stdout + result.stderr[-2000:]
-    assert "18 kills" in result.stdout
+    assert "22 kills" in result.stdout
+    assert json.loads((tmp_path / "figures.json").read_text())["kills_of"] == {"analyze": 12, "rl": 6, "sweep": 4}
     assert "24 inputs tried" in result.stdout
     assert result.stdout.rstrip().endswith("nothing lost")
