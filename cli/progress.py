@@ -1,5 +1,6 @@
 """Progress bars with the remaining time, on stderr: over prompts and blocks, over steps of RL."""
 
+import logging
 import os
 import sys
 import warnings
@@ -96,8 +97,9 @@ def quiet_libraries() -> None:
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # speaks of torchao whenever that is installed
     if "transformers" in sys.modules or "huggingface_hub" in sys.modules:
-        from transformers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()

@@ -31,7 +31,7 @@ def _hidden(model: Any) -> torch.Tensor:
     return base(torch.arange(5, 45)[None]).last_hidden_state.detach().double()
 
 
-@pytest.mark.slow
+@pytest.mark.quantized
 @pytest.mark.parametrize("name", ["nf4", "int8", "torchao int8", "torchao float8"])
 def test_the_dense_form_computes_what_the_quantized_one_does(tmp_path: Path, name: str):
     quantization, tolerance = _quantizations()[name]
