@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from coupling.metrics import (
         JacobianMoments,
         chance_mismatch,
-        excess,
         expodistance,
         line_shape_score,
         mismatch,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from coupling.run_folder import open_run
     from coupling.settings import Settings
     from coupling.sinks import first_token_dominance
-    from coupling.summary import chance_score, compare_runs, score, summarize
+    from coupling.summary import chance_score, compare_runs, excess, score, summarize
     from coupling.tables import run_table
     from coupling.version import __version__
 
@@ -48,7 +47,7 @@ _HOMES = {
     "chance_mismatch": "metrics",
     "chance_score": "summary",
     "compare_runs": "summary",
-    "excess": "metrics",
+    "excess": "summary",
     "expodistance": "metrics",
     "find_blocks": "models.blocks",
     "first_token_dominance": "sinks",
