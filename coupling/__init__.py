@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from coupling.models.recording import Recording, record
     from coupling.pipeline import analyze
     from coupling.run_folder import open_run
+    from coupling.scores import chance_score, excess, score
     from coupling.settings import Settings
     from coupling.sinks import first_token_dominance
-    from coupling.summary import chance_score, compare_runs, excess, score, summarize
+    from coupling.summary import compare_runs, summarize
     from coupling.tables import run_table
     from coupling.version import __version__
 
@@ -45,9 +46,9 @@ _HOMES = {
     "analyze": "pipeline",
     "calibrated_score": "calibrated",
     "chance_mismatch": "metrics",
-    "chance_score": "summary",
+    "chance_score": "scores",
     "compare_runs": "summary",
-    "excess": "summary",
+    "excess": "scores",
     "expodistance": "metrics",
     "find_blocks": "models.blocks",
     "first_token_dominance": "sinks",
@@ -59,7 +60,7 @@ _HOMES = {
     "per_prompt": "dataset",
     "record": "models.recording",
     "run_table": "tables",
-    "score": "summary",
+    "score": "scores",
     "summarize": "summary",
     "top_singular_triplets": "linalg.svd",
 }

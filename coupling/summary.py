@@ -1,99 +1,19 @@
 """A run in a few numbers, as tables and JSON show it, and the comparison of two runs."""
 
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 from scipy import stats
 
 from coupling import calibrated, metrics
-from coupling.choices import VARIANTS, Calibrated, Variant, variant_of
+from coupling.choices import VARIANTS, Calibrated, Variant
 from coupling.dataset import input_word, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
+from coupling.scores import mean_mismatch
 from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
 from coupling.sinks import note, skipped
 from coupling.uncertainty import excess_difference
-
-
-def score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False) -> float:
-    """A model's score: coupling averaged over ordered pairs of distinct blocks, then over prompts.
-
-    Args:
-        run: a Dataset of ``measure`` or ``analyze``.
-        k: number of top singular vectors, or a share of the width such as "10%"; one that the run was measured at.
-            Default: its largest.
-        norm: p, 1 or 2.
-        signed: without the absolute value.
-        swapped: the swapped variant.
-
-    Returns:
-        At most 1; no unit.
-
-    Raises:
-        CouplingError: if the run has no such k or norm.
-
-    Example:
-        >>> import coupling
-        >>> run = coupling.analyze(prompts=["import os"], k=(3, 5))
-        >>> coupling.score(run) == coupling.score(run, k=5)
-        True
-    """
-    return 1 - _mean(run, variant_of(signed=signed, swapped=swapped).variable(), k, norm)
-
-
-def chance_score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False) -> float:
-    """The score that random frames would get; arguments and errors as in ``score``."""
-    return 1 - _mean(run, variant_of(signed=signed).variable("chance"), k, norm)
-
-
-@overload
-def excess(
-    run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False
-) -> float: ...
-@overload
-def excess(run: float | Float[np.ndarray, "*a"], k: float | Float[np.ndarray, "*a"]) -> Float[np.ndarray, "*a"]: ...
-def excess(run: Any, k: Any = None, norm: int = 2, *, signed: bool = False, swapped: bool = False) -> Any:
-    r"""How far a run's coupling lies above chance: the share of the chance level's mismatch that is gone.
-
-    .. math:: e = \frac{m_{chance} - m}{m_{chance}}
-
-    with the mismatch m and its chance level, each averaged over ordered pairs of distinct blocks, then over prompts.
-    ``coupling.uncertainty.excess_estimate`` gives its standard error as well.
-
-    Args:
-        run: a Dataset of ``measure`` or ``analyze``; or a mismatch, with its chance level (of the same or a
-            broadcastable shape) as the second argument.
-        k: number of top singular vectors, or a share of the width such as "10%"; one that the run was measured at.
-            Default: its largest.
-        norm: p, 1 or 2.
-        signed: without the absolute value.
-        swapped: the swapped variant.
-
-    Returns:
-        0 at chance, 1 where the frames are shared exactly, negative below chance; no unit. NaN where chance is 0.
-
-    Raises:
-        CouplingError: if the run has no such k or norm.
-
-    Example:
-        >>> import coupling
-        >>> run = coupling.analyze(prompts=["import os"], k=(3, 5))
-        >>> 0 < coupling.excess(run, k=5) < 1
-        True
-        >>> float(coupling.excess(0.45, 0.9))
-        0.5
-    """
-    if not isinstance(run, xr.Dataset):
-        return metrics.excess(run, k)
-    variant = variant_of(signed=signed, swapped=swapped)
-    return float(
-        metrics.excess(_mean(run, variant.variable(), k, norm), _mean(run, variant.variable("chance"), k, norm))
-    )
-
-
-def _mean(run: xr.Dataset, variable: str, k: K | None, norm: int) -> float:
-    return float(per_prompt(run, variable).sel(k=find_k(run, k, norm), norm=norm).mean())
 
 
 def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None) -> dict[str, Any]:
@@ -148,8 +68,8 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
 
 
 def _score(run: xr.Dataset, k: int, norm: int, variant: Variant) -> dict[str, Any]:
-    mismatch = _mean(run, variant.variable(), k, norm)
-    chance = _mean(run, variant.variable("chance"), k, norm)
+    mismatch = mean_mismatch(run, variant.variable(), k, norm)
+    chance = mean_mismatch(run, variant.variable("chance"), k, norm)
     each = per_prompt(run, variant.variable()).sel(k=k, norm=norm)
     return {
         "score": _finite(1 - mismatch),

@@ -6,7 +6,7 @@ import pytest
 from coupling.choices import VARIANTS
 from coupling.errors import CouplingError
 from coupling.metrics import excess
-from coupling.summary import chance_score, score
+from coupling.scores import chance_score, score
 from coupling.uncertainty import are_paired, excess_difference, excess_estimate
 
 
