@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.cli import analyze, correlate, diff, plot, report, rl, show, status, sweep
+from coupling.cli import analyze, correlate, diff, directions, plot, report, rl, show, status, sweep
 from coupling.cli.help import CommandHelp, GroupHelp
 from coupling.cli.interrupts import caught
 from coupling.cli.options import as_options
@@ -44,6 +44,7 @@ _command("show", show.show, "coupling show runs/mine", "coupling show runs/* --s
 _command("plot", plot.plot, "coupling plot runs/mine --picture heatmap -o heatmap.png")
 _command("report", report.report, "coupling report runs/mine runs/other -o report.html")
 _command("diff", diff.diff, "coupling diff runs/base runs/tuned")
+_command("directions", directions.directions, "coupling directions runs/mine --blocks 3:6")
 _command(
     "correlate",
     correlate.correlate,

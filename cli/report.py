@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.cli.options import Quiet, SkipFirst, formerly
+from coupling.cli.options import Quiet, SkipFirst, formerly, parse_range
 from coupling.cli.output import console
 from coupling.errors import CouplingError
 
@@ -50,6 +50,14 @@ def report(
     ] = None,
     benchmark_label: Annotated[str | None, typer.Option(help="Name of its vertical axis.", show_default=False)] = None,
     skip_first: SkipFirst = None,
+    directions: Annotated[
+        str | None,
+        typer.Option(
+            help="A range of blocks such as 14:18 (18 is left out), whose top singular vectors the page shows as "
+            "tokens (see coupling directions); the checkpoints are loaded again.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write one self-contained, interactive HTML page of saved runs."""
@@ -62,6 +70,7 @@ def report(
         raise typer.BadParameter("--scores and --scatter exclude each other")
     if benchmark is not None and scores is None:
         raise typer.BadParameter("--benchmark applies to --scores")
+    blocks = None if directions is None else parse_range(directions, "directions")
     screen = console(stderr=True, quiet=quiet)
     with screen.status("drawing"):
         from coupling.analyses.sweep.runs import runs_of
@@ -70,17 +79,28 @@ def report(
         from coupling.run_folder import open_run
 
         table, measure, name = _points(runs, scores, benchmark, scatter)
+        folders = runs_of(runs)
         page = render(
-            [open_run(run) for run in runs_of(runs)],
+            [open_run(run) for run in folders],
             scores=table,
             score_label=score_label or measure,
             benchmark_label=benchmark_label or name,
             skip_first=skip_first,
+            directions=[] if blocks is None else _directions(folders, blocks),
             command=shlex.join(["coupling", *sys.argv[1:]]),
             date=datetime.date.today().isoformat(),
         ).encode()
         write_output(output, page)
     screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)
+
+
+def _directions(folders: list[Path], blocks: tuple[int, int]) -> list[Any]:
+    """The directions of each run's blocks."""
+    from coupling.cli.progress import quiet_libraries
+    from coupling.readout import directions
+
+    quiet_libraries()
+    return [directions(folder, blocks) for folder in folders]
 
 
 def _is_scatter_table(path: Path) -> bool:

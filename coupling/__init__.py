@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coupling.models.blocks import find_blocks
     from coupling.models.recording import Recording, record
     from coupling.pipeline import analyze
+    from coupling.readout import directions
     from coupling.run_folder import open_run
     from coupling.scores import chance_score, excess, score
     from coupling.settings import Settings
@@ -48,6 +49,7 @@ _HOMES = {
     "chance_mismatch": "metrics",
     "chance_score": "scores",
     "compare_runs": "summary",
+    "directions": "readout",
     "excess": "scores",
     "expodistance": "metrics",
     "find_blocks": "models.blocks",
@@ -81,6 +83,7 @@ __all__ = [
     "chance_mismatch",
     "chance_score",
     "compare_runs",
+    "directions",
     "excess",
     "expodistance",
     "figures",

@@ -73,7 +73,9 @@ class _Joining:
         }
         numbers = np.arange(first, first + self.count)
         coordinates["prompt"] = (("prompt",), numbers)
-        names = [name for name in self.columns if name not in DETAIL_VARIABLES]
+        # What only some prompts have, such as those that an earlier version measured, is left out.
+        complete = [name for name, column in self.columns.items() if len(column.arrays) == self.count]
+        names = [name for name in complete if name not in DETAIL_VARIABLES]
         if self.detailed:
             coordinates["detailed_prompt"] = (("detailed_prompt",), numbers[self.detailed])
             names += DETAIL_VARIABLES

@@ -10,6 +10,7 @@ from coupling import calibrated, metrics
 from coupling.choices import VARIANTS, Calibrated, Variant
 from coupling.dataset import input_word, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
+from coupling.prompt_effects import by_category, error_curve, prompts_needed
 from coupling.scores import mean_mismatch
 from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
 from coupling.sinks import note, skipped
@@ -28,9 +29,12 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
     Returns:
         ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
         prompts), ``calibrated`` (one row for each K and calibrated measure, with chance level, z-score and standard
-        deviation over prompts), ``strongest`` and ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape
-        score, expodistance and growth of the residual norm), ``tokens_left_out`` (what was left out, in words),
-        ``prompts`` (how many prompts or images), ``inputs`` ("prompts" or "images") and ``provenance``.
+        deviation over prompts), ``categories`` (the excess at the largest K and p = 2 of the prompts of each category,
+        with its 95% interval), ``prompt_count`` (``curve``, the standard error of that excess by the number of prompts,
+        by bootstrap, and ``needed``, how many prompts some errors take), ``strongest`` and ``weakest`` pairs at the
+        largest K and p = 2, ``tokens`` (line-shape score, expodistance and growth of the residual norm),
+        ``tokens_left_out`` (what was left out, in words), ``prompts`` (how many prompts or images), ``inputs``
+        ("prompts" or "images") and ``provenance``.
 
     Raises:
         CouplingError: if ``skip_first`` leaves no token.
@@ -42,11 +46,14 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
                 place = {"k": k, "k_name": name, "norm": norm, "variant": variant.label}
                 rows.append(place | _score(run, k, norm, variant))
     strongest, weakest = _extreme_pairs(run, pairs)
+    curve = error_curve(run)
     kept = run.isel(token=slice(skipped(run, skip_first), None))
     growth = kept.residual_norm.isel(layer=-1) / kept.residual_norm.isel(layer=0)
     return {
         "scores": rows,
         "calibrated": calibrated_rows(run),
+        "categories": by_category(run),
+        "prompt_count": {"curve": curve, "needed": prompts_needed(curve)},
         "strongest": strongest,
         "weakest": weakest,
         "tokens": {

@@ -65,23 +65,25 @@ def arguments_of(content: dict[str, Any]) -> dict[str, Any]:
 
     prompts = prompts_from_json(content["prompts"])
     bundled = bundled_prompts()
-    if prompts == bundled:
+    if prompts.source == bundled.source and prompts.texts == bundled.texts:
         return {}
-    if prompts == bundled.limited(len(prompts.texts)):
+    if prompts.source == bundled.source and prompts.texts == bundled.texts[: len(prompts.texts)]:
         return {"limit": len(prompts.texts)}
     return {"prompts": prompts}
 
 
 def prompts_as_json(prompts: "Prompts") -> dict[str, Any]:
     """Prompts as ``study.json`` keeps them."""
-    return {"texts": prompts.texts, "source": prompts.source, "conversations": prompts.conversations}
+    content = {"texts": prompts.texts, "source": prompts.source, "conversations": prompts.conversations}
+    is_known = prompts.categories is None or prompts.source == "bundled"
+    return content if is_known else content | {"categories": prompts.categories}
 
 
 def prompts_from_json(content: dict[str, Any]) -> "Prompts":
     """The prompts of ``study.json``."""
     from coupling.models.prompts import Prompts
 
-    return Prompts(content["texts"], content["source"], content["conversations"])
+    return Prompts(content["texts"], content["source"], content["conversations"], content.get("categories"))
 
 
 def _images(content: dict[str, Any]) -> "Images":

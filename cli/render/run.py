@@ -10,6 +10,7 @@ from rich.text import Text
 from coupling.cli.render.numbers import number, percent
 from coupling.cli.render.text import plain
 from coupling.presets import PRESETS
+from coupling.untrusted import clean
 
 TOKEN_MEASURES = {
     "line_shape_score": "line-shape score",
@@ -31,6 +32,7 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
     _print_preset(summary, console)
     _print_calibrated(summary, console, all_ks=all_variants)
     _print_pairs(summary, console)
+    _print_prompts(summary, console)
     if summary["tokens_left_out"]:
         console.print(f"measures of tokens: {summary['tokens_left_out']}", highlight=False, soft_wrap=True)
     for name, label in TOKEN_MEASURES.items():
@@ -139,6 +141,26 @@ def _print_pairs(summary: dict[str, Any], console: Console) -> None:
     for label in ("strongest", "weakest"):
         pairs = [f"{_pair(pair, depth)} {number(pair['coupling'])}" for pair in summary[label]]
         console.print(f"{label:>9} {what} (K = {k}, p = 2):  {',  '.join(pairs)}", highlight=False, soft_wrap=True)
+
+
+def _print_prompts(summary: dict[str, Any], console: Console) -> None:
+    """The excess by category with its interval, and how many prompts some standard errors take."""
+    categories = summary["categories"]
+    if len(categories) > 1:
+        parts = [f"{clean(row['category'], 40)} {percent(row['excess'])}{_margin(row)}" for row in categories]
+        console.print(Text(f"excess by category (95%): {',  '.join(parts)}"), highlight=False, soft_wrap=True)
+    needed = summary["prompt_count"]["needed"]
+    if needed:
+        parts = [f"{percent(row['standard_error'])} takes {row['prompts']}" for row in needed]
+        console.print(
+            f"standard error of the excess (bootstrap): {', '.join(parts)} {summary['inputs']}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _margin(row: dict[str, Any]) -> str:
+    return "" if row["low"] is None else f" ± {100 * (row['high'] - row['excess']):.1f}%"
 
 
 def _pair(pair: dict[str, Any], depth: bool) -> str:

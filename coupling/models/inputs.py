@@ -67,11 +67,13 @@ class TextInput:
         name: its text.
         keywords: of the forward pass.
         pieces: its tokens as text.
+        category: its category; empty where the source does not say it.
     """
 
     name: str
     keywords: dict[str, Any]
     pieces: list[str]
+    category: str = ""
 
     def arguments(self) -> dict[str, Any]:
         """Keywords of the model's forward pass."""
@@ -86,8 +88,10 @@ class TextInput:
         return settings
 
     def describe(self, part: xr.Dataset, arguments: dict[str, Any], settings: Settings) -> None:
-        """Add the prompt and its tokens as text."""
+        """Add the prompt, its category and its tokens as text."""
         part["prompt_text"] = ((), storable(self.name))
+        if self.category:
+            part["category"] = ((), storable(self.category))
         part["token_text"] = (("token",), [storable(piece) for piece in self.pieces])
 
 

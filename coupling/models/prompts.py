@@ -21,6 +21,8 @@ from coupling.untrusted import as_text, check_regular, clean, expanded, parse_js
 SUFFIXES = (".txt", ".jsonl", ".csv")
 USUAL_COLUMNS = ("prompt", "text")
 CHAT_COLUMNS = ("messages", *USUAL_COLUMNS)
+CATEGORY = "category"
+"""The column of a prompt's category, by which scores are given apart."""
 MOST_BYTES = 256 * 2**20
 """The most bytes of a prompts file, and of standard input."""
 FILE_NAME = re.compile(r"[^\s\0]*[/\\][^\s\0]*|[\w.-]+\.[A-Za-z]\w{1,4}")
@@ -39,11 +41,13 @@ class Prompts:
         source: "bundled", a file's name, "standard input", "text", or "dataset NAME".
         conversations: the messages of each prompt, where the source contains chats; its texts are then the messages as
             JSON, until a tokenizer's chat template renders them.
+        categories: the category of each prompt, where the source says it.
     """
 
     texts: list[str]
     source: str
     conversations: list[list[dict[str, Any]]] | None = None
+    categories: list[str] | None = None
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -63,15 +67,17 @@ class Prompts:
         if limit is not None and limit < 1:
             raise CouplingError(f"`limit` is {limit}, but must be at least 1")
         conversations = None if self.conversations is None else self.conversations[:limit]
-        return Prompts(self.texts[:limit], self.source, conversations)
+        categories = None if self.categories is None else self.categories[:limit]
+        return Prompts(self.texts[:limit], self.source, conversations, categories)
 
     @classmethod
-    def of(cls, items: Sequence[Any], source: str) -> "Prompts":
+    def of(cls, items: Sequence[Any], source: str, categories: list[str] | None = None) -> "Prompts":
         """Prompts from texts, or from conversations."""
         if items and all(is_conversation(item) for item in items):
             conversations = [list(item) for item in items]
-            return cls([json.dumps(messages, ensure_ascii=False) for messages in conversations], source, conversations)
-        return cls(list(items), source)
+            texts = [json.dumps(messages, ensure_ascii=False) for messages in conversations]
+            return cls(texts, source, conversations, categories)
+        return cls(list(items), source, None, categories)
 
     def as_chats(self) -> list[list[dict[str, Any]]]:
         """The messages of each prompt; a text is the message of a user."""
@@ -83,9 +89,8 @@ def bundled_prompts() -> Prompts:
     text = files("coupling").joinpath("data/prompts.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     order = sorted(range(len(rows)), key=lambda i: sum(r["category"] == rows[i]["category"] for r in rows[:i]))
-    return Prompts(
-        [rows[i]["text"] for i in order], "bundled"
-    )  # interleaved, so that a limit takes prompts of every kind
+    rows = [rows[i] for i in order]  # interleaved, so that a limit takes prompts of every kind
+    return Prompts([row["text"] for row in rows], "bundled", categories=[row["category"] for row in rows])
 
 
 def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = None, chat: bool = False) -> Prompts:
@@ -139,7 +144,7 @@ def read_prompts(source: str | Sequence[Any] | None, *, column: str | None = Non
     if suffix == ".txt":
         return Prompts(_lines(text), source)
     rows = _json_rows(text, source) if suffix == ".jsonl" else _csv_rows(text, source)
-    return Prompts.of(_pick(rows, column, source, chat=chat), source)
+    return Prompts.of(_pick(rows, column, source, chat=chat), source, _categories(rows, source, column))
 
 
 def dataset_prompts(
@@ -161,7 +166,8 @@ def dataset_prompts(
     """
     loaded, chosen = open_dataset(name, config=config, split=split, purpose="a data set of prompts")
     rows: list[Any] = list(islice(loaded, limit))
-    return Prompts.of(_pick(rows, column, f"dataset {name}", chat=chat), f"dataset {name} [{chosen}]")
+    picked = _pick(rows, column, f"dataset {name}", chat=chat)
+    return Prompts.of(picked, f"dataset {name} [{chosen}]", _categories(rows, f"dataset {name}", column))
 
 
 def open_dataset(name: str, *, config: str | None, split: str | None, purpose: str) -> tuple[Any, str]:
@@ -275,3 +281,15 @@ def _pick(rows: list[Any], column: str | None, source: str, *, chat: bool = Fals
             raise CouplingError(f"row {index} of {source} has no text in column {quoted(column)}{hint}")
         values.append(value)
     return _alike(values, source)
+
+
+def _categories(rows: list[Any], source: str, column: str | None) -> list[str] | None:
+    """The category of every row, where the rows have them; numbers are taken as text."""
+    if column == CATEGORY or not all(isinstance(row, dict) for row in rows):
+        return None
+    if not any(row.get(CATEGORY) not in (None, "") for row in rows):
+        return None
+    for index, row in enumerate(rows):
+        if not isinstance(row.get(CATEGORY), (str, int)) or row[CATEGORY] == "":
+            raise CouplingError(f"row {index} of {source} has no text in column {CATEGORY!r}, and other rows have one")
+    return [str(row[CATEGORY]) for row in rows]

@@ -146,7 +146,8 @@ def _text_inputs(
     tokenized = tokenize(checkpoint, texts, truncate=truncate, special_tokens=special_tokens and not chat)
     in_decoder = "decoder" in (checkpoint.block_list or "").split(".")
     inputs: list[Input] = []
-    for text, keywords in zip(texts, tokenized, strict=True):
+    categories = source.categories or [""] * len(texts)
+    for text, keywords, category in zip(texts, tokenized, categories, strict=True):
         ids = keywords["decoder_input_ids" if in_decoder and "decoder_input_ids" in keywords else "input_ids"]
-        inputs.append(TextInput(text, keywords, piece_texts(tokenizer, ids[0].tolist())))
+        inputs.append(TextInput(text, keywords, piece_texts(tokenizer, ids[0].tolist()), category))
     return inputs

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from coupling.dataset import input_word, is_depth
 from coupling.figures.page.contents import SECTIONS, controls_of, notes_on
+from coupling.figures.page.directions import direction_tables
 from coupling.figures.page.opening import calibrated_rows, comparison, opening, provenance, title
 from coupling.figures.page.pairs import pair_tables
 from coupling.figures.page.section import Material, Section
@@ -60,6 +61,7 @@ def render(
         opening=opening(material, first_skip),
         comparison=comparison(material),
         calibrated=calibrated_rows(material),
+        directions=direction_tables(material.directions),
         provenance=provenance(material),
         controls=controls_of(material, first_skip),
         notes=notes_on(material, left_out_ks),

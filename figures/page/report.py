@@ -30,6 +30,7 @@ def report(
     score_label: str = "coupling 1 − m",
     benchmark_label: str = "benchmark score",
     skip_first: int | None = None,
+    directions: Sequence[pd.DataFrame] = (),
     command: str = "",
     date: str = "",
     most_bytes: int = MOST_BYTES,
@@ -47,6 +48,7 @@ def report(
         benchmark_label: the name of its vertical axis.
         skip_first: how many first tokens are left out of measures of tokens at first; the reader can change it.
             Default: 1 where the first token's norm dwarfs the others' in any of the runs, otherwise 0.
+        directions: tables of ``coupling.directions`` that the page shows.
         command: what wrote the page, which it says.
         date: when it was written, which it says.
         most_bytes: the size that the page must not exceed.
@@ -73,7 +75,7 @@ def report(
     )
     points = None if scores is None else Points(scores, score_label, benchmark_label)
     while True:
-        material = Material(chosen, extent, _skips(chosen, first_skip), points, ks)
+        material = Material(chosen, extent, _skips(chosen, first_skip), points, ks, directions)
         page = render(
             material,
             first_skip=first_skip,

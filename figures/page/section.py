@@ -53,6 +53,7 @@ class Material:
         skips: the numbers of first tokens that the reader can leave out.
         points: the scatter's table; None leaves the scatter out.
         ks: every K of the runs; a share of the width is another number in each run. Default: the first run's numbers.
+        directions: tables of ``coupling.directions``.
         names: a name for each run.
     """
 
@@ -61,6 +62,7 @@ class Material:
     skips: Sequence[int] = (0,)
     points: Points | None = None
     ks: Sequence[K] = ()
+    directions: Sequence[pd.DataFrame] = ()
     names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:

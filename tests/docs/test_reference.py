@@ -127,7 +127,8 @@ def test_the_variables_of_a_run(run, token_run):
         **{name: run[name] for name in run.coords if name not in run.dims},
     }
     of_images = {"patch_rows", "patch_columns", "picture"}
-    assert set(stated) - {"fixed_token"} - of_images == set(map(str, everything))
+    by_source = {"fixed_token", "category"}
+    assert set(stated) - by_source - of_images == set(map(str, everything))
     part = xr.Dataset({"residual_norm": (("token",), [0.0] * 3)})
     describe_grid(part, PatchGrid(("cls",), 1, 2))
     assert set(map(str, part)) - of_images <= set(stated)

@@ -59,6 +59,7 @@ def build(folder: Path) -> None:
     _write_checkpoints(folder / "trained")
     _write_tables(folder)
     _write_images(folder)
+    _write_run_to_read(folder)
     _write_examples(folder)
     _write_study(folder)
 
@@ -95,6 +96,12 @@ def _write_runs(folder: Path) -> None:
     run = coupling.analyze(prompts=["import os\nimport sys\nfor name in os.", "def main():\n    return"], k=(5, 10))
     for name, (model, factor) in RUNS.items():
         _save(run, folder / "runs" / name, model, factor)
+
+
+def _write_run_to_read(folder: Path) -> None:
+    """A run whose checkpoint is found again; it is in the place of ``runs/read``."""
+    prompts = ["import os\nimport sys\nfor name in os.", "def main():\n    return"]
+    coupling.analyze(str(folder / "my-model"), prompts=prompts, k=5, out=folder / "tables" / "read")
 
 
 def _save(run: xr.Dataset, folder: Path, model: str, factor: float, **attributes: str) -> None:

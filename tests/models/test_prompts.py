@@ -126,3 +126,24 @@ def test_other_texts_are_measured_without_a_warning(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_prompts(text).texts == [text]
+
+
+def test_categories(tmp_path):
+    lines = ['{"text": "a", "category": "x"}', '{"text": "b", "category": 2}']
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(lines))
+    prompts = read_prompts(str(file))
+    assert prompts.categories == ["x", "2"]
+    assert prompts.limited(1).categories == ["x"]
+    file.write_text('{"text": "a"}\n{"text": "b"}')
+    assert read_prompts(str(file)).categories is None
+    file.write_text(f'{lines[0]}\n{{"text": "b"}}')
+    with pytest.raises(CouplingError, match=r"row 1 of .* has no text in column 'category', and other rows have one"):
+        read_prompts(str(file))
+
+
+def test_a_column_of_prompts_that_is_called_category(tmp_path):
+    file = tmp_path / "prompts.csv"
+    file.write_text("category,other\na,1\n")
+    prompts = read_prompts(str(file), column="category")
+    assert (prompts.texts, prompts.categories) == (["a"], None)

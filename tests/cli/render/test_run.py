@@ -61,3 +61,17 @@ def test_names_are_text_and_not_markup(summary):
 def test_a_tolerance_that_was_not_met_is_said(summary):
     assert "tolerance" not in printed(summary)
     assert "tolerance" in printed(summary | {"singular_values_converged": False})
+
+
+def test_categories_and_the_number_of_prompts_are_two_lines(summary):
+    rows = [
+        {"category": "code", "prompts": 3, "excess": 0.05, "standard_error": 0.01, "low": 0.02, "high": 0.08},
+        {"category": "[b]facts", "prompts": 1, "excess": 0.04, "standard_error": None, "low": None, "high": None},
+    ]
+    needed = [{"standard_error": 0.005, "prompts": 31}]
+    text = printed(summary | {"categories": rows, "prompt_count": {"curve": [], "needed": needed}})
+    assert "excess by category (95%): code 5.0% ± 3.0%,  [b]facts 4.0%" in text
+    assert "standard error of the excess (bootstrap): 0.5% takes 31 prompts" in text
+    without = printed(summary | {"categories": rows[:1], "prompt_count": {"curve": [], "needed": []}})
+    assert "by category" not in without
+    assert "bootstrap" not in without
