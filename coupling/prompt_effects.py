@@ -47,16 +47,16 @@ def by_category(run: xr.Dataset, k: K | None = None, norm: int = 2) -> list[dict
     """
     if CATEGORY not in run:
         return []
-    k = run.k.values.tolist()[-1] if k is None else k
+    at = find_k(run, int(run.k.values[-1]) if k is None else k, norm)
     names = run[CATEGORY].values.astype(str)
     rows = []
     for name in sorted(set(names.tolist())):
         chosen = run.isel(prompt=np.flatnonzero(names == name))
-        rows.append({"category": name, "prompts": chosen.sizes["prompt"]} | _interval(chosen, k, norm))
+        rows.append({"category": name, "prompts": chosen.sizes["prompt"]} | _interval(chosen, at, norm))
     return rows
 
 
-def _interval(run: xr.Dataset, k: K, norm: int) -> dict[str, Any]:
+def _interval(run: xr.Dataset, k: int, norm: int) -> dict[str, Any]:
     found: Estimate = excess_estimate(run, k, norm)
     error = found.standard_error
     if error is None:
@@ -101,8 +101,8 @@ def error_curve(
     Source:
         Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 6.
     """
-    k = find_k(run, run.k.values.tolist()[-1] if k is None else k, norm)
-    mismatch, chance = (per_prompt(run, name).sel(k=k, norm=norm).values for name in ("mismatch", "chance"))
+    at = find_k(run, int(run.k.values[-1]) if k is None else k, norm)
+    mismatch, chance = (per_prompt(run, name).sel(k=at, norm=norm).values for name in ("mismatch", "chance"))
     if len(mismatch) < 3 or not np.isfinite(mismatch + chance).all():
         return []
     rows = []
