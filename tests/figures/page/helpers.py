@@ -29,6 +29,6 @@ def hostile_run(run: xr.Dataset) -> xr.Dataset:
     """A run whose texts are markup."""
     hostile = run.copy()
     hostile.attrs |= {"model": HOSTILE, "prompts": HOSTILE}
-    hostile["prompt_text"] = hostile.prompt_text.copy(data=[HOSTILE, "<script>", "</title>"])
+    hostile["prompt_text"] = hostile.prompt_text.copy(data=[HOSTILE, "<script>\u2028", "</title>"])
     hostile["token_text"] = hostile.token_text.copy(data=np.full(hostile.token_text.shape, "</script>"))
     return hostile
