@@ -1,4 +1,4 @@
-"""P3O on two processes: training with DDP gives the weights that one process gives on the same batch."""
+"""P3O on two processes: training with DDP or FSDP2 gives the weights that one process gives on the same batch."""
 
 import json
 import os
@@ -19,7 +19,9 @@ RANK = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 import torch
-from tests.tiny_policy import logged, make_trainer, scripted, weights
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from tests.tiny_policy import logged, make_trainer, scripted
 trainer = make_trainer(
     f"{sys.argv[2]}/out",
     rollout_func=scripted if sys.argv[3] == "scripted" else None,
@@ -28,17 +30,26 @@ trainer = make_trainer(
     **json.loads(sys.argv[4]),
 )
 assert trainer.accelerator.num_processes == 2
+if sys.argv[5] == "fsdp":  # accelerate gives FSDP to accelerators only, but what it then does works on the CPU as well
+    state = trainer.accelerator.state
+    state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["LlamaDecoderLayer"])
+    trainer.is_fsdp_enabled = True
 trainer.train()
-outcome = weights(trainer), logged(trainer, "p3o/ess"), logged(trainer, "grad_norm")
+sharded = [type(parameter).__name__ == "DTensor" for parameter in trainer.model_wrapped.parameters()]
+assert all(sharded) if sys.argv[5] == "fsdp" else not any(sharded)
+whole = [getattr(p, "full_tensor", lambda p=p: p)().detach().reshape(-1) for p in trainer.model_wrapped.parameters()]
+outcome = torch.cat(whole), logged(trainer, "p3o/ess"), logged(trainer, "grad_norm")
 torch.save(outcome, f"{sys.argv[2]}/rank{os.environ['RANK']}.pt")
 torch.distributed.destroy_process_group()
 """
 
 
-def two_ranks(folder, rollouts):
+def two_ranks(folder, rollouts, kind="ddp"):
     (folder / "rank.py").write_text(RANK)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = [str(Path(__file__).parents[2]), folder, rollouts, json.dumps(STEPS)]
+    arguments = [str(Path(__file__).parents[2]), folder, rollouts, json.dumps(STEPS), kind]
     subprocess.run(
         [*launch, folder / "rank.py", *arguments],
         check=True,
@@ -48,8 +59,10 @@ def two_ranks(folder, rollouts):
     return [torch.load(folder / f"rank{rank}.pt") for rank in (0, 1)]
 
 
-def test_two_ranks_train_like_one_process_on_the_same_batch(tmp_path):
-    (first, ess, norms), (second, _, _) = two_ranks(tmp_path, "scripted")
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_ranks_train_like_one_process_on_the_same_batch(tmp_path, kind):
+    """With FSDP2, each process has half of every parameter."""
+    (first, ess, norms), (second, _, _) = two_ranks(tmp_path, "scripted", kind)
     assert torch.equal(first, second)
     for sizes in (
         {"per_device_train_batch_size": 16},
