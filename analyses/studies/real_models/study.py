@@ -18,9 +18,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 import xarray as xr
 
 import coupling
-from coupling.analyses.studies.real_models.results import write_results
+from coupling.analyses.studies.real_models.picture import PICTURE, draw
+from coupling.analyses.studies.real_models.results import distance_table, measures_table, write_results
 from coupling.choices import KINDS, Kind
 from coupling.errors import CouplingError
+from coupling.figures.style import save
 from coupling.run_folder import SUMMARY
 from coupling.shares import K
 
@@ -124,7 +126,7 @@ def measure(one: Measurement, out: Path) -> xr.Dataset:
 
 
 def main() -> None:
-    """Measure what is missing, and write the tables."""
+    """Measure what is missing, and write the tables and the picture."""
     parser = argparse.ArgumentParser(description="Coupling of real models, trained and with random weights.")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the runs and tables")
     out: Path = parser.parse_args().out
@@ -134,3 +136,4 @@ def main() -> None:
         runs[one.subject.name, "random" if one.random else "trained", one.kind] = measure(one, out)
         for path in write_results(runs, out):
             print(f"  {path}", file=sys.stderr, flush=True)
+    save(draw(measures_table(runs), distance_table(runs)), out / PICTURE)
