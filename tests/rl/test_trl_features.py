@@ -44,6 +44,19 @@ def test_bfloat16(tmp_path):
     assert logged(trainer, "p3o/nonfinite") == [0.0, 0.0]
 
 
+@pytest.mark.slow
+def test_a_compiled_model_trains_alike(tmp_path):
+    options = SPLIT | {"optim": "sgd", "learning_rate": 1.0}  # Adam's first steps magnify rounding
+    plain, compiled = (
+        make_trainer(tmp_path, rollout_func=scripted, torch_compile=way, **options) for way in (False, True)
+    )
+    for each in (plain, compiled):
+        each.train()
+    assert type(compiled.model_wrapped).__name__ == "OptimizedModule"
+    assert logged(compiled, "p3o/ess") == pytest.approx(logged(plain, "p3o/ess"), rel=1e-5)
+    assert torch.allclose(weights(plain), weights(compiled), atol=1e-6)
+
+
 @pytest.mark.parametrize("iterable", [False, True])
 def test_two_rewards_and_data_that_are_iterated(iterable, tmp_path):
     rows = make_prompts()
