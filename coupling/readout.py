@@ -4,7 +4,7 @@ A left singular vector u is what a block writes into the residual stream, a righ
 are vectors of the residual stream. The unembedding f (final norm and output embedding) turns such vectors into logits.
 A direction has no length and a singular vector no sign, so the odd part of f is taken at length :math:`\sqrt d`:
 
-.. math:: \ell(u) = \tfrac12 \left( f(\sqrt d\, u) - f(-\sqrt d\, u) \right)
+.. math:: \ell(u) = \frac{1}{2} \left( f(\sqrt d\, u) - f(-\sqrt d\, u) \right)
 
 Biases of norm and output cancel in it. This is the logit lens of a direction (nostalgebraist 2020; Millidge and Black,
 *The Singular Value Decompositions of Transformer Weight Matrices are Highly Interpretable*, 2022).
@@ -61,9 +61,9 @@ def directions(
 
     A vector is *shared* if its absolute cosine with a vector of the same side of another of these blocks exceeds what
     random vectors reach with probability 0.01 in any of the n comparisons of that side. The squared cosine of
-    two random directions of d dimensions has the distribution Beta(1/2, (d - 1)/2), so
+    two random directions of d dimensions has the distribution Beta(1/2, (d - 1)/2); with its distribution function B,
 
-    .. math:: t^2 = B^{-1}\left(1 - \tfrac{0.01}{n};\ \tfrac12, \tfrac{d - 1}{2}\right)
+    .. math:: t^2 = B^{-1}\left(1 - \frac{0.01}{n}\right)
 
     Args:
         run: the folder of a run.

@@ -103,7 +103,9 @@ def read_directions(
 def shared_above(width: int, comparisons: int, level: float = LEVEL) -> float:
     r"""The absolute cosine that random directions exceed in any of n comparisons with at most this probability.
 
-    .. math:: t^2 = B^{-1}\left(1 - \tfrac{\alpha}{n};\ \tfrac12, \tfrac{d - 1}{2}\right)
+    .. math:: t^2 = B^{-1}\left(1 - \frac{\alpha}{n}\right)
+
+    with the distribution function B of Beta(1/2, (d - 1)/2).
 
     Args:
         width: d, the number of dimensions.

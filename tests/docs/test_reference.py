@@ -13,7 +13,7 @@ import typer
 import xarray as xr
 
 import coupling
-from coupling.choices import RUN_PICTURES, TABLE_PICTURES
+from coupling.choices import BASELINES, RUN_PICTURES, TABLE_PICTURES
 from coupling.cli.app import app
 from coupling.figures.columns import TABLES
 from coupling.linalg.svd import choose_engine
@@ -137,6 +137,12 @@ def test_the_variables_of_a_run(run, token_run):
         assert sorted(stated[str(name)]) == sorted(map(str, variable.dims)), name
     dimensions = {name for row in tables_of("reference/run-format.md")[2][1:] for name in row[0].split(", ")}
     assert {str(name) for name in (*run.dims, *token_run.dims)} <= dimensions
+
+
+def test_the_baselines():
+    (header, *rows) = tables_of("concepts/baselines.md")[0]
+    assert header[0] == "baseline"
+    assert [row[0] for row in rows] == [baseline.label for baseline in BASELINES]
 
 
 def test_the_attributes_of_a_run(run):
