@@ -146,7 +146,9 @@ class _Driver:
         """Keep the record of a task that left its engine; whether it is to be tried again."""
         if not ended.died:
             return False
-        record = self.records.died(ended.task, self.session, ended.died, for_good=ended.for_good)
+        record = self.records.died(
+            ended.task, self.session, ended.died, for_good=ended.for_good, by_signal=ended.by_signal
+        )
         return record.state == WAITING
 
     def _report(self, *, last: bool = False) -> None:

@@ -17,11 +17,13 @@ class Ended:
         task: its name.
         died: how its worker died; empty where the task's record says how it ended.
         for_good: the engine has tried as often as it may.
+        by_signal: a signal ended its worker.
     """
 
     task: str
     died: str = ""
     for_good: bool = False
+    by_signal: bool = False
 
 
 class SweepEngine(Protocol):
@@ -109,7 +111,9 @@ class LocalEngine:
         if answer is not None:
             return [Ended(answer["task"])]
         self._workers.pop(worker.number, None)
-        return [] if request is None else [Ended(request["task"], died=worker.cause_of_death())]
+        if request is None:
+            return []
+        return [Ended(request["task"], died=worker.cause_of_death(), by_signal=worker.ended_by_signal())]
 
     def _idle(self) -> Worker | None:
         return next((worker for worker in self._workers.values() if worker.request is None), None)

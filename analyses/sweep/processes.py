@@ -69,6 +69,10 @@ class Worker:
         self._process.kill()
         self._process.wait()
 
+    def ended_by_signal(self) -> bool:
+        """Whether a signal ended it, rather than its own exit."""
+        return self._process.wait() < 0
+
     def cause_of_death(self) -> str:
         """How it ended, in a few words."""
         code = self._process.wait()

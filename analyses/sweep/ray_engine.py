@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.analyses.sweep.engines import Ended
-from coupling.analyses.sweep.records import MOST_KILLS, Records
+from coupling.analyses.sweep.records import MOST_KILLS, MOST_STARTS, Records
 from coupling.analyses.sweep.resources import BYTES_PER_CORE, cores, memory_needed
 from coupling.analyses.sweep.study_folder import StudyFolder
 from coupling.analyses.sweep.tasks import Task
@@ -81,7 +81,7 @@ class RayEngine:
             num_cpus=threads,
             num_gpus=self._gpus,
             memory=min(needed, int(self._most["memory"])),  # more than any machine has would wait for ever
-            max_retries=max(0, MOST_KILLS - 1 - kills),
+            max_retries=max(0, MOST_KILLS - 1 - kills) + MOST_STARTS,  # of these, the record refuses what is too much
         )
         self._running[options.remote(str(self.folder.folder.resolve()), task.name, self.session, threads)] = task.name
 

@@ -16,12 +16,14 @@ from coupling.analyses.sweep.stored import NONE, NUMBER, has_fields
 from coupling.analyses.sweep.study_folder import PROGRESS, TASKS, StudyFolder
 from coupling.errors import CouplingError
 from coupling.files import load_json, to_json, write_atomically
-from coupling.run_folder import DATA, SUMMARY
+from coupling.run_folder import DATA, PARTS, STREAMED, SUMMARY
 
 WAITING, RUNNING, DONE, FAILED, SET_ASIDE = "waiting", "running", "done", "failed", "set aside"
 STATES = (WAITING, RUNNING, DONE, FAILED, SET_ASIDE)
 MOST_KILLS = 3
-"""How often a task may end its worker before it is set aside."""
+"""How often a task may end its worker, without having saved anything more in between, before it is set aside."""
+MOST_STARTS = 10
+"""How often in a row a task's worker may be ended by a signal before it has begun the task."""
 
 
 @dataclass
@@ -31,7 +33,9 @@ class Record:
     Attributes:
         state: one of ``STATES``.
         attempts: how often it was begun.
-        kills: how many workers died with it.
+        kills: how many workers died with it since it last saved something.
+        starts: how many of its workers in a row were ended by a signal before they had begun it.
+        saved: the bytes that its unfinished run had saved when its last worker died.
         error: why it failed or was set aside, or how its last worker died.
         seconds: of all attempts together that ended.
         started: when the last attempt began, as seconds since 1970.
@@ -46,6 +50,8 @@ class Record:
     state: str = WAITING
     attempts: int = 0
     kills: int = 0
+    starts: int = 0
+    saved: int = 0
     error: str = ""
     seconds: float = 0.0
     started: float = 0.0
@@ -94,12 +100,12 @@ class Records:
         """
         record = self.read(name)
         if record.state == RUNNING and record.session == session:
-            record.kills += 1
+            self._count_kill(name, record)
             record.error = "its worker died"
         if record.kills >= MOST_KILLS:
             self._set_aside(name, record)
             return False
-        record.state, record.attempts, record.session = RUNNING, record.attempts + 1, session
+        record.state, record.attempts, record.session, record.starts = RUNNING, record.attempts + 1, session, 0
         record.started, record.ended = time.time(), 0.0
         record.host, record.pid = socket.gethostname(), os.getpid()
         self.write(name, record)
@@ -116,14 +122,18 @@ class Records:
         self.write(name, record)
         self._path(PROGRESS, name).unlink(missing_ok=True)
 
-    def died(self, name: str, session: str, reason: str, *, for_good: bool = False) -> Record:
-        """Note that a worker died while it measured a task.
+    def died(self, name: str, session: str, reason: str, *, for_good: bool = False, by_signal: bool = False) -> Record:
+        """Note that a worker died while it had a task.
+
+        A task is blamed for what happened after it was begun, and the count begins again where the run has saved more
+        than when the worker before died: then something else ends workers.
 
         Args:
             name: the task.
             session: the present start of the command.
             reason: how the worker died.
             for_good: the engine will not try again.
+            by_signal: a signal ended the worker, which is not the task's fault before the task was begun.
 
         Returns:
             The record: the task waits again, or is set aside.
@@ -131,11 +141,17 @@ class Records:
         record = self.read(name)
         if record.state == DONE:
             return record
-        if record.state == RUNNING and record.session == session:
+        was_begun = record.state == RUNNING and record.session == session
+        if was_begun:
             record.seconds += max(0.0, time.time() - record.started)
-        record.kills = MOST_KILLS if for_good else record.kills + 1
+        if for_good:
+            record.kills = MOST_KILLS
+        elif was_begun or not by_signal:
+            self._count_kill(name, record)
+        else:
+            record.starts += 1
         record.error = reason
-        if record.kills >= MOST_KILLS:
+        if record.kills >= MOST_KILLS or record.starts >= MOST_STARTS:
             self._set_aside(name, record)
         else:
             record.state = WAITING
@@ -159,8 +175,9 @@ class Records:
         """
         record = self.read(name)
         if record.state in (RUNNING, FAILED) or (retry and record.state == SET_ASIDE):
-            kills = 0 if record.state == SET_ASIDE else record.kills
-            record.state, record.error, record.kills = WAITING, "", kills
+            if record.state == SET_ASIDE:
+                record.kills = record.starts = 0
+            record.state, record.error = WAITING, ""
             self.write(name, record)
         self._path(PROGRESS, name).unlink(missing_ok=True)
         return record
@@ -178,9 +195,20 @@ class Records:
         content = {"prompt": prompt, "prompts": prompts, "fraction": fraction, "word": word}
         write_atomically(self._path(PROGRESS, name), to_json(content))
 
+    def _count_kill(self, name: str, record: Record) -> None:
+        run = self.folder.run(name)
+        saved = sum(file.stat().st_size for file in (run / PARTS, run / STREAMED) if file.exists())
+        record.kills = 1 if saved > record.saved else record.kills + 1
+        record.saved = saved
+
     def _set_aside(self, name: str, record: Record) -> None:
         record.state, record.ended = SET_ASIDE, time.time()
-        record.error = f"it ended its worker {record.kills} times; the last time {record.error}"
+        if record.kills >= MOST_KILLS:
+            record.error = f"it ended its worker {record.kills} times; the last time {record.error}"
+        else:
+            record.error = (
+                f"{record.starts} workers in a row ended before they had begun it; the last time {record.error}"
+            )
         self.write(name, record)
         self._path(PROGRESS, name).unlink(missing_ok=True)
 
@@ -189,8 +217,9 @@ class Records:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "state": (str,), "attempts": (int,), "kills": (int,), "error": (str,), "seconds": NUMBER, "started": NUMBER,
-    "ended": NUMBER, "session": (str,), "host": (str,), "pid": (int,), "measures": (dict, NONE), "stamp": (list, NONE),
+    "state": (str,), "attempts": (int,), "kills": (int,), "starts": (int,), "saved": (int,), "error": (str,),
+    "seconds": NUMBER, "started": NUMBER, "ended": NUMBER, "session": (str,), "host": (str,), "pid": (int,),
+    "measures": (dict, NONE), "stamp": (list, NONE),
 }  # fmt: skip
 """The fields of a record, and their types."""
 

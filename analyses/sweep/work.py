@@ -28,6 +28,7 @@ def run_task(folder: str | Path, name: str, session: str, threads: int | None = 
     """
     place = StudyFolder(folder)
     records = Records(place)
+    _import_libraries()
     if not records.begin(name, session):
         return records.read(name).state
     error = ""
@@ -44,6 +45,13 @@ def run_task(folder: str | Path, name: str, session: str, threads: int | None = 
         error = "the device's memory is not enough" if memory else f"unexpected {kind}: {one_line(problem)}"
     records.end(name, error=error, measures=measures)
     return records.read(name).state
+
+
+def _import_libraries() -> None:
+    """Import what measuring needs, which takes seconds, before the task has begun: an end in it is not its fault."""
+    import coupling.analyses.sweep.index
+    import coupling.models.loading
+    import coupling.pipeline  # noqa: F401
 
 
 def _measure(place: StudyFolder, records: Records, name: str, threads: int | None) -> dict[str, float | None]:

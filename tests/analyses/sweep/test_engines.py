@@ -39,6 +39,7 @@ def test_a_worker_is_kept_and_a_dead_one_is_replaced(engine):
     (ended,) = wait(engine)
     assert ended.task == two.name
     assert "SIGKILL" in ended.died
+    assert ended.by_signal
     assert engine.has_room()
     engine.submit(one)
     assert wait(engine) == [Ended(one.name)]

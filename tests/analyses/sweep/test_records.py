@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from coupling.analyses.sweep.records import MOST_KILLS, Record, Records, is_complete, stamp_of
+from coupling.analyses.sweep.records import MOST_KILLS, MOST_STARTS, Record, Records, is_complete, stamp_of
 from coupling.analyses.sweep.study_folder import StudyFolder
 from tests.tiny_checkpoints import copy_run
 
@@ -61,6 +61,41 @@ def test_a_task_that_kills_its_worker_is_set_aside(records):
     assert not records.begin("a", "s2")
     assert records.reset("a", retry=True).kills == 0
     assert records.begin("a", "s2")
+
+
+def test_a_worker_that_is_ended_before_it_begins_is_not_the_tasks_fault(records):
+    for _ in range(MOST_STARTS - 1):
+        record = records.died("a", "s1", "its worker was ended by SIGKILL", by_signal=True)
+        assert (record.state, record.kills) == ("waiting", 0)
+    assert records.begin("a", "s1")
+    assert records.read("a").starts == 0
+    records.died("a", "s1", "its worker was ended by SIGKILL", by_signal=True)
+    assert records.read("a").kills == 1
+    for _ in range(MOST_STARTS):
+        record = records.died("a", "s1", "its worker was ended by SIGKILL", by_signal=True)
+    assert record.state == "set aside"
+    assert record.error.startswith("10 workers in a row ended before they had begun it; the last time its worker was")
+    assert records.reset("a", retry=True).starts == 0
+
+
+def test_a_worker_that_cannot_start_is_noticed_soon(records):
+    for _ in range(MOST_KILLS):
+        record = records.died("a", "s1", "its worker ended with exit code 1")
+    assert record.state == "set aside"
+
+
+def test_a_task_that_gets_on_is_not_blamed(records):
+    """Whoever ends workers at random hits a long task often, but not at the same place."""
+    run = records.folder.run("a")
+    run.mkdir(parents=True)
+    for count in range(3 * MOST_KILLS):
+        assert records.begin("a", "s1")
+        (run / "parts.bin").write_bytes(bytes(100 * (count + 1)))
+        assert records.died("a", "s1", "its worker was ended by SIGKILL", by_signal=True).kills == 1
+    for count in range(2, MOST_KILLS + 1):
+        assert records.begin("a", "s1")
+        assert records.died("a", "s1", "its worker was ended by SIGKILL", by_signal=True).kills == count
+    assert records.read("a").state == "set aside"
 
 
 def test_an_engine_that_repeats_by_itself_is_counted(records):
