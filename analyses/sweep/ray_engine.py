@@ -4,13 +4,16 @@ import logging
 import os
 import re
 import socket
+import sys
+import threading
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from coupling.analyses.sweep.engines import Ended
 from coupling.analyses.sweep.records import MOST_KILLS, MOST_STARTS, Records
 from coupling.analyses.sweep.resources import BYTES_PER_CORE, cores, memory_needed
-from coupling.analyses.sweep.study_folder import StudyFolder
+from coupling.analyses.sweep.study_folder import LOGS, StudyFolder
 from coupling.analyses.sweep.tasks import Task
 from coupling.analyses.sweep.work import run_task
 from coupling.errors import CouplingError, one_line, require
@@ -18,6 +21,8 @@ from coupling.errors import CouplingError, one_line, require
 CONNECT_SECONDS = 10.0
 """How long the port of a cluster may take to answer."""
 HINT = "; start it with ray start --head, or leave out `address`"
+LOG = "ray.log"
+"""The file in the folder of logs for what Ray says of its workers."""
 STARTS = 3
 """How often Ray is started on this machine: it gives itself 30 seconds, which a busy machine may not keep."""
 
@@ -58,6 +63,9 @@ class RayEngine:
         if not ray.is_initialized():
             _connect(ray, address)
             self._started = True
+        self._words = open(folder.folder / LOGS / LOG, "a", encoding="utf-8", errors="replace")  # noqa: SIM115 - until close
+        self._output = redirect_stdout(WithoutRay(sys.stdout, self._words))
+        self._output.__enter__()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU", "memory")}
         self._gpus = 1 if self._most["GPU"] >= 1 and device in ("auto", "cuda") else 0
@@ -118,6 +126,34 @@ class RayEngine:
         self._running.clear()
         if self._started:
             self._ray.shutdown()
+        self._output.__exit__(None, None, None)
+        self._words.close()
+
+
+class WithoutRay:
+    """Standard output without what Ray's own threads print there of workers that died, whatever it is told.
+
+    Args:
+        output: where everybody else writes.
+        log: where Ray's threads write.
+    """
+
+    def __init__(self, output: TextIO, log: TextIO) -> None:
+        self._to, self._log = output, log
+
+    def write(self, text: str) -> int:
+        """Write to the log in a thread of Ray, otherwise to the output."""
+        return self._chosen().write(text)
+
+    def flush(self) -> None:
+        """Flush what ``write`` writes to."""
+        self._chosen().flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._to, name)
+
+    def _chosen(self) -> TextIO:
+        return self._log if threading.current_thread().name.startswith("ray_") else self._to
 
 
 def _connect(ray: Any, address: str | None) -> None:

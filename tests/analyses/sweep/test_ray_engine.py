@@ -1,10 +1,15 @@
 """The engine of a cluster, on a Ray that is started here."""
 
+import io
+import sys
+import threading
+from contextlib import redirect_stdout
+
 import psutil
 import pytest
 
 from coupling.analyses.sweep.driver import sweep
-from coupling.analyses.sweep.ray_engine import _connect
+from coupling.analyses.sweep.ray_engine import WithoutRay, _connect
 from coupling.errors import CouplingError
 from tests.tiny_checkpoints import is_alive, kill, save_tiny, start, wait_until, workers_of
 
@@ -77,3 +82,14 @@ def test_a_busy_machine_starts_ray_slowly():
     with pytest.raises(CouplingError, match=r"there is no Ray at auto: the node timed out during startup; start it"):
         _connect(slow, "auto")
     assert slow.tries == 1
+
+
+def test_what_threads_of_ray_print_goes_to_a_log():
+    output, log = io.StringIO(), io.StringIO()
+    with redirect_stdout(WithoutRay(output, log)):
+        print("a table")
+        thread = threading.Thread(target=print, args=("(raylet) a worker died",), name="ray_listen_error_messages")
+        thread.start()
+        thread.join()
+        assert not sys.stdout.isatty()
+    assert (output.getvalue(), log.getvalue()) == ("a table\n", "(raylet) a worker died\n")
