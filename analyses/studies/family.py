@@ -1,8 +1,8 @@
 """Does coupling correlate with quality in models of our own? Train a family, score it, measure it, correlate.
 
-Run it as ``python -m coupling.analyses.studies.family --out FOLDER``. It trains 24 small Llamas on the Python standard
-library's source: eight shapes, each trained in three ways, which differ in steps, weight decay and the share of the
-data (nearly an orthogonal array, so that no two of the three are correlated). Every member is scored on modules that it
+Run it as ``python -m coupling.analyses.studies.family --out FOLDER``. It trains 36 small Llamas on the Python standard
+library's source: nine shapes, each trained in four ways, which differ in steps and in the share of the data (a full
+factorial, so that depth, width, steps and data are uncorrelated). Every member is scored on modules that it
 was not trained on and on the benchmark of ``code_benchmark``. Coupling is measured on the bundled prompts, and then
 ``correlate`` runs. If it is stopped, the same command continues it; finished members are kept. It is deterministic for
 one version of Python, torch and the processor's instruction set.

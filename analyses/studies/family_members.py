@@ -1,12 +1,12 @@
-"""The design of the family of small models: eight shapes, each trained in three ways."""
+"""The design of the family of small models: nine shapes, each trained in four ways, a full factorial."""
 
 from dataclasses import dataclass
+from itertools import product
 
-SHAPES = ((2, 64), (4, 32), (4, 64), (4, 96), (6, 48), (6, 96), (8, 64), (12, 48))
-"""Blocks and width of each shape."""
-
-STEPS, WEIGHT_DECAYS, DATA_SHARES = (300, 800, 2000), (0.0, 0.1, 1.0), (1.0, 0.25, 0.05)
-"""The three levels of each training setting."""
+LAYERS, WIDTHS = (2, 4, 6), (32, 48, 80)
+"""Blocks and widths; every pair of them is a shape."""
+STEPS, DATA_SHARES = (100, 300), (1.0, 0.01)
+"""The two levels of each training setting. With a hundredth of the data, sequences are seen up to 11 times."""
 
 VOCABULARY = 1024
 MEMBER = "member.json"
@@ -20,7 +20,6 @@ class Member:
     layers: int
     hidden: int
     steps: int
-    weight_decay: float
     data_share: float
     seed: int
 
@@ -31,8 +30,8 @@ class Member:
 
     @property
     def name(self) -> str:
-        """Shape and steps, which identify a member."""
-        return f"{self.shape}-s{self.steps}"
+        """Shape, steps and share of the data, which identify a member."""
+        return f"{self.shape}-s{self.steps}-{'all' if self.data_share == 1 else 'few'}"
 
     @property
     def cost(self) -> float:
@@ -41,24 +40,16 @@ class Member:
 
 
 def members(step_share: float = 1.0) -> list[Member]:
-    """The 24 members, the most expensive first.
+    """The 36 members, the most expensive first.
 
-    Every shape is trained with each number of steps. Weight decay and data share follow from shape and steps such that
-    steps, weight decay and data share are nearly uncorrelated over the family.
+    Every shape is trained with each number of steps on each share of the data, so that depth, width, steps and data are
+    uncorrelated, and each can be compared with all others fixed. All are trained with weight decay 0.1.
 
     Args:
         step_share: multiplies the steps of every training; less than 1 for a quick look.
     """
     family = [
-        Member(
-            layers=layers,
-            hidden=hidden,
-            steps=max(1, round(steps * step_share)),
-            weight_decay=WEIGHT_DECAYS[(shape + recipe) % 3],
-            data_share=DATA_SHARES[(shape + 2 * recipe) % 3],
-            seed=3 * shape + recipe,
-        )
-        for shape, (layers, hidden) in enumerate(SHAPES)
-        for recipe, steps in enumerate(STEPS)
+        Member(layers, hidden, max(1, round(steps * step_share)), data_share, seed=0)
+        for layers, hidden, steps, data_share in product(LAYERS, WIDTHS, STEPS, DATA_SHARES)
     ]
     return sorted(family, key=lambda member: -member.cost)

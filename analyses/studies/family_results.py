@@ -53,7 +53,7 @@ def gather(names: Sequence[str], out: Path) -> pd.DataFrame:
     scores = Scores(
         benchmarks=pd.DataFrame([record["scores"] for record in records], index=index)[list(BENCHMARKS)],
         sizes=trained[["hidden"]].rename(columns={"hidden": "width"}).astype(float),
-        families={name: name.rsplit("-", 1)[0] for name in names},
+        families={name: "-".join(name.split("-")[:2]) for name in names},
         source=str(out),
     )
     runs = {str(out / name / "run"): name for name in names}

@@ -16,9 +16,10 @@ from coupling.analyses.studies.code_benchmark import make_items, score_items
 from coupling.analyses.studies.family_members import MEMBER, VOCABULARY, Member
 from coupling.errors import CouplingError
 from coupling.files import environment, load_json, to_json, write_atomically
+from coupling.shares import K
 
-CONTEXT, BATCH, LEARNING_RATE, HEAD_DIM = 128, 8, 3e-3, 16
-K = (5, 10)
+CONTEXT, BATCH, LEARNING_RATE, WEIGHT_DECAY, HEAD_DIM = 128, 8, 3e-3, 0.1, 16
+KS: tuple[K, ...] = (5, 10, "10%")
 
 
 def make_member(member: Member, out: Path, device: str = "cpu") -> dict[str, Any]:
@@ -51,7 +52,7 @@ def make_member(member: Member, out: Path, device: str = "cpu") -> dict[str, Any
     trained = time.perf_counter()
     scores = _score(model, corpus)
     scored = time.perf_counter()
-    coupling.analyze(str(folder / "model"), k=K, out=folder / "run", resume=True, device=device)
+    coupling.analyze(str(folder / "model"), k=KS, out=folder / "run", resume=True, device=device, baselines=True)
     measured = time.perf_counter()
 
     record = {
@@ -105,7 +106,7 @@ def _train(member: Member, corpus: training.Corpus, folder: Path, device: str) -
         steps=member.steps,
         batch=BATCH,
         learning_rate=LEARNING_RATE,
-        weight_decay=member.weight_decay,
+        weight_decay=WEIGHT_DECAY,
         seed=member.seed,
         cpu=device == "cpu",
         quiet=True,

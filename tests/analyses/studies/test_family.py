@@ -57,14 +57,14 @@ def test_the_command(tmp_path, capsys, monkeypatch, failure, code, message):
     with nullcontext() if code is None else pytest.raises(SystemExit) as exit_:
         family.main()
     assert made[:4] == [[member.steps for member in members(0.01)], tmp_path, 3, "cpu"]
-    assert made[4:] == ([24] if failure is None else [])
+    assert made[4:] == ([36] if failure is None else [])
     assert capsys.readouterr().err == message
     assert code is None or exit_.value.code == code
 
 
 @pytest.mark.slow
 def test_a_family_in_miniature_is_made_resumed_and_the_same_again(tmp_path, capsys):
-    some = [member for member in members(0.02) if member.shape == "L2-d64" or member.name == "L4-d32-s6"]
+    some = [member for member in members(0.02) if member.shape == "L2-d48" or member.name == "L4-d32-s6-all"]
     names = [member.name for member in some]
     make_family(some[:2], tmp_path / "a", workers=2)
     kept = {name: (tmp_path / "a" / name / MEMBER).stat().st_mtime_ns for name in names[:2]}

@@ -17,4 +17,4 @@ def test_a_finished_member_is_not_made_again(tmp_path):
     (tmp_path / member.name / MEMBER).write_bytes(to_json(record))
     assert make_member(member, tmp_path) == record
     with pytest.raises(CouplingError, match=f"{member.name} contains a member that was trained in another way"):
-        make_member(replace(member, weight_decay=9.0), tmp_path)
+        make_member(replace(member, seed=9), tmp_path)

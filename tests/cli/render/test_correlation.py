@@ -41,8 +41,8 @@ def test_the_published_points(published):
 def test_the_small_models():
     table = family_table()
     text = printed(correlate(table, benchmarks=["exact match", "bits per byte"], resamples=9))
-    assert "Pearson's r of excess K=10 p=2 at equal steps: 300 (8 models) -0.332" in text
-    assert "p corrected for 39 measures (24 signed and swapped ones are shown by --json alone)" in text
+    assert "Pearson's r of excess K=10 p=2 at equal steps: 100 (18 models) -0.530" in text
+    assert f"p corrected for {len(table.measures)} measures (36 signed and swapped ones are shown by --json" in text
     assert "p of r, corrected for 2 benchmarks" in text
     assert "excess K=10 p=1 " in text
     assert "excess K=10 p=1 signed" not in text
