@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coupling.errors import CouplingError
     from coupling.linalg.jacobian import BlockJacobian
     from coupling.linalg.svd import SingularTriplets, top_singular_triplets
-    from coupling.measurement import measure
+    from coupling.measured_inputs import measure
     from coupling.metrics import (
         JacobianMoments,
         chance_mismatch,
@@ -55,7 +55,7 @@ _HOMES = {
     "find_blocks": "models.blocks",
     "first_token_dominance": "sinks",
     "line_shape_score": "metrics",
-    "measure": "measurement",
+    "measure": "measured_inputs",
     "mismatch": "metrics",
     "open_run": "run_folder",
     "pair_mismatch": "metrics",

@@ -1,122 +1,24 @@
 """Measure a model in memory: recordings, Jacobians, singular triplets and comparisons become one Dataset."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
-from torch import nn
 
-from coupling.baselines import JacobianProperties, add_jacobian_baselines, add_stream_baselines
-from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Engine, Kind
+from coupling.baselines import add_jacobian_baselines, add_stream_baselines
 from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
-from coupling.errors import CouplingError, renamed
-from coupling.joining import join_prompts
-from coupling.linalg.jacobian import REPLAYS, BlockJacobian, Replay
-from coupling.linalg.pairwise import FactoredJacobian, compare, factor
-from coupling.linalg.svd import SingularTriplets
-from coupling.models.blocks import find_blocks
-from coupling.models.inputs import describe_grid, measured_place, with_patches
-from coupling.models.patches import PatchGrid
-from coupling.models.recording import Recording, record_blocks
-from coupling.models.tokenization import split_inputs
-from coupling.plan import Key, Plan
-from coupling.provenance import provenance
-from coupling.settings import Settings, Tokens
-from coupling.shares import K, normalize_k
+from coupling.errors import CouplingWarning
+from coupling.factory import Factory, make_ahead
+from coupling.linalg.pairwise import Frames, compare
+from coupling.models.recording import Recording
+from coupling.plan import Group, Key, Plan
+from coupling.resources import DEFAULT_RESOURCES, Resources, bytes_text, is_out_of_memory, release_memory
+from coupling.settings import Settings
 
 Progress = Callable[[int, int], None]
-"""Called with (Jacobians done, Jacobians in total) of the current prompt."""
-
-
-def measure(
-    model: nn.Module,
-    inputs: Any,
-    k: K | Sequence[K] = DEFAULT_K,
-    tokens: Tokens | None = None,
-    seed: int = 0,
-    *,
-    kind: Kind = "depth",
-    fixed_token: int | Literal["last"] | None = None,
-    block_pairs: Sequence[tuple[int, int]] = (),
-    block_list: str | None = None,
-    engine: Engine = "auto",
-    tol: float = DEFAULT_TOL,
-    detail: Detail = "auto",
-    progress: Progress | None = None,
-    hash_weights: bool = True,
-    token: Tokens | None = None,
-    blocks: str | None = None,
-) -> xr.Dataset:
-    """Measure a model that is already in memory.
-
-    Args:
-        model: a transformers model, or one of timm's vision transformers; it is left as it was, training mode included.
-        inputs: token ids, a tokenizer's output, or a sequence of either (see ``split_inputs``); for an image model
-            ``{"pixel_values": tensor}`` with (n, channels, height, width).
-        k: numbers of top singular vectors, or shares of the width: "10%" is d // 10.
-        tokens: tokens measured: an index (negative from the end), "last", "all" or several indices. Default: the last
-            for kind "depth" (of an image the class token, or the center patch where there is none), all for the other
-            kinds.
-        seed: seed of every random draw; the same seed gives the same numbers.
-        kind: which Jacobians are compared: "depth", "self", "context-input" or "context-output".
-        fixed_token: the token that a context kind keeps fixed.
-        block_pairs: pairs of blocks for kind "self"; default: each block with itself.
-        block_list: name of the list of residual blocks, such as "model.layers", where it cannot be found.
-        engine: how singular vectors are found: "auto", "dense" or "matrix-free".
-        tol: relative residual at which the matrix-free engine stops.
-        detail: which prompts keep ``projection`` and ``residual_stream``, which the pictures ``grid`` and
-            ``trajectory`` draw: "all", "none", or "auto" for the first ones up to 64 MB.
-        progress: called with (Jacobians done, Jacobians in total) of each prompt.
-        hash_weights: record a hash of the weights in the attributes; this reads them all once.
-        token: the former name of ``tokens``.
-        blocks: the former name of ``block_list``.
-
-    Returns:
-        A Dataset over (prompt, k, norm, block, other_block) and more; the documentation lists its variables.
-
-    Raises:
-        CouplingError: if the model or the inputs cannot be measured; the message says what to do.
-
-    Example:
-        >>> import torch, transformers, coupling
-        >>> config = transformers.GPT2Config(n_embd=32, n_head=2, n_layer=3, vocab_size=50)
-        >>> run = coupling.measure(transformers.GPT2Model(config), torch.arange(8)[None], k=4)
-        >>> run.mismatch.dims
-        ('prompt', 'k', 'norm', 'block', 'other_block')
-    """
-    tokens = renamed("token", token, "tokens", tokens)
-    block_list = renamed("blocks", blocks, "block_list", block_list)
-    settings = Settings(normalize_k(k), kind, tokens, fixed_token, tuple(block_pairs), engine, tol, seed)
-    origin = provenance(model, settings, hash_weights=hash_weights)
-    _, modules = find_blocks(model, block_list)
-    budget = DetailBudget(detail)
-    run = join_prompts(
-        _measure_input(model, modules, prompt, settings, progress, budget) for prompt in split_inputs(inputs)
-    )
-    run.attrs |= origin
-    return run
-
-
-def _measure_input(
-    model: nn.Module,
-    modules: list[nn.Module],
-    arguments: dict[str, Any],
-    settings: Settings,
-    progress: Progress | None,
-    budget: DetailBudget,
-) -> xr.Dataset:
-    """Measure one input; the tokens of an image are named by their patches, and have their own default."""
-    recording = record_blocks(model, modules, arguments)
-    if "pixel_values" not in arguments or "input_ids" in arguments:
-        return measure_recording(recording, settings, progress, budget)
-    grid = PatchGrid.of(model, arguments["pixel_values"], recording.n_tokens)
-    part = measure_recording(recording, with_patches(settings, grid), progress, budget)
-    describe_grid(part, grid)
-    part.attrs["measured_place"] = measured_place(settings, grid)
-    return part
+"""Called with (Jacobians done, Jacobians in total)."""
 
 
 def measure_recording(
@@ -126,6 +28,7 @@ def measure_recording(
     budget: DetailBudget | None = None,
     *,
     baselines: bool = False,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> xr.Dataset:
     """Measure one recorded prompt.
 
@@ -135,6 +38,7 @@ def measure_recording(
         progress: see ``Progress``.
         budget: decides whether the prompt keeps its projections and residual stream; None: it does not.
         baselines: also measure what coupling is compared with, of the residual stream and of the Jacobians.
+        resources: the memory that may be used; where it runs out, half of it is tried.
 
     Returns:
         A Dataset without the prompt axis, over all tokens of the prompt.
@@ -142,108 +46,139 @@ def measure_recording(
     Raises:
         CouplingError: if a setting does not fit the prompt or the model, or a Jacobian is not finite.
     """
-    n_virtual, width = recording.n_virtual, recording.width
-    n_tokens = recording.n_tokens - n_virtual  # tokens are counted on the prompt
-    plan = Plan.of(settings, n_tokens=n_tokens, blocks=recording.numbers, width=width)
-    detailed = budget is not None and budget.admits(detail_bytes(plan, n_tokens, width))
-    factory = Factory(recording, plan, settings, progress, baselines=baselines)
-    groups = []
+    plan = plan_of(recording, settings)
+    detailed = budget is not None and budget.admits(
+        detail_bytes(plan, recording.n_tokens - recording.n_virtual, recording.width)
+    )
+    while True:
+        try:
+            return measure_together(
+                [recording], settings, [detailed], progress, baselines=baselines, resources=resources
+            )[0]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        resources = with_less_memory(resources)
+
+
+def with_less_memory(resources: Resources) -> Resources:
+    """Half the memory, after it ran out; a warning states the budget that is tried now.
+
+    Raises:
+        CouplingError: if that is too little.
+    """
+    release_memory()
+    less = resources.halved()
+    warnings.warn(
+        f"out of memory; going on with `memory_budget='{bytes_text(less.memory_budget)}'`",
+        CouplingWarning,
+        stacklevel=3,
+    )
+    return less
+
+
+def plan_of(recording: Recording, settings: Settings) -> Plan:
+    """What is measured of a recorded prompt; tokens are counted on the prompt.
+
+    Raises:
+        CouplingError: if a setting does not fit the prompt or the model.
+    """
+    n_tokens = recording.n_tokens - recording.n_virtual
+    return Plan.of(settings, n_tokens=n_tokens, blocks=recording.numbers, width=recording.width)
+
+
+def measure_together(
+    recordings: Sequence[Recording],
+    settings: Settings,
+    detailed: Sequence[bool],
+    progress: Progress | None = None,
+    *,
+    baselines: bool = False,
+    resources: Resources = DEFAULT_RESOURCES,
+) -> list[xr.Dataset]:
+    """Measure recorded prompts of equal length: their Jacobians are made in common passes where that is right.
+
+    Args:
+        recordings: the prompts' forward passes.
+        settings: what is measured.
+        detailed: which prompts keep their projections and residual stream.
+        progress: called with (Jacobians done, Jacobians in total) of all of them.
+        baselines: see ``measure_recording``.
+        resources: the memory that may be used.
+
+    Returns:
+        As ``measure_recording``, one for each prompt.
+
+    Raises:
+        CouplingError: if a setting does not fit the prompts or the model, or a Jacobian is not finite.
+    """
+    plan = plan_of(recordings[0], settings)
+    factories = [Factory(recording, plan, settings, resources, baselines=baselines) for recording in recordings]
+    results: list[list[dict[str, Any]]] = [[] for _ in recordings]
+    done, total = 0, plan.jacobian_count() * len(recordings)
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None and count:
+            progress(done, total)
+
+    for window in _windows(plan, len(recordings), recordings[0], resources):
+        for count in make_ahead(factories, window):
+            report(count)
+        for factory, found, is_detailed in zip(factories, results, detailed, strict=True):
+            for group in window:
+                sides = []
+                for keys in (group.a,) if group.a == group.b else (group.a, group.b):
+                    side = []
+                    for key in keys:
+                        is_new = key not in factory.ready
+                        side.append(factory(key, n_compared=len(keys)))
+                        report(is_new)
+                    sides.append(side)
+                a, b = sides[0], sides[-1]
+                again = None
+                if any(item.operator is None for item in a):
+                    again = factory.projected(group.a, Frames.of(b))
+                found.append(compare(a, b, plan.ks.numbers, projections=is_detailed, projected=again))
+            factory.ready.clear()
+    if done < total:
+        report(total - done)  # Jacobians that several comparisons had in common
+    return [
+        _assembled(factory, found, detailed=is_detailed)
+        for factory, found, is_detailed in zip(factories, results, detailed, strict=True)
+    ]
+
+
+def _windows(plan: Plan, prompts: int, recording: Recording, resources: Resources) -> Iterator[list[Group]]:
+    """Comparisons whose Jacobians fit the memory, so that they can be made together; at least one at a time."""
+    size = prompts * recording.width**2 * recording.trajectory.dtype.itemsize
+    window: list[Group] = []
+    kept = 0
     for group in plan.groups():
-        a = [factory(key, n_compared=len(group.a)) for key in group.a]
-        b = a if group.a == group.b else [factory(key, n_compared=len(group.b)) for key in group.b]
-        groups.append(compare(a, b, plan.ks.numbers, projections=detailed))
-    trajectory = recording.trajectory[:, n_virtual:].double().cpu().numpy()
+        needed = size * len(group.made)
+        if window and kept + needed > resources.kept_bytes:
+            yield window
+            window, kept = [], 0
+        window.append(group)
+        kept += needed
+    yield window
+
+
+def _assembled(factory: Factory, groups: Sequence[dict[str, Any]], *, detailed: bool) -> xr.Dataset:
+    """The Dataset of one prompt, from its comparisons."""
+    recording, plan = factory.recording, factory.plan
+    trajectory = recording.trajectory[:, recording.n_virtual :].double().cpu().numpy()
     dataset = assemble(groups, plan, trajectory, detailed=detailed)
     factory.made.describe(dataset, plan)
-    if baselines:
+    if factory.baselines:
         add_stream_baselines(dataset, trajectory)
         if plan.kind == "depth" and not plan.has_token_axis:
-            add_jacobian_baselines(dataset, list(factory.properties.values()))
-    if n_virtual:
-        dataset.attrs["virtual_tokens"] = n_virtual
+            add_jacobian_baselines(dataset, [factory.properties[key] for key in sorted(factory.properties, key=_place)])
+    if recording.n_virtual:
+        dataset.attrs["virtual_tokens"] = recording.n_virtual
     return dataset
 
 
-@dataclass
-class Made:
-    """How the Jacobians of one prompt were made.
-
-    Attributes:
-        n_unconverged: the number of those whose singular vectors do not meet the tolerance.
-        engines: how singular vectors were found.
-        replays: for each block how it was replayed; the slowest way of its Jacobians.
-    """
-
-    n_unconverged: int = 0
-    engines: set[str] = field(default_factory=set)
-    replays: dict[int, Replay] = field(default_factory=dict)
-
-    def add(self, block: int, triplets: SingularTriplets, replay: Replay) -> None:
-        """Note one Jacobian."""
-        before = self.replays.get(block, replay)
-        self.replays[block] = REPLAYS[max(REPLAYS.index(replay), REPLAYS.index(before))]
-        self.engines.add(triplets.engine)
-        self.n_unconverged += not triplets.converged
-
-    def describe(self, dataset: xr.Dataset, plan: Plan) -> None:
-        """Add it to the prompt's Dataset."""
-        measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
-        dataset["unconverged"] = ((), self.n_unconverged)
-        dataset.attrs["engine"] = "+".join(sorted(self.engines))
-        dataset.attrs["linearization"] = "+".join(sorted(set(self.replays.values())))
-        dataset["token_local"] = (("block",), [self.replays[at] in REPLAYS[:2] for at in measured])
-        dataset["replay"] = (("block",), [self.replays[at] for at in measured])
-
-
-class Factory:
-    """Makes the factored Jacobians of one prompt, and records how they were made."""
-
-    def __init__(
-        self,
-        recording: Recording,
-        plan: Plan,
-        settings: Settings,
-        progress: Progress | None,
-        *,
-        baselines: bool = False,
-    ) -> None:
-        self.recording, self.settings, self.progress, self.baselines = recording, settings, progress, baselines
-        self.properties: dict[Key, JacobianProperties] = {}
-        self.k, self.total = plan.ks.largest, plan.jacobian_count()
-        self.n_done = 0
-        self.made = Made()
-
-    def __call__(self, key: Key, *, n_compared: int) -> FactoredJacobian:
-        """The factored Jacobian of a key, which will be compared with ``n_compared`` others."""
-        settings = self.settings
-        with self.naming(key):
-            jacobian = self.jacobian(key)
-            result = factor(
-                jacobian,
-                self.k,
-                n_compared=n_compared,
-                engine=settings.engine,
-                tol=settings.tol,
-                seed=settings.seed,
-            )
-        if self.baselines:
-            self.properties[key] = JacobianProperties.of(result.operator or jacobian, result.moments, settings.seed)
-        self.made.add(key.block, result.triplets, jacobian.replay)
-        self.n_done += 1
-        if self.progress is not None:
-            self.progress(self.n_done, self.total)
-        return result
-
-    def jacobian(self, key: Key) -> BlockJacobian:
-        """The Jacobian of a key."""
-        virtual = self.recording.n_virtual
-        return self.recording.jacobian(key.block, key.token + virtual, key.output_token + virtual)
-
-    @contextmanager
-    def naming(self, key: Key) -> Iterator[None]:
-        """A context whose errors name the block, as the model counts it, and the token."""
-        try:
-            yield
-        except CouplingError as error:
-            number = self.recording.numbers[key.block]
-            raise CouplingError(f"block {number}, token {key.token}: {error}") from None
+def _place(key: Key) -> tuple[int, int, int]:
+    return key.block, key.token, key.output_token

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from coupling.models.sources import fitting_source, given_source, inputs_of
 from coupling.models.stream_loading import Stream
 from coupling.presets import preset_settings
 from coupling.provenance import provenance, tokenizer_hash
+from coupling.resources import DEFAULT_MEMORY, DEFAULT_RESOURCES, BatchSize, Resources, parse_bytes
 from coupling.run_folder import writing
 from coupling.session import Progress, Session
 from coupling.settings import Settings, Tokens
@@ -60,6 +62,8 @@ def analyze(
     baselines: bool = False,
     limit: int | None = None,
     stream: Stream = "auto",
+    batch_size: BatchSize = "auto",
+    memory_budget: int | str = DEFAULT_MEMORY,
     progress: Progress | None = None,
     token: Tokens | None = None,
     blocks: str | None = None,
@@ -115,6 +119,9 @@ def analyze(
         stream: read the blocks from disk one at a time, and pass all prompts through each before the next is read, so
             that a model larger than the memory can be measured; the numbers are the same to rounding. "auto" does so
             where the weights do not fit into the device's memory.
+        batch_size: how many prompts of equal length are measured together; see ``measure``. A streamed run does not
+            need it: all of its prompts pass through a block before the next is read.
+        memory_budget: bytes, or a size such as "2GB", for Jacobians and the passes that make them; see ``measure``.
         progress: see ``Progress``.
         token: the former name of ``tokens``.
         blocks: the former name of ``block_list``.
@@ -143,6 +150,9 @@ def analyze(
     place = expanded(out) if out is not None else None
     options: dict[str, Any] = {"truncate": truncate, "block_list": block_list, "detail": detail}
     options |= ({"patch": patches} if patches else {}) | ({"baselines": True} if baselines else {})
+    resources = Resources(batch_size, parse_bytes(memory_budget))
+    if resources != DEFAULT_RESOURCES:  # numbers depend on them in their last digits
+        options["resources"] = asdict(resources)
     if baselines:
         require("powerlaw", purpose="`baselines`")
         if stream is True:
@@ -199,6 +209,6 @@ def analyze(
             special_tokens=special_tokens,
             keep_pictures=detail != "none",
         )
-        session = Session(checkpoint, settings, inputs, progress, baselines=baselines)
+        session = Session(checkpoint, settings, inputs, progress, baselines=baselines, resources=resources)
         session.load_seconds = time.perf_counter() - started
         return session.run(origin, source.source, place, options, overwrite=overwrite, resume=resume)

@@ -15,13 +15,13 @@ from coupling.detail import DetailBudget
 from coupling.errors import CouplingError
 from coupling.files import environment
 from coupling.joining import join_prompts
-from coupling.measurement import measure_recording
+from coupling.measured_inputs import MeasuredInputs
 from coupling.models.blocks import find_blocks
 from coupling.models.checkpoint import Checkpoint
-from coupling.models.inputs import Input
-from coupling.models.recording import record_blocks
+from coupling.models.inputs import TextInput
 from coupling.models.sources import Inputs
 from coupling.models.timm_attention import is_timm
+from coupling.resources import DEFAULT_RESOURCES, Resources
 from coupling.run_folder import RunFolder, open_run
 from coupling.settings import Settings
 from coupling.stream_store import StreamStore, temporary_store
@@ -46,8 +46,10 @@ class Session:
         progress: Progress | None,
         *,
         baselines: bool = False,
+        resources: Resources = DEFAULT_RESOURCES,
     ) -> None:
         self.checkpoint, self.settings, self.inputs, self.progress = checkpoint, settings, inputs, progress
+        self.resources = resources
         _, self.modules = find_blocks(checkpoint.model, checkpoint.block_list)
         self.baselines = Baselines(checkpoint, self.modules) if baselines else None
         self.load_seconds = 0.0
@@ -139,7 +141,40 @@ class Session:
             self.streamed.run()
 
     def _each(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
-        for index, one in enumerate(self.inputs.items):
+        items = self.inputs.items
+        if self.streamed is not None:
+            yield from self._each_streamed(folder, budget)
+            return
+
+        def finish(index: int, part: xr.Dataset, arguments: dict[str, Any]) -> None:
+            items[index].describe(part, arguments, self.settings)
+            if self.baselines is not None:
+                self.baselines.add(part, arguments)
+
+        measured = MeasuredInputs(
+            self.checkpoint.model,
+            self.modules,
+            self.settings,
+            self.resources,
+            budget,
+            [one.arguments() if isinstance(one, TextInput) else None for one in items],
+            lambda index: items[index].arguments(),
+            lambda index, arguments, recording: items[index].settings(self.settings, arguments, recording.n_tokens),
+            finish,
+            naming=self._naming,
+            progress=self.progress,
+            baselines=self.baselines is not None,
+        )
+        if folder is not None:
+            measured.saved, measured.keep = folder.part, folder.keep
+        try:
+            yield from measured
+        finally:
+            self.seconds = measured.seconds
+
+    def _each_streamed(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
+        assert self.streamed is not None
+        for index in range(len(self.inputs.items)):
             part = folder.part(index) if folder is not None else None
             if part is not None:
                 self.seconds.append(None)
@@ -148,28 +183,11 @@ class Session:
                     self.progress(index, len(self.inputs.items), 1, 1)
             else:
                 before = time.perf_counter()
-                part = self._measured(index, one, budget)
+                part = self.streamed.dataset(index, budget)
                 self.seconds.append(time.perf_counter() - before)
                 if folder is not None:
                     folder.keep(index, part)
             yield part
-
-    def _measured(self, index: int, one: Input, budget: DetailBudget) -> xr.Dataset:
-        def on_jacobian(done: int, total: int) -> None:
-            if self.progress is not None:
-                self.progress(index, len(self.inputs.items), done, total)
-
-        if self.streamed is not None:
-            return self.streamed.dataset(index, budget)
-        with self._naming(index):
-            arguments = one.arguments()
-            recording = record_blocks(self.checkpoint.model, self.modules, arguments)
-            settings = one.settings(self.settings, arguments, recording.n_tokens)
-            part = measure_recording(recording, settings, on_jacobian, budget, baselines=self.baselines is not None)
-            one.describe(part, arguments, self.settings)
-            if self.baselines is not None:
-                self.baselines.add(part, arguments)
-        return part
 
     @contextmanager
     def _naming(self, index: int) -> Iterator[None]:

@@ -19,7 +19,7 @@ from coupling.detail import DetailBudget, detail_bytes
 from coupling.linalg.jacobian import DenseJacobian, Replay
 from coupling.linalg.pairwise import FactoredJacobian, Frames, Projection, compare, project
 from coupling.linalg.svd import SingularTriplets
-from coupling.measurement import Factory, Made
+from coupling.factory import Factory, Made
 from coupling.metrics import JacobianMoments
 from coupling.models import attention
 from coupling.models.block_results import packed, unpacked
@@ -146,7 +146,7 @@ class StreamedPrompt:
             noted: what else the record says.
         """
         assert self.plan is not None
-        factory = Factory(recording, self.plan, self.resolved, None)
+        factory = Factory(recording, self.plan, self.resolved)
         factored: dict[Key, FactoredJacobian] = {}
         content: dict[str, Any] = {"keys": [], "rows": [], "noted": noted}
         tensors: dict[str, Tensor] = {}
@@ -171,7 +171,7 @@ class StreamedPrompt:
     def measure_rows(self, recording: Recording, block: int, noted: dict[str, Any]) -> None:
         """Multiply the Jacobians of a block with the frames of later blocks, and save the products."""
         assert self.plan is not None
-        factory = Factory(recording, self.plan, self.resolved, None)
+        factory = Factory(recording, self.plan, self.resolved)
         content: dict[str, Any] = {"rows": [], "noted": noted}
         tensors: dict[str, Tensor] = {}
         own = self.factored(list(self.keys(block)))

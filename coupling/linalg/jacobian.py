@@ -35,39 +35,42 @@ PASS_MEMORY = 256 * 2**20
 
 @dataclass(frozen=True)
 class End:
-    """An inner point of a graph by which the derivative of the output is known: ``W D`` at one of its rows.
+    """An inner point of a graph by which the derivative of the outputs is known: ``W D`` at one row for each output.
 
     Attributes:
         point: the tensor in the graph.
         weight: W.
-        diagonal: the diagonal of D; None for the identity.
-        row: the row of the point; the derivative by its other rows is zero.
+        diagonals: the diagonal of D for each of the g outputs; None for the identity.
+        rows: the row of the point for each output; the derivative by its other rows is zero.
     """
 
     point: Float[Tensor, "*batch r features"]
     weight: Float[Tensor, "d features"]
-    diagonal: Float[Tensor, "features"] | None
-    row: int
+    diagonals: Float[Tensor, "g features"] | None
+    rows: Sequence[int]
 
     def matrix(self) -> Float[Tensor, "d *batch r features"]:
-        """``W D``."""
-        return self._placed(self.weight)
+        """``W D`` of every output."""
+        return self._placed(self.weight[:, None].expand(-1, len(self.rows), -1))
 
-    def pull(self, u: Float[Tensor, "m d"]) -> Float[Tensor, "m *batch r features"]:
-        """``u W D`` for every row u."""
+    def pull(self, u: Float[Tensor, "m g d"]) -> Float[Tensor, "m *batch r features"]:
+        """``u W D`` for every u of every output."""
         return self._placed(u @ self.weight)
 
-    def _placed(self, rows: Float[Tensor, "m features"]) -> Tensor:
-        return at_row(rows if self.diagonal is None else rows * self.diagonal, self.point, self.row)
+    def _placed(self, values: Float[Tensor, "m g features"]) -> Tensor:
+        return at_rows(values if self.diagonals is None else values * self.diagonals, self.point, self.rows)
 
 
-def at_row(rows: Float[Tensor, "m features"], like: Float[Tensor, "*batch r features"], row: int) -> Tensor:
-    """Each row of a matrix at one row of a tensor that is zero elsewhere; (m, *batch, r, features)."""
-    if like.numel() == rows.shape[-1]:
-        return rows.reshape(len(rows), *like.shape)
-    placed = rows.new_zeros(len(rows), like.numel() // rows.shape[-1], rows.shape[-1])
-    placed[:, row] = rows
-    return placed.reshape(len(rows), *like.shape)
+def at_rows(
+    values: Float[Tensor, "m g features"], like: Float[Tensor, "*batch r features"], rows: Sequence[int]
+) -> Float[Tensor, "m *batch r features"]:
+    """Values at some rows of a tensor that is zero elsewhere."""
+    n_rows = like.numel() // values.shape[-1]
+    if n_rows == len(rows):
+        return values.reshape(len(values), *like.shape)
+    placed = values.new_zeros(len(values), n_rows, values.shape[-1])
+    placed[:, rows] = values
+    return placed.reshape(len(values), *like.shape)
 
 
 class BlockJacobian:
@@ -114,7 +117,7 @@ class BlockJacobian:
         """``J^T u`` with a graph, and u: it is linear in u, so its own reverse-mode derivative at any u is v -> J v."""
         with torch.enable_grad():
             u = torch.zeros_like(self._points[0], requires_grad=True)
-            images = [end.pull(u[None])[0] for end in self._ends]
+            images = [end.pull(u[None, None])[0] for end in self._ends]
             (pulled,) = torch.autograd.grad(self._points, self._x, [u, *images], create_graph=True)
         return pulled, u
 
@@ -141,7 +144,7 @@ class BlockJacobian:
     def rmatmat(self, u: Float[Tensor, "d m"]) -> Float[Tensor, "d m"]:
         """``J.T @ u``: pull output directions back."""
         rows = u.mT.to(self.device, self.dtype)
-        return self._pull(rows, [end.pull(rows) for end in self._ends]).mT
+        return self._pull(rows, [end.pull(rows[:, None]) for end in self._ends]).mT
 
     def to_dense(self) -> Float[Tensor, "d d"]:
         """The matrix itself: one reverse-mode pass per row, with all rows batched."""
@@ -163,6 +166,57 @@ class BlockJacobian:
             rmatmat=rmatmat,
             dtype=np.float64,
         )
+
+
+class ManyJacobians:
+    """The Jacobians of one function at several points that it treats independently of each other.
+
+    One backward pass pushes a direction through all of them, so that many small products become a few large ones.
+
+    Args:
+        function: applied to every row of its argument; (g, d) -> (g, d).
+        points: (g, d).
+        tokens: the number of tokens that the function computes for each point; only the memory estimate needs it.
+        ends: see ``BlockJacobian``.
+
+    Attributes:
+        value: the function at the points; (g, d).
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        points: Float[Tensor, "g d"],
+        *,
+        tokens: int = 1,
+        ends: Callable[[Tensor, Tensor], Sequence[End]] | None = None,
+    ) -> None:
+        with torch.enable_grad():
+            self._x = points.detach().clone().requires_grad_()
+            output = function(self._x)
+        self._ends = list(ends(output, self._x)) if ends is not None else []
+        self._points = [output, *(end.point for end in self._ends)]
+        self.value = output.detach()
+        self.chunk = max(1, int(PASS_MEMORY / (48 * points.numel() * points.dtype.itemsize * tokens)))
+
+    @exact_numerics()
+    def rmatvec(self, u: Float[Tensor, "g d"]) -> Float[Tensor, "g d"]:
+        """``J^T u`` of each Jacobian with its own direction."""
+        images = [end.pull(u[None])[0] for end in self._ends]
+        return torch.autograd.grad(self._points, self._x, [u, *images], retain_graph=True)[0]
+
+    @exact_numerics()
+    def to_dense(self) -> Float[Tensor, "g d d"]:
+        """The matrices: one reverse-mode pass per row of all of them, with all rows batched."""
+        groups, width = self.value.shape
+        identity = torch.eye(width, dtype=self.value.dtype, device=self.value.device)
+
+        def one(*directions: Tensor) -> Float[Tensor, "g d"]:
+            return torch.autograd.grad(self._points, self._x, directions, retain_graph=True)[0]
+
+        rows = identity[:, None].expand(-1, groups, -1)
+        images = [end.matrix() for end in self._ends]
+        return torch.func.vmap(one, chunk_size=self.chunk)(rows, *images).transpose(0, 1)
 
 
 class DenseJacobian:

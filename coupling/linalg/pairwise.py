@@ -8,6 +8,7 @@ instead of two narrow ones for each pair.
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -72,9 +73,7 @@ def factor(
     Raises:
         CouplingError: if the Jacobian is not finite.
     """
-    if engine == "auto":
-        # The comparison will push the 2 K frame vectors of every other Jacobian through this one, and N_PROBES more.
-        engine = choose_engine(jacobian.shape, k, extra_columns=2 * n_compared * k + N_PROBES)
+    engine = engine_for(jacobian.shape, k, n_compared, engine)
     operator: BlockJacobian | DenseJacobian = jacobian
     if engine == "dense" and isinstance(jacobian, BlockJacobian):
         operator = DenseJacobian(jacobian.to_dense())
@@ -86,11 +85,24 @@ def factor(
     return FactoredJacobian(operator if size * n_compared <= KEPT_MEMORY else jacobian, triplets, moments)
 
 
-def _moments(operator: BlockJacobian | DenseJacobian, triplets: SingularTriplets, seed: int) -> metrics.JacobianMoments:
+def engine_for(shape: tuple[int, int], k: int, n_compared: int, engine: Engine = "auto") -> Engine:
+    """The engine of a Jacobian that will be compared with ``n_compared`` others."""
+    if engine != "auto":
+        return engine
+    # The comparison will push the 2 K frame vectors of every other Jacobian through this one, and N_PROBES more.
+    return choose_engine(shape, k, extra_columns=2 * n_compared * k + N_PROBES)
+
+
+@lru_cache(maxsize=4)
+def probes_of(width: int, seed: int) -> Float[torch.Tensor, "width probes"]:
+    """Random unit vectors, the same for all Jacobians of a width."""
     generator = torch.Generator().manual_seed(seed)
-    probes = torch.randn(operator.shape[1], N_PROBES, generator=generator, dtype=torch.float64)
-    probes = probes / torch.linalg.vector_norm(probes, dim=0)
-    images = operator.matmat(probes).double().cpu()
+    probes = torch.randn(width, N_PROBES, generator=generator, dtype=torch.float64)
+    return probes / torch.linalg.vector_norm(probes, dim=0)
+
+
+def _moments(operator: BlockJacobian | DenseJacobian, triplets: SingularTriplets, seed: int) -> metrics.JacobianMoments:
+    images = operator.matmat(probes_of(operator.shape[1], seed)).double().cpu()
     stretches = torch.linalg.vector_norm(images, dim=0)
     if isinstance(operator, DenseJacobian):
         frobenius = float(torch.linalg.matrix_norm(operator.wide))

@@ -291,8 +291,7 @@ def _triplets(
     r1, r2 = residuals
     bound = torch.sqrt((r1**2 + r2**2) / 2)
     rounding = _rounding(operator, values[0])
-    largest = right.gather(0, right.abs().argmax(0, keepdim=True))
-    sign = torch.where(largest < 0, -1.0, 1.0).to(right)
+    sign = signs_of(right)
     return SingularTriplets(
         (left * sign).cpu(),
         values.cpu(),
@@ -302,6 +301,12 @@ def _triplets(
         engine,
         bool((bound <= torch.maximum(tol * values, rounding)).all()),
     )
+
+
+def signs_of(right: Float[Tensor, "*g n k"]) -> Float[Tensor, "*g 1 k"]:
+    """The signs that make the largest entry of each right vector positive."""
+    largest = right.gather(-2, right.abs().argmax(-2, keepdim=True))
+    return torch.where(largest < 0, -1.0, 1.0).to(right)
 
 
 def _refuse_not_finite(matrix: Tensor) -> None:

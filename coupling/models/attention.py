@@ -6,7 +6,7 @@ On replay the attention of the moving tokens is replaced by its own first-order 
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from coupling.models.attention_expansion import Attended, HeadwiseLinear, first_order, flatten_heads, repeat_heads
+from coupling.models.attention_expansion import Attended, HeadwiseLinear, first_orders, flatten_heads, repeat_heads
 from coupling.models.timm_attention import attending_by
 
 NAME = "coupling"
@@ -96,20 +96,55 @@ class Tape:
         self, block: int, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rows: Int[Tensor, "r"]
     ) -> Tensor:
         """Attention of the tokens ``rows`` of a block alone, expanded to first order; (1, r, heads, head_v)."""
-        seen = self.attended[block, module]
-        heads, r, _head = query.shape[1:]
-        moving = flatten_heads(query[0])
-        # all keys of the recording: they are of other tokens (cross-attention), or of an earlier block
-        keys_move = key.shape[2] == r or key.shape[2] != seen.key.shape[1]
-        if keys_move:  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
-            key, value = repeat_heads(key[0, :, :r], heads), repeat_heads(value[0, :, :r], heads)
-            # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
-            moving = torch.cat([moving, flatten_heads(key), flatten_heads(value)], -1)
-        matrix, output = first_order(seen, query[0].detach(), rows, keys_move=keys_move)
-        # o + (z - sg(z)) A: the recorded value, with the derivative A = do/dz
-        change = HeadwiseLinear.apply((moving - moving.detach())[:, None], matrix.to(query.dtype))
-        output = output.to(query.dtype) + change.reshape(heads, r, -1)
-        return output.transpose(0, 1)[None]
+        return replay_groups([self.attended[block, module]], query, key, value, rows[None])
+
+
+class AmbiguousKeysError(Exception):
+    """It cannot be told whether the keys are those of the moving tokens, or all keys of the recording."""
+
+
+def replay_groups(
+    seen: Sequence[Attended], query: Tensor, key: Tensor, value: Tensor, rows: Int[Tensor, "g r"]
+) -> Tensor:
+    """Attention of groups of tokens that move independently of each other, expanded to first order.
+
+    Args:
+        seen: what stays frozen: for each group, or once where it is the same for all of them.
+        query: the queries of all groups, one after the other; (1, heads, g * r, head).
+        key: their keys, or all keys of the recording.
+        value: their values, or all values.
+        rows: the tokens of each group.
+
+    Returns:
+        (1, g * r, heads, head_v)
+
+    Raises:
+        AmbiguousKeysError: if several groups have as many tokens together as the recording has keys.
+    """
+    (groups, r), heads = rows.shape, query.shape[1]
+    n_keys = seen[0].key.shape[1]
+    # all keys of the recording: they are of other tokens (cross-attention), or of an earlier block
+    keys_move = key.shape[2] == groups * r or key.shape[2] != n_keys
+    if groups > 1 and key.shape[2] == groups * r == n_keys:
+        raise AmbiguousKeysError
+    query = _grouped(query, groups)
+    moving = flatten_heads(query)
+    if keys_move:  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
+        key, value = (repeat_heads(x[0, :, : groups * r], heads)[None] for x in (key, value))
+        # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
+        moving = torch.cat([moving, *(flatten_heads(_grouped(x, groups)) for x in (key, value))], -1)
+    matrix, output = first_orders(seen, query.detach(), rows, keys_move=keys_move)
+    # o + (z - sg(z)) A: the recorded value, with the derivative A = do/dz
+    change = HeadwiseLinear.apply(
+        (moving - moving.detach()).reshape(groups * heads, 1, -1), matrix.to(query.dtype).flatten(0, 1)
+    )
+    output = output.to(query.dtype) + change.reshape(groups, heads, r, -1)
+    return output.transpose(1, 2).flatten(0, 1)[None]
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """(1, heads, g * r, e) as (g, heads, r, e)."""
+    return x[0].unflatten(1, (groups, -1)).transpose(0, 1)
 
 
 _answer: ContextVar[Callable[..., Tensor] | None] = ContextVar("coupling_attention", default=None)
@@ -184,6 +219,25 @@ def replaying(tape: Tape, block: int, rows: Int[Tensor, "r"]) -> AbstractContext
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended, others: dict[str, Any]
     ) -> Tensor:
         return tape.replay(block, module, query, key, value, rows)
+
+    return _answering(answer)
+
+
+def replaying_groups(
+    tapes: Sequence[Tape], block: int, rows: Int[Tensor, "g r"]
+) -> AbstractContextManager[None]:
+    """As ``replaying``, for groups of tokens of one or several recordings that move independently of each other.
+
+    Args:
+        tapes: for each group the tape of its recording, or one of all groups.
+        block: the block.
+        rows: the tokens of each group.
+    """
+
+    def answer(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended, others: dict[str, Any]
+    ) -> Tensor:
+        return replay_groups([tape.attended[block, module] for tape in tapes], query, key, value, rows)
 
     return _answering(answer)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from coupling.linalg.jacobian import Replay
@@ -33,6 +34,7 @@ class Locality:
         failed: replays that once did not serve a block; they are not tried again.
         verified: for each block the greatest prompt length at which its replays were compared.
         tails: for each block the last layers whose derivative is their weight.
+        together: for each block and number of tokens per Jacobian whether many tokens can be replayed in one pass.
     """
 
     interface: bool = True
@@ -42,6 +44,7 @@ class Locality:
     failed: set[tuple[int, Replay]] = field(default_factory=set)
     verified: dict[int, int] = field(default_factory=dict)
     tails: dict[int, Tail] = field(default_factory=dict)
+    together: dict[tuple[int, int], bool] = field(default_factory=dict)
 
 
 class Replayable(Protocol):
@@ -173,12 +176,12 @@ def same_direction(a: Tensor, b: Tensor) -> bool:
     return bool(error <= tolerance * torch.linalg.vector_norm(b.double()).clamp_min(1e-30))
 
 
-def close(value: Tensor, expected: Tensor, scale: Tensor) -> bool:
-    """Whether two vectors agree to the rounding of their dtype, relative to the residual stream they were read from."""
+def close(value: Float[Tensor, "*g d"], expected: Float[Tensor, "*g d"], scale: Float[Tensor, "*g d"]) -> bool:
+    """Whether vectors agree to the rounding of their dtype, relative to the residual stream they were read from."""
     precision = max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps)  # softmax is often in float32
     tolerance = (64 if value.dtype.itemsize > 2 else 16) * precision
-    error = torch.linalg.vector_norm((value - expected).double())
-    return bool(error <= tolerance * torch.linalg.vector_norm(scale.double()).clamp_min(1e-30))
+    error = torch.linalg.vector_norm((value - expected).double(), dim=-1)
+    return bool((error <= tolerance * torch.linalg.vector_norm(scale.double(), dim=-1).clamp_min(1e-30)).all())
 
 
 def noted(locality: Locality, model: nn.Module, block: int) -> dict[str, Any]:

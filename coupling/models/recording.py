@@ -168,7 +168,7 @@ class Recording:
         """By the given replay; else by the fastest one if ``local``, or by the full sequence."""
         replay = replay or (self.replays(block)[0] if local else "full-sequence")
         again = replayed(self._place(block), token, target, replay)
-        cut = Cut(tail, row=again.read)
+        cut = Cut(tail, rows=[again.read])
         with entered([*again.contexts, cutting(cut)]):
             return BlockJacobian(again.function, self.trajectory[block, token], tokens=again.n_tokens, ends=cut.ends)
 
@@ -284,7 +284,7 @@ def _deterministic(
         return done
     again = run(model, modules, inputs, name, attention.Tape(own=tape.own))
     torch.set_rng_state(before)
-    if any(a.shape != b.shape or not close(a, b, a) for a, b in zip(done.streams, again.streams, strict=True)):
+    if any(a.shape != b.shape or not close(a.flatten(), b.flatten(), a.flatten()) for a, b in zip(done.streams, again.streams, strict=True)):
         raise CouplingError(
             f"the forward pass of {type(model).__name__} draws random numbers, so that two passes differ (as in models "
             "that mask their input at random); no Jacobian of it can be measured"

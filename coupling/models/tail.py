@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from coupling.linalg.jacobian import End, at_row
+from coupling.linalg.jacobian import End, at_rows
 
 
 class TailError(Exception):
@@ -74,20 +74,20 @@ class Cut:
 
     Attributes:
         tail: the layers.
-        row: the index of the output token among the rows that are computed.
+        rows: the index of each output token among the rows that are computed.
         calls: the calls of the last and the inner layers.
     """
 
     tail: Tail
-    row: int
+    rows: Sequence[int]
     calls: list[Call] = field(default_factory=list)
 
-    def ends(self, output: Float[Tensor, "d"], x: Float[Tensor, "d"]) -> list[End]:
+    def ends(self, output: Float[Tensor, "*g d"], x: Float[Tensor, "*g d"]) -> list[End]:
         """Inner points of the graph by which the derivative of the output is known.
 
         Args:
-            output: what the block added to the stream of the output token.
-            x: the input token.
+            output: what the block added to the stream of the output token, or of each of several that are independent.
+            x: the input token, or those of each.
 
         Raises:
             TailError: if a layer that was cut acts on the output in another way than the tail says.
@@ -102,13 +102,15 @@ class Cut:
         gradients = torch.autograd.grad(
             output, [call.onward for call in [*last, *inner]], u, retain_graph=True, allow_unused=True
         )
-        if not all(_is_unscaled(gradient, u, self.row) for gradient in gradients[: len(last)]):
+        if not all(_is_unscaled(gradient, u, self.rows) for gradient in gradients[: len(last)]):
             raise TailError
         if any(gradient is not None for gradient in gradients[len(last) :]):
             raise TailError
         return [end for call in moving for end in self._ends_of(call, last, inner, x)]
 
-    def _ends_of(self, call: Call, last: Sequence[Call], inner: Sequence[Call], x: Float[Tensor, "d"]) -> list[End]:
+    def _ends_of(
+        self, call: Call, last: Sequence[Call], inner: Sequence[Call], x: Float[Tensor, "*g d"]
+    ) -> list[End]:
         """The input of a last layer with W; or the outputs of its inner layers with ``W D``."""
         h, names = call.entered, self.tail.inner[self.tail.last.index(call.module)]
         own = [other for other in inner if other.module in names]
@@ -120,12 +122,12 @@ class Cut:
             if any(gradient is not None for gradient in others):
                 raise TailError
         if not own:
-            return [End(h, call.weight, None, self.row)]
+            return [End(h, call.weight, None, self.rows)]
         diagonals = _diagonals(h, [other.onward for other in own])
         if diagonals is None:
             raise TailError
         return [
-            End(other.output, call.weight, diagonal.reshape(-1, diagonal.shape[-1])[self.row], self.row)
+            End(other.output, call.weight, diagonal.reshape(-1, diagonal.shape[-1])[self.rows], self.rows)
             for other, diagonal in zip(own, diagonals, strict=True)
         ]
 
@@ -184,7 +186,7 @@ def find_tail(calls: Sequence[Call], output: Float[Tensor, "d"], row: int) -> Ta
         return NO_TAIL
     u = _direction(output)
     gradients = torch.autograd.grad(output, [call.output for call in calls], u, retain_graph=True, allow_unused=True)
-    last = [call for call, gradient in zip(calls, gradients, strict=True) if _is_unscaled(gradient, u, row)]
+    last = [call for call, gradient in zip(calls, gradients, strict=True) if _is_unscaled(gradient, u, [row])]
     return Tail(tuple(call.module for call in last), tuple(_inner(call, calls) for call in last))
 
 
@@ -222,13 +224,11 @@ def _direction(like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like)
 
 
-def _is_unscaled(gradient: Tensor | None, u: Float[Tensor, "d"], row: int) -> bool:
-    """Whether a gradient is u at one row and zero elsewhere, exactly."""
-    return (
-        gradient is not None
-        and gradient.shape[-1] == len(u)
-        and torch.equal(gradient, at_row(u[None], gradient, row)[0])
-    )
+def _is_unscaled(gradient: Tensor | None, u: Float[Tensor, "*g d"], rows: Sequence[int]) -> bool:
+    """Whether a gradient is u at the rows of the outputs and zero elsewhere, exactly."""
+    if gradient is None or gradient.shape[-1] != u.shape[-1]:
+        return False
+    return torch.equal(gradient, at_rows(u.reshape(1, len(rows), -1), gradient, rows)[0])
 
 
 def _agree(a: Tensor, b: Tensor) -> bool:

@@ -98,12 +98,12 @@ def test_the_float64_copy_is_made_once_where_it_is_kept():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_an_end_is_its_matrix(rows):
     weight, diagonal = torch.randn(4, 6), torch.randn(6)
-    end = End(torch.zeros(1, rows, 6), weight, diagonal, rows - 1)
+    end = End(torch.zeros(1, rows, 6), weight, diagonal[None], [rows - 1])
     expected = torch.zeros(4, 1, rows, 6)
     expected[:, 0, -1] = weight @ torch.diag(diagonal)
     assert torch.allclose(end.matrix(), expected, atol=1e-6)
     u = torch.randn(5, 4)
-    assert torch.allclose(end.pull(u), torch.tensordot(u, expected, 1), atol=1e-5)
+    assert torch.allclose(end.pull(u[:, None]), torch.tensordot(u, expected, 1), atol=1e-5)
 
 
 def test_a_jacobian_keeps_no_product_of_its_last_weights():

@@ -1,0 +1,215 @@
+"""Makes the factored Jacobians of prompts, one by one or many at once, and records how they were made."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from coupling.baselines import JacobianProperties
+from coupling.errors import CouplingError
+from coupling.linalg.batched import factor_dense
+from coupling.linalg.jacobian import REPLAYS, BlockJacobian, DenseJacobian, Replay
+from coupling.linalg.pairwise import FactoredJacobian, Frames, Projection, engine_for, factor, project
+from coupling.linalg.svd import SingularTriplets
+from coupling.models.recording import Recording
+from coupling.models.together import Place, dense_together, places_per_pass
+from coupling.plan import Group, Key, Plan
+from coupling.resources import DEFAULT_RESOURCES, Resources
+from coupling.settings import Settings
+
+
+@dataclass
+class Made:
+    """How the Jacobians of one prompt were made.
+
+    Attributes:
+        n_unconverged: the number of those whose singular vectors do not meet the tolerance.
+        engines: how singular vectors were found.
+        replays: for each block how it was replayed; the slowest way of its Jacobians.
+    """
+
+    n_unconverged: int = 0
+    engines: set[str] = field(default_factory=set)
+    replays: dict[int, Replay] = field(default_factory=dict)
+
+    def add(self, block: int, triplets: SingularTriplets, replay: Replay) -> None:
+        """Note one Jacobian."""
+        before = self.replays.get(block, replay)
+        self.replays[block] = REPLAYS[max(REPLAYS.index(replay), REPLAYS.index(before))]
+        self.engines.add(triplets.engine)
+        self.n_unconverged += not triplets.converged
+
+    def describe(self, dataset: xr.Dataset, plan: Plan) -> None:
+        """Add it to the prompt's Dataset."""
+        measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
+        dataset.attrs["engine"] = "+".join(sorted(self.engines))
+        dataset.attrs["linearization"] = "+".join(sorted(set(self.replays.values())))
+        dataset.update(
+            {
+                "unconverged": ((), self.n_unconverged),
+                "token_local": (("block",), [self.replays[at] in REPLAYS[:2] for at in measured]),
+                "replay": (("block",), [self.replays[at] for at in measured]),
+            }
+        )
+
+
+class Factory:
+    """Makes the factored Jacobians of one prompt.
+
+    Args:
+        recording: the prompt's forward pass.
+        plan: what is measured of it.
+        settings: how.
+        resources: the memory that may be used.
+        baselines: also measure properties of the Jacobians.
+
+    Attributes:
+        ready: Jacobians that were factored ahead (``make_ahead``).
+        made: how those that were asked for were made.
+        properties: what coupling is compared with, of each.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        plan: Plan,
+        settings: Settings,
+        resources: Resources = DEFAULT_RESOURCES,
+        *,
+        baselines: bool = False,
+    ) -> None:
+        self.recording, self.plan, self.settings, self.resources = recording, plan, settings, resources
+        self.baselines = baselines
+        self.properties: dict[Key, JacobianProperties] = {}
+        self.ready: dict[Key, FactoredJacobian] = {}
+        self.made = Made()
+
+    def __call__(self, key: Key, *, n_compared: int) -> FactoredJacobian:
+        """The factored Jacobian of a key, which will be compared with ``n_compared`` others."""
+        result = self.ready.get(key)
+        replay: Replay = "token-local"
+        if result is None:
+            with self.naming(key):
+                jacobian = self.jacobian(key)
+                result = factor(
+                    jacobian,
+                    self.plan.ks.largest,
+                    n_compared=n_compared,
+                    engine=self.settings.engine,
+                    tol=self.settings.tol,
+                    seed=self.settings.seed,
+                )
+            replay = jacobian.replay
+            if self.baselines:
+                operator = result.operator or jacobian
+                self.properties[key] = JacobianProperties.of(operator, result.moments, self.settings.seed)
+        self.made.add(key.block, result.triplets, replay)
+        return result
+
+    def jacobian(self, key: Key) -> BlockJacobian:
+        """The Jacobian of a key."""
+        place = self.place(key)
+        jacobian = self.recording.jacobian(key.block, place.token, place.output_token)
+        jacobian.chunk = max(1, int(jacobian.chunk * self.resources.pass_share))
+        return jacobian
+
+    def place(self, key: Key) -> Place:
+        """The tokens of a key, counted on what the blocks see."""
+        virtual = self.recording.n_virtual
+        return Place(self.recording, key.token + virtual, key.output_token + virtual)
+
+    def projected(self, keys: Sequence[Key], frames: Frames) -> Iterator[Projection]:
+        """Jacobians, of which only the frames were kept, made again and multiplied with frames of others."""
+        for chunk in _chunks([(self, key) for key in keys], self.resources):
+            dense = _dense(chunk)
+            for index, (_, key) in enumerate(chunk):
+                with self.naming(key):
+                    operator = DenseJacobian(dense[index]) if dense is not None else self.jacobian(key)
+                    yield project(operator, frames)
+
+    @contextmanager
+    def naming(self, key: Key) -> Iterator[None]:
+        """A context whose errors name the block, as the model counts it, and the token."""
+        try:
+            yield
+        except CouplingError as error:
+            number = self.recording.numbers[key.block]
+            raise CouplingError(f"block {number}, token {key.token}: {error}") from None
+
+
+Wanted = tuple[Factory, Key]
+"""A prompt and which of its Jacobians."""
+
+
+def make_ahead(factories: Sequence[Factory], groups: Sequence[Group]) -> Iterator[int]:
+    """Factor the Jacobians of some comparisons, of all prompts, as many at once as the memory allows.
+
+    Those that cannot be made so, or of which the matrix is not formed, are left to the factories.
+
+    Args:
+        factories: of prompts that have the same plan.
+        groups: the comparisons.
+
+    Yields:
+        The number of Jacobians that the last pass made.
+    """
+    first = factories[0]
+    width, k = first.recording.width, first.plan.ks.largest
+    counts: dict[Key, int] = {}
+    for group in groups:
+        for key in group.made:
+            counts[key] = max(counts.get(key, 0), len(group.a))
+    dense = [
+        key for key, count in counts.items() if engine_for((width, width), k, count, first.settings.engine) == "dense"
+    ]
+    size = width * width * first.recording.trajectory.dtype.itemsize
+    for _, keys in groupby(sorted(dense, key=_order), _kind_of):
+        wanted = [(factory, key) for key in keys for factory in factories]
+        for chunk in _chunks(wanted, first.resources):
+            matrices = _dense(chunk)
+            if matrices is None:
+                continue
+            found = factor_dense(matrices, k, tol=first.settings.tol, seed=first.settings.seed)
+            for (factory, key), item in zip(chunk, found, strict=True):
+                if item is None:
+                    continue  # alone it is refused, with its name
+                if factory.baselines and item.operator is not None:
+                    properties = JacobianProperties.of(item.operator, item.moments, factory.settings.seed)
+                    factory.properties[key] = properties
+                if size * counts[key] > first.resources.kept_bytes:
+                    item = FactoredJacobian(None, item.triplets, item.moments)
+                factory.ready[key] = item
+            yield len(chunk)
+
+
+def _order(key: Key) -> tuple[int, bool, int, int]:
+    return (*_kind_of(key), key.token, key.output_token)
+
+
+def _kind_of(key: Key) -> tuple[int, bool]:
+    """What the Jacobians of one pass have in common."""
+    return key.block, key.token == key.output_token
+
+
+def _chunks(wanted: Sequence[Wanted], resources: Resources) -> Iterator[list[Wanted]]:
+    """As many as fit one pass, of one block and one kind each."""
+    for _, same in groupby(wanted, lambda item: _kind_of(item[1])):
+        items = list(same)
+        recording, key = items[0][0].recording, items[0][1]
+        rows = len(items[0][0].place(key).rows)
+        itemsize = recording.trajectory.dtype.itemsize
+        most = places_per_pass(recording.width, recording.n_tokens, itemsize, rows, resources.pass_bytes)
+        if most * rows == recording.n_tokens and most > 1:
+            most -= 1  # as many tokens as there are keys cannot be told from them
+        for start in range(0, len(items), most):
+            yield items[start : start + most]
+
+
+def _dense(wanted: Sequence[Wanted]) -> Float[Tensor, "g d d"] | None:
+    """The matrices of one pass; None where they have to be made one by one."""
+    places = [factory.place(key) for factory, key in wanted]
+    return dense_together(places, wanted[0][1].block, wanted[0][0].resources.pass_bytes)
