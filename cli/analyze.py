@@ -1,4 +1,7 @@
-"""``coupling analyze MODEL``: measure a checkpoint on prompts."""
+"""``coupling analyze MODEL``: measure a checkpoint on prompts.
+
+This file is long because every option has its help here.
+"""
 
 import sys
 from pathlib import Path
@@ -9,14 +12,17 @@ import typer
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
 from coupling.cli.interrupts import check
 from coupling.cli.options import (
+    DEFAULT_BUDGET,
     MEASURE,
     OUTPUT,
     PROMPTS,
+    BatchSize,
     Column,
     Images,
     Json,
     Ks,
     Limit,
+    MemoryBudget,
     NoTable,
     Overwrite,
     Patches,
@@ -24,6 +30,7 @@ from coupling.cli.options import (
     WithBaselines,
     formerly,
     new_folder,
+    parse_batch_size,
     parse_ks,
     parse_pair,
     parse_patch,
@@ -192,6 +199,8 @@ def analyze(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    batch_size: BatchSize = "auto",
+    memory_budget: MemoryBudget = DEFAULT_BUDGET,
     baselines: WithBaselines = False,
     detail: Annotated[
         Detail,
@@ -228,6 +237,7 @@ def analyze(
     if patch and tokens is not None:
         raise typer.BadParameter("--patch and --tokens exclude each other")
     patches = [parse_patch(one) for one in patch or ()]
+    together = parse_batch_size(batch_size)
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the run")
     settings: dict[str, Any] = {
@@ -287,6 +297,8 @@ def analyze(
                 random_weights=random_weights,
                 detail=detail,
                 baselines=baselines,
+                batch_size=together,
+                memory_budget=memory_budget,
                 stream="auto" if stream is None else stream,
                 progress=progress,
                 **settings,

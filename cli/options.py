@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
@@ -16,6 +16,8 @@ from coupling.shares import normalize_k
 from coupling.untrusted import clean
 
 T = TypeVar("T")
+DEFAULT_BUDGET = "1GiB"
+"""What ``coupling.resources`` says, which imports torch."""
 
 PROMPTS, MEASURE, OUTPUT = "Prompts and images", "Measurement", "Output"
 """The panels of a command's help that say on what it measures, what is measured, and where its results go."""
@@ -100,6 +102,24 @@ WithBaselines = Annotated[
         "--baselines",
         help="Also measure what coupling is compared with: loss on the prompts, and properties of Jacobians, residual "
         "stream and weights.",
+        rich_help_panel=MEASURE,
+    ),
+]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        "--batch-size",
+        metavar="auto|N",
+        help="Prompts of equal length that are measured together.",
+        rich_help_panel=MEASURE,
+    ),
+]
+MemoryBudget = Annotated[
+    str,
+    typer.Option(
+        "--memory-budget",
+        metavar="SIZE",
+        help="Memory for Jacobians and the passes that make them, beside the model and what is recorded.",
         rich_help_panel=MEASURE,
     ),
 ]
@@ -284,3 +304,16 @@ def remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
         folder.parent.rmdir()
+
+
+def parse_batch_size(text: str) -> int | Literal["auto"]:
+    """The number of prompts that are measured together, from the text of ``--batch-size``.
+
+    Raises:
+        typer.BadParameter: if it is neither "auto" nor a number of at least 1.
+    """
+    if text == "auto":
+        return "auto"
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise typer.BadParameter(f"--batch-size {clean(text, 60)} is neither auto nor a number of at least 1")
+    return int(text)

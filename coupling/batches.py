@@ -18,9 +18,6 @@ from coupling.plan import Plan
 from coupling.resources import Resources
 from coupling.settings import Settings
 
-BATCH = "batch"
-"""The variable that says with how many prompts a prompt was measured."""
-
 
 def shape_of(arguments: dict[str, Any]) -> Hashable:
     """What inputs that are measured together have in common; None for an input that is measured alone (an image)."""

@@ -1,7 +1,8 @@
 """A run as one labeled Dataset: its variables with their dimensions, and how prompts are assembled and joined."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,7 @@ def assemble(
     trajectory: Float[np.ndarray, "layers n d"],
     *,
     detailed: bool,
+    others: Mapping[str, Any] = MappingProxyType({}),
 ) -> xr.Dataset:
     """One prompt's Dataset, without the prompt axis, over all of its tokens.
 
@@ -107,6 +109,7 @@ def assemble(
         plan: the tokens, blocks and K that were measured.
         trajectory: the residual stream from layer 0 to L.
         detailed: keep the residual stream; the groups then have their projections.
+        others: more variables, as xarray takes them.
     """
     layers, n_tokens, width = trajectory.shape
     variables = _over_blocks(groups, plan, n_tokens) if plan.kind == "depth" else _over_tokens(groups, plan, n_tokens)
@@ -117,23 +120,18 @@ def assemble(
     }
     if detailed:
         variables["residual_stream"] = (("token", "layer", "feature"), trajectory.transpose(1, 0, 2))
-    dataset = xr.Dataset(
-        {
-            name: (dims, np.ascontiguousarray(array, np.float32 if name in DETAIL_VARIABLES else np.float64))
-            for name, (dims, array) in variables.items()
-        },
-        _coordinates(plan, n_tokens, layers),
-    )
-    for name in variables:
+    described: dict[str, Any] = {}
+    for name, (dims, array) in variables.items():
         long_name, units = DESCRIPTIONS[name]
-        dataset[name].attrs |= {"long_name": long_name, "units": units}
-    dataset.attrs["width"] = width
-    dataset["n_tokens"] = ((), n_tokens)
+        kind = np.float32 if name in DETAIL_VARIABLES else np.float64
+        described[name] = (dims, np.ascontiguousarray(array, kind), {"long_name": long_name, "units": units})
+    described["n_tokens"] = ((), n_tokens)
     if plan.fixed is not None:
-        dataset["fixed_token"] = ((), plan.fixed)
+        described["fixed_token"] = ((), plan.fixed)
     elif plan.kind == "depth" and not plan.has_token_axis:
-        dataset["measured_token"] = ((), plan.tokens[0])
-    return dataset
+        described["measured_token"] = ((), plan.tokens[0])
+    # all at once: a Dataset aligns all that it has with each variable that is added later
+    return xr.Dataset({**described, **others}, _coordinates(plan, n_tokens, layers), {"width": width})
 
 
 def _coordinates(plan: Plan, n_tokens: int, layers: int) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
-import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,18 +43,19 @@ class Made:
         self.engines.add(triplets.engine)
         self.n_unconverged += not triplets.converged
 
-    def describe(self, dataset: xr.Dataset, plan: Plan) -> None:
-        """Add it to the prompt's Dataset."""
+    def variables(self, plan: Plan) -> dict[str, Any]:
+        """What the prompt's Dataset says of it, as xarray takes variables."""
         measured = range(plan.n_blocks) if plan.kind == "depth" else [first for first, _ in plan.pairs]
-        dataset.attrs["engine"] = "+".join(sorted(self.engines))
-        dataset.attrs["linearization"] = "+".join(sorted(set(self.replays.values())))
-        dataset.update(
-            {
-                "unconverged": ((), self.n_unconverged),
-                "token_local": (("block",), [self.replays[at] in REPLAYS[:2] for at in measured]),
-                "replay": (("block",), [self.replays[at] for at in measured]),
-            }
-        )
+        return {
+            "unconverged": ((), self.n_unconverged),
+            "token_local": (("block",), [self.replays[at] in REPLAYS[:2] for at in measured]),
+            "replay": (("block",), [self.replays[at] for at in measured]),
+        }
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What the attributes of the prompt's Dataset say of it."""
+        return {"engine": "+".join(sorted(self.engines)), "linearization": "+".join(sorted(set(self.replays.values())))}
 
 
 class Factory:

@@ -4,18 +4,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import xarray as xr
 from torch import nn
 
-from coupling.batches import BATCH, Batches, joint_progress, shape_of
+from coupling.batches import Batches, joint_progress, shape_of
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Engine, Kind
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
 from coupling.joining import join_prompts
-from coupling.measurement import measure_recording, measure_together, with_less_memory
+from coupling.measurement import BATCH, measure_recording, measure_together, with_less_memory
 from coupling.models.blocks import find_blocks
 from coupling.models.inputs import describe_grid, measured_place, with_patches
 from coupling.models.patches import PatchGrid
@@ -98,20 +97,19 @@ class MeasuredInputs:
         parts: dict[int, xr.Dataset] = {}
         if len(batch) > 1 and index not in self._apart:
             try:
-                parts = self._together(batch, {index: recording})
+                parts = self._together(batch, {index: recording}, len(batch))
             except CouplingError:
                 self._apart.update(batch)
         if not parts:
-            parts = {index: self._alone(index, arguments, recording)}
+            parts = {index: self._alone(index, arguments, recording, len(batch))}
         new = {number: part for number, part in parts.items() if number >= index and self._saved(number) is None}
         seconds = (time.perf_counter() - before) / len(parts)
         for number, part in new.items():
-            part[BATCH] = ((), len(batch))
             self.keep(number, part)
             self.seconds[number] = seconds
         return new
 
-    def _alone(self, index: int, arguments: dict[str, Any], recording: Recording) -> xr.Dataset:
+    def _alone(self, index: int, arguments: dict[str, Any], recording: Recording, batch: int) -> xr.Dataset:
         with self.naming(index):
             settings = self.resolved(index, arguments, recording)
             part = measure_recording(
@@ -121,24 +119,25 @@ class MeasuredInputs:
                 self._decided(index, recording) if self._are_texts else self.budget,
                 baselines=self.baselines,
                 resources=self.resources,
+                batch=batch,
             )
             self.finish(index, part, arguments)
         return part
 
-    def _together(self, members: list[int], known: dict[int, Recording]) -> dict[int, xr.Dataset]:
+    def _together(self, members: list[int], known: dict[int, Recording], batch: int) -> dict[int, xr.Dataset]:
         """Several inputs; in two halves, with half the memory, where it runs out."""
         try:
-            return self._joint(members, known)
+            return self._joint(members, known, batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         self.resources = with_less_memory(self.resources)
         if len(members) == 1:
-            return self._together(members, known)
+            return self._together(members, known, batch)
         half = len(members) // 2
-        return self._together(members[:half], known) | self._together(members[half:], known)
+        return self._together(members[:half], known, batch) | self._together(members[half:], known, batch)
 
-    def _joint(self, members: list[int], known: dict[int, Recording]) -> dict[int, xr.Dataset]:
+    def _joint(self, members: list[int], known: dict[int, Recording], batch: int) -> dict[int, xr.Dataset]:
         arguments = [self.arguments(index) for index in members]
         recordings = [
             known[index] if index in known else record_blocks(self.model, self.modules, given)
@@ -151,6 +150,7 @@ class MeasuredInputs:
             joint_progress(self.progress, members[0], len(self.texts), len(members)),
             baselines=self.baselines,
             resources=self.resources,
+            batch=batch,
         )
         for index, part, given in zip(members, parts, arguments, strict=True):
             self.finish(index, part, given)

@@ -17,6 +17,8 @@ from coupling.plan import Group, Key, Plan
 from coupling.resources import DEFAULT_RESOURCES, Resources, bytes_text, is_out_of_memory, release_memory
 from coupling.settings import Settings
 
+BATCH = "batch"
+"""The variable that says with how many prompts a prompt was measured."""
 Progress = Callable[[int, int], None]
 """Called with (Jacobians done, Jacobians in total)."""
 
@@ -29,6 +31,7 @@ def measure_recording(
     *,
     baselines: bool = False,
     resources: Resources = DEFAULT_RESOURCES,
+    batch: int = 1,
 ) -> xr.Dataset:
     """Measure one recorded prompt.
 
@@ -39,6 +42,7 @@ def measure_recording(
         budget: decides whether the prompt keeps its projections and residual stream; None: it does not.
         baselines: also measure what coupling is compared with, of the residual stream and of the Jacobians.
         resources: the memory that may be used; where it runs out, half of it is tried.
+        batch: the number of prompts that are measured together.
 
     Returns:
         A Dataset without the prompt axis, over all tokens of the prompt.
@@ -53,7 +57,7 @@ def measure_recording(
     while True:
         try:
             return measure_together(
-                [recording], settings, [detailed], progress, baselines=baselines, resources=resources
+                [recording], settings, [detailed], progress, baselines=baselines, resources=resources, batch=batch
             )[0]
         except Exception as error:
             if not is_out_of_memory(error):
@@ -95,6 +99,7 @@ def measure_together(
     *,
     baselines: bool = False,
     resources: Resources = DEFAULT_RESOURCES,
+    batch: int | None = None,
 ) -> list[xr.Dataset]:
     """Measure recorded prompts of equal length: their Jacobians are made in common passes where that is right.
 
@@ -105,6 +110,7 @@ def measure_together(
         progress: called with (Jacobians done, Jacobians in total) of all of them.
         baselines: see ``measure_recording``.
         resources: the memory that may be used.
+        batch: the number of prompts of the batch that these are of; default: as many as there are.
 
     Returns:
         As ``measure_recording``, one for each prompt.
@@ -145,7 +151,7 @@ def measure_together(
     if done < total:
         report(total - done)  # Jacobians that several comparisons had in common
     return [
-        _assembled(factory, found, detailed=is_detailed)
+        _assembled(factory, found, detailed=is_detailed, batch=batch or len(recordings))
         for factory, found, is_detailed in zip(factories, results, detailed, strict=True)
     ]
 
@@ -165,12 +171,14 @@ def _windows(plan: Plan, prompts: int, recording: Recording, resources: Resource
     yield window
 
 
-def _assembled(factory: Factory, groups: Sequence[dict[str, Any]], *, detailed: bool) -> xr.Dataset:
+def _assembled(factory: Factory, groups: Sequence[dict[str, Any]], *, detailed: bool, batch: int) -> xr.Dataset:
     """The Dataset of one prompt, from its comparisons."""
     recording, plan = factory.recording, factory.plan
     trajectory = recording.trajectory[:, recording.n_virtual :].double().cpu().numpy()
-    dataset = assemble(groups, plan, trajectory, detailed=detailed)
-    factory.made.describe(dataset, plan)
+    dataset = assemble(
+        groups, plan, trajectory, detailed=detailed, others=factory.made.variables(plan) | {BATCH: ((), batch)}
+    )
+    dataset.attrs |= factory.made.attributes
     if factory.baselines:
         add_stream_baselines(dataset, trajectory)
         if plan.kind == "depth" and not plan.has_token_axis:

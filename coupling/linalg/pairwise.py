@@ -32,7 +32,7 @@ KEPT_MEMORY = 2**30
 
 Projection = tuple[np.ndarray, np.ndarray]
 """``U_b^T J V_b`` and ``V_b^T J U_b`` of one Jacobian in the frames of several b, each (b, K, K)."""
-Projected = Sequence[Projection]
+Projected = Iterable[Projection]
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,13 @@ def compare(
         ``projection``: (a, b, rank, other_rank), where it was asked for.
     """
     values = np.stack([item.triplets.values.numpy() for item in a])
-    pairs: Iterable[Projection] = projected or ()
     if projected is None:
         frames = Frames.of(b)
-        pairs = (project(item.operator, frames) for item in a)
+        projected = (project(item.operator, frames) for item in a)
     # The arrays are made before the products, whose freed memory small new arrays between them would keep from reuse.
     plain = np.empty((len(a), len(b), values.shape[1], values.shape[1]))
     swapped = np.empty_like(plain)
-    for index, pair in enumerate(pairs):
+    for index, pair in enumerate(projected):
         plain[index], swapped[index] = pair
     overlaps = {side: _overlap(a, b, side) for side in SIDES}
     over_pairs = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(overlaps, ks)

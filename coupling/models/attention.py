@@ -223,9 +223,7 @@ def replaying(tape: Tape, block: int, rows: Int[Tensor, "r"]) -> AbstractContext
     return _answering(answer)
 
 
-def replaying_groups(
-    tapes: Sequence[Tape], block: int, rows: Int[Tensor, "g r"]
-) -> AbstractContextManager[None]:
+def replaying_groups(tapes: Sequence[Tape], block: int, rows: Int[Tensor, "g r"]) -> AbstractContextManager[None]:
     """As ``replaying``, for groups of tokens of one or several recordings that move independently of each other.
 
     Args:

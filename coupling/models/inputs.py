@@ -89,10 +89,9 @@ class TextInput:
 
     def describe(self, part: xr.Dataset, arguments: dict[str, Any], settings: Settings) -> None:
         """Add the prompt, its category and its tokens as text."""
-        part["prompt_text"] = ((), storable(self.name))
-        if self.category:
-            part["category"] = ((), storable(self.category))
-        part["token_text"] = (("token",), [storable(piece) for piece in self.pieces])
+        texts: dict[str, Any] = {"prompt_text": ((), storable(self.name))}
+        texts |= {"category": ((), storable(self.category))} if self.category else {}
+        part.update(texts | {"token_text": (("token",), [storable(piece) for piece in self.pieces])})
 
 
 @dataclass(frozen=True)

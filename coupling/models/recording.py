@@ -284,7 +284,10 @@ def _deterministic(
         return done
     again = run(model, modules, inputs, name, attention.Tape(own=tape.own))
     torch.set_rng_state(before)
-    if any(a.shape != b.shape or not close(a.flatten(), b.flatten(), a.flatten()) for a, b in zip(done.streams, again.streams, strict=True)):
+    if any(
+        a.shape != b.shape or not close(a.flatten(), b.flatten(), a.flatten())
+        for a, b in zip(done.streams, again.streams, strict=True)
+    ):
         raise CouplingError(
             f"the forward pass of {type(model).__name__} draws random numbers, so that two passes differ (as in models "
             "that mask their input at random); no Jacobian of it can be measured"

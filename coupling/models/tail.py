@@ -108,9 +108,7 @@ class Cut:
             raise TailError
         return [end for call in moving for end in self._ends_of(call, last, inner, x)]
 
-    def _ends_of(
-        self, call: Call, last: Sequence[Call], inner: Sequence[Call], x: Float[Tensor, "*g d"]
-    ) -> list[End]:
+    def _ends_of(self, call: Call, last: Sequence[Call], inner: Sequence[Call], x: Float[Tensor, "*g d"]) -> list[End]:
         """The input of a last layer with W; or the outputs of its inner layers with ``W D``."""
         h, names = call.entered, self.tail.inner[self.tail.last.index(call.module)]
         own = [other for other in inner if other.module in names]

@@ -47,9 +47,7 @@ class Place:
         return sorted({self.token, self.output_token})
 
 
-def places_per_pass(
-    width: int, n_tokens: int, itemsize: int, rows: int = 1, memory: int = PASS_MEMORY
-) -> int:
+def places_per_pass(width: int, n_tokens: int, itemsize: int, rows: int = 1, memory: int = PASS_MEMORY) -> int:
     """How many Jacobians are made in one pass: all of their rows fit, and so do copies of keys and values.
 
     Args:
@@ -65,9 +63,7 @@ def places_per_pass(
 
 
 @exact_numerics()
-def dense_together(
-    places: Sequence[Place], block: int, memory: int = PASS_MEMORY
-) -> Float[Tensor, "g d d"] | None:
+def dense_together(places: Sequence[Place], block: int, memory: int = PASS_MEMORY) -> Float[Tensor, "g d d"] | None:
     """The dense Jacobians of a block at several places; None where they have to be made one by one.
 
     Args:
@@ -172,8 +168,12 @@ def _derivatives_agree(many: ManyJacobians, places: Sequence[Place], block: int)
 
 def same_call(a: BlockCall, b: BlockCall) -> bool:
     """Whether two calls of a block have the same arguments beside the stream."""
-    return a.block is b.block and a.packed == b.packed and a.names == b.names and a.length == b.length and _same(
-        [a.arguments, a.keywords], [b.arguments, b.keywords]
+    return (
+        a.block is b.block
+        and a.packed == b.packed
+        and a.names == b.names
+        and a.length == b.length
+        and _same([a.arguments, a.keywords], [b.arguments, b.keywords])
     )
 
 
