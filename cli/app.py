@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.cli import analyze, correlate, diff, directions, plot, report, rl, show, status, sweep
+from coupling.cli import analyze, correlate, diff, directions, estimate, plot, report, rl, show, status, sweep
 from coupling.cli.help import CommandHelp, GroupHelp
 from coupling.cli.interrupts import caught
 from coupling.cli.options import as_options
@@ -39,6 +39,12 @@ _command(
     analyze.analyze,
     "coupling analyze EleutherAI/pythia-160m --prompts prompts.jsonl --k 5 --k 10",
     "coupling analyze ./checkpoint --prompts 'The capital of France is' --out runs/mine",
+)
+_command(
+    "estimate",
+    estimate.estimate,
+    "coupling estimate EleutherAI/pythia-160m --limit 64",
+    "coupling estimate EleutherAI/pythia-160m --kind self --length 256",
 )
 _command("show", show.show, "coupling show runs/mine", "coupling show runs/* --sort excess")
 _command("plot", plot.plot, "coupling plot runs/mine --picture heatmap -o heatmap.png")

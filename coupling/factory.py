@@ -204,10 +204,14 @@ def _chunks(wanted: Sequence[Wanted], resources: Resources) -> Iterator[list[Wan
         rows = len(items[0][0].place(key).rows)
         itemsize = recording.trajectory.dtype.itemsize
         most = places_per_pass(recording.width, recording.n_tokens, itemsize, rows, resources.pass_bytes)
-        if most * rows == recording.n_tokens and most > 1:
-            most -= 1  # as many tokens as there are keys cannot be told from them
         for start in range(0, len(items), most):
-            yield items[start : start + most]
+            chunk = items[start : start + most]
+            if len(chunk) * rows == recording.n_tokens and len(chunk) > 1:
+                # as many tokens as there are keys cannot be told from them
+                half = len(chunk) // 2
+                yield chunk[:half]
+                chunk = chunk[half:]
+            yield chunk
 
 
 def _dense(wanted: Sequence[Wanted]) -> Float[Tensor, "g d d"] | None:

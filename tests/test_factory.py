@@ -37,3 +37,13 @@ def test_matrix_free_jacobians_are_not_made_ahead():
     plan = plan_of(recording, settings)
     factories = [Factory(recording, plan, settings)] * 2
     assert list(make_ahead(factories, plan.groups())) == []
+
+
+def test_all_tokens_of_a_prompt_are_made_in_passes_too():
+    """As many tokens as keys would be ambiguous in one pass."""
+    model = make_model("llama")
+    recording = coupling.record(model, {"input_ids": make_ids()})
+    settings = Settings(3, "self")
+    plan = plan_of(recording, settings)
+    factory = Factory(recording, plan, settings)
+    assert sum(make_ahead([factory], plan.groups())) == plan.jacobian_count() == len(factory.ready)

@@ -109,7 +109,8 @@ def test_other_prompts_are_not_resumed_and_more_prompts_are(tmp_path):
         whole = coupling.analyze(prompts=more, k=2)
         assert to_bytes(resumed) == to_bytes(whole)
         summary = json.loads((folder / "run.json").read_text())
-        assert [second is None for second in summary["timings"]["prompt_seconds"]] == [True, True, False, False]
+        # prompt 1 has the length of a new one, with which it is measured again
+        assert [second is None for second in summary["timings"]["prompt_seconds"]] == [True, False, False, False]
 
 
 def test_a_damaged_part_is_measured_again_and_that_is_said(tmp_path):

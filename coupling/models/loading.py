@@ -194,6 +194,25 @@ def load(
     )
 
 
+def read_config(
+    name: str | None = None, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PretrainedConfig:
+    """The configuration of a checkpoint, for which nothing else of it has to be there.
+
+    Args:
+        name: as ``load``, without adapters and timm.
+        revision: see ``load``.
+        trust_remote_code: see ``load``.
+
+    Raises:
+        CouplingError: if it cannot be read.
+    """
+    options = _Options("auto", "cpu", trust_remote_code, random_weights=0, allow_pickle=False)
+    source, config = _open(_find(name, revision, options), options)
+    check_size(source.name, config, None, torch.float32, None)
+    return config
+
+
 def _head_maker(
     model: PreTrainedModel, whole: PreTrainedModel, source: _Source, config: PretrainedConfig, options: _Options
 ) -> Callable[[], Any] | None:

@@ -27,7 +27,7 @@ from coupling.models import attention
 from coupling.models.blocks import find_blocks, is_prompt_learning
 from coupling.models.calls import BlockCall
 from coupling.models.forward import Pass, not_finite, run
-from coupling.models.locality import Locality, close, verify
+from coupling.models.locality import LONGEST_CHECK, Locality, close, verify
 from coupling.models.replay import Place, entered, replayed
 from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail, linear_layers, observing
 from coupling.numerics import exact_numerics
@@ -192,6 +192,12 @@ class Recording:
             self.locality.tails[block] = find_tail(calls, value, row=0)
         return value.detach(), pulled
 
+    def own_value(self, block: int) -> Float[Tensor, "d"]:
+        """The update of the last token by the attention that the model was loaded with, without derivatives."""
+        with torch.no_grad(), attention.implementation(self.model, None):
+            output = self.calls[block](self.trajectory[block][None])
+        return output[0, -1] - self.trajectory[block, -1]
+
     def _place(self, block: int) -> Place:
         known = self.locality
         return Place(
@@ -235,6 +241,9 @@ def locality_of(model: nn.Module, modules: list[nn.Module]) -> Locality:
 def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any]) -> Recording:
     """As ``record``, on blocks that have been found already."""
     locality = locality_of(model, modules)
+    shorter = _shortened(inputs)
+    if shorter is not None and min(locality.verified.values(), default=0) < LONGEST_CHECK:
+        record_blocks(model, modules, shorter)
     while True:  # again where a check finds that a block needs the model's own attention; at most once per module
         done, tape = _pass(model, modules, inputs, locality)
         bad = next((i for i, stream in enumerate(done.streams) if not torch.isfinite(stream).all()), None)
@@ -245,8 +254,18 @@ def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, 
         if is_prompt_learning(model) and isinstance(ids, Tensor):
             n_virtual = done.streams[0].shape[0] - ids.shape[1]
         recording = Recording(model, torch.stack(done.streams), done.calls, done.numbers, tape, locality, n_virtual)
-        if verify(recording):
+        if verify(recording, checked_shorter=shorter is not None):
             return recording
+
+
+def _shortened(inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """The first tokens of a prompt that is too long for the comparison of derivatives; None for any other input."""
+    ids = inputs.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] <= LONGEST_CHECK:
+        return None
+    if not all(isinstance(value, Tensor) and value.shape == ids.shape for value in inputs.values()):
+        return None
+    return {name: value[:, :LONGEST_CHECK] for name, value in inputs.items()}
 
 
 def _pass(

@@ -8,6 +8,7 @@ from transformers.models.llama import modeling_llama
 
 import coupling
 from coupling.models import recording as module_under_test
+from coupling.models.recording import Recording
 from tests.helpers import GROUPED, block_list, make_ids, make_model, reference_jacobian
 
 
@@ -219,3 +220,45 @@ def test_a_model_of_zero_blocks_says_so(cli):
     assert coupling.summarize(run)["zero_blocks"] == [0, 1, 2]
     with pytest.raises(coupling.CouplingError, match=r"is zero .* nothing to draw"):
         coupling.figures.heatmap(run)
+
+
+def test_a_long_prompt_is_checked_on_its_first_tokens(monkeypatch):
+    """Derivatives through the whole of it would need memory that grows with the square of its length."""
+    monkeypatch.setattr("coupling.models.recording.LONGEST_CHECK", 6)
+    lengths = []
+    product = Recording.product
+
+    def counted(self, block, token, u, replay):
+        lengths.append(self.n_tokens)
+        return product(self, block, token, u, replay)
+
+    monkeypatch.setattr(Recording, "product", counted)
+    model = make_model("llama")
+    for _ in range(2):
+        recording = coupling.record(model, {"input_ids": make_ids()})
+    assert set(lengths) == {6}
+    assert len(lengths) == 2 * 3  # the full sequence and one token, of three blocks, once
+    for block in range(3):
+        expected = reference_jacobian(model, make_ids(), block, 10, 10)
+        jacobian = recording.jacobian(block, 10)
+        assert jacobian.replay == "token-local"
+        assert torch.linalg.norm(jacobian.to_dense().double() - expected) <= 1e-5 * torch.linalg.norm(expected)
+
+
+def test_attention_that_differs_only_in_a_long_prompt_is_noticed(monkeypatch):
+    """As where a sparse attention begins to choose among keys: the block is recorded by its own attention then."""
+    monkeypatch.setattr("coupling.models.recording.LONGEST_CHECK", 6)
+    own_value = Recording.own_value
+
+    def differing(self, block):
+        is_recorded = (block, model.layers[block].self_attn) in self.tape.attended
+        return own_value(self, block) + (block == 1 and is_recorded)
+
+    monkeypatch.setattr(Recording, "own_value", differing)
+    model = make_model("llama")
+    recording = coupling.record(model, {"input_ids": make_ids()})
+    assert list(recording.locality.own) == [model.layers[1].self_attn]
+    assert [recording.replays(block)[0] for block in range(3)] == ["token-local", "full-sequence", "token-local"]
+    expected = reference_jacobian(model, make_ids(), 1, 10, 10)
+    dense = recording.jacobian(1, 10).to_dense().double()
+    assert torch.linalg.norm(dense - expected) <= 1e-5 * torch.linalg.norm(expected)

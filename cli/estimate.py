@@ -1,0 +1,124 @@
+"""``coupling estimate MODEL``: how long a run will take, and how much memory, before anything is loaded."""
+
+from typing import Annotated
+
+import typer
+
+from coupling.choices import DEFAULT_K, Dtype, Engine, Kind
+from coupling.cli.options import (
+    DEFAULT_BUDGET,
+    MEASURE,
+    PROMPTS,
+    BatchSize,
+    Json,
+    Ks,
+    Limit,
+    MemoryBudget,
+    parse_batch_size,
+    parse_ks,
+    parse_tokens,
+)
+from coupling.cli.output import console, print_json
+from coupling.cli.prompts import prompts_of
+
+MODEL = "Model"
+
+
+def estimate(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A local folder or a Hugging Face hub id, of which the configuration alone is read. "
+            "Default: the bundled small checkpoint.",
+            show_default=False,
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="A text or a file of prompts. Default: the bundled set.", show_default=False, rich_help_panel=PROMPTS
+        ),
+    ] = None,
+    limit: Limit = None,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of each prompt. Default: one for every four characters.",
+            show_default=False,
+            rich_help_panel=PROMPTS,
+        ),
+    ] = None,
+    k: Ks = None,
+    kind: Annotated[Kind, typer.Option(help="Which Jacobians are compared.", rich_help_panel=MEASURE)] = "depth",
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokens measured: indices such as 0,5,-1, or last, or all.",
+            show_default=False,
+            rich_help_panel=MEASURE,
+        ),
+    ] = None,
+    engine: Annotated[Engine, typer.Option(help="How singular vectors are found.", rich_help_panel=MEASURE)] = "auto",
+    batch_size: BatchSize = "auto",
+    memory_budget: MemoryBudget = DEFAULT_BUDGET,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of a hub repository.", show_default=False, rich_help_panel=MODEL),
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Precision of the model's passes.", rich_help_panel=MODEL)] = "auto",
+    device: Annotated[str, typer.Option(help="A torch device.", rich_help_panel=MODEL)] = "auto",
+    block_list: Annotated[
+        str | None,
+        typer.Option(help="Name of the list of residual blocks.", show_default=False, rich_help_panel=MODEL),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run code that the repository contains.", rich_help_panel=MODEL),
+    ] = False,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="The blocks stay on disk. Default: where the weights do not fit.",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Estimate how long coupling analyze would take, and how much memory.
+
+    Only the configuration of the model is read; the rate of this device is measured in about a second. Expect a factor
+    of two.
+    """
+    together = parse_batch_size(batch_size)
+    named = None if tokens is None else parse_tokens(tokens)
+    texts = prompts_of(prompts, None, None, None, None, limit, chat=False, images=None)
+    from coupling.cli.progress import quiet_libraries
+
+    quiet_libraries()
+    from coupling.cli.render.estimate import print_estimate
+    from coupling.estimate import estimate as estimated
+    from coupling.estimate import sizes_of
+    from coupling.resources import Resources, parse_bytes
+    from coupling.settings import Settings
+
+    count, mean = sizes_of(texts, limit)
+    found = estimated(
+        model,
+        Settings(tuple(parse_ks(k) or DEFAULT_K), kind, named, engine=engine),
+        prompts=count,
+        length=length or mean,
+        dtype=dtype,
+        device=device,
+        stream="auto" if stream is None else stream,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        block_list=block_list,
+        resources=Resources(together, parse_bytes(memory_budget)),
+    )
+    if json:
+        print_json(found.as_dict())
+    else:
+        print_estimate(found, console())
