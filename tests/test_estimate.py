@@ -29,7 +29,8 @@ def configuration(folder, **options):
 
     load().tokenizer.save_pretrained(folder)
     shape = {"vocab_size": 1024, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 10}
-    config = transformers.LlamaConfig(num_attention_heads=8, architectures=["LlamaModel"], **shape | options)
+    shape |= {"num_attention_heads": 8}
+    config = transformers.LlamaConfig(architectures=["LlamaModel"], **shape | options)
     config.save_pretrained(folder)
     return folder
 
