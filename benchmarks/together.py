@@ -28,10 +28,10 @@ SINGLE = 8
 """Prompts that are measured by a call each; their time is scaled to that of one."""
 
 
-def processor_seconds(function: Callable[[], object]) -> float:
+def processor_seconds(function: Callable[..., object], *arguments: Any, **keywords: Any) -> float:
     """The processor time of a call."""
     before = time.process_time()
-    function()
+    function(*arguments, **keywords)
     return time.process_time() - before
 
 
@@ -42,9 +42,9 @@ def prompts_together(model: nn.Module, prompts: list[Tensor], turns: int, name: 
     for turn in range(turns):
         progress(f"{name}: turn {turn + 1} of {turns}")
         few = prompts[:SINGLE]
-        single.append(processor_seconds(lambda few=few: [coupling.measure(model, one) for one in few]) / len(few))
-        without.append(processor_seconds(lambda few=few: coupling.measure(model, few, batch_size=1)) / len(few))
-        joint.append(processor_seconds(lambda: coupling.measure(model, prompts)) / len(prompts))
+        single.append(sum(processor_seconds(coupling.measure, model, one) for one in few) / len(few))
+        without.append(processor_seconds(coupling.measure, model, few, batch_size=1) / len(few))
+        joint.append(processor_seconds(coupling.measure, model, prompts) / len(prompts))
     several, alone = (coupling.measure(model, prompts[:SINGLE], batch_size=size) for size in ("auto", 1))
     return {
         "prompts": len(prompts),
@@ -72,8 +72,7 @@ def tokens_together(model: nn.Module, ids: Tensor, turns: int) -> dict[str, Any]
         for name, options in variants.items():
             progress(f"tokens: turn {turn + 1} of {turns}, {name}")
             jacobians = blocks * (1 if name == "depth, last token" else ids.shape[1])
-            seconds = processor_seconds(lambda options=options: coupling.measure(model, ids, **options))
-            found[name].append(seconds / jacobians)
+            found[name].append(processor_seconds(coupling.measure, model, ids, **options) / jacobians)
     return {"tokens": ids.shape[1], "seconds_per_jacobian": {name: statistics.median(t) for name, t in found.items()}}
 
 
@@ -87,11 +86,7 @@ def estimates(model: nn.Module, prompts: list[Tensor], ids: Tensor) -> list[dict
     rows = []
     for name, settings, inputs in cases:
         expected = estimate(None, settings, prompts=len(inputs), length=inputs[0].shape[1], device="cpu").seconds
-        kind = settings.kind
-        measured = [
-            processor_seconds(lambda inputs=inputs, kind=kind: coupling.measure(model, inputs, kind=kind))
-            for _ in range(3)
-        ]
+        measured = [processor_seconds(coupling.measure, model, inputs, kind=settings.kind) for _ in range(3)]
         rows.append({"run": name, "estimated": expected, "measured": statistics.median(measured)})
     return rows
 

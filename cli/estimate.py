@@ -1,6 +1,6 @@
 """``coupling estimate MODEL``: how long a run will take, and how much memory, before anything is loaded."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -93,7 +93,7 @@ def estimate(
     of two.
     """
     together = parse_batch_size(batch_size)
-    named = None if tokens is None else parse_tokens(tokens)
+    named: Any = None if tokens is None else parse_tokens(tokens)
     texts = prompts_of(prompts, None, None, None, None, limit, chat=False, images=None)
     from coupling.cli.progress import quiet_libraries
 

@@ -34,7 +34,7 @@ def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("coupling.session.record_blocks", broken)
+    monkeypatch.setattr("coupling.measured_inputs.record_blocks", broken)
     monkeypatch.delenv("COUPLING_DEBUG", raising=False)
     refused(cli("analyze", "--limit", 1, "--out", "run"), "unexpected RuntimeError: two lines", "COUPLING_DEBUG=1")
     monkeypatch.setenv("COUPLING_DEBUG", "1")
