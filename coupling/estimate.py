@@ -37,7 +37,7 @@ CHARACTERS = 4
 """Of a token, on average."""
 REACHED = 0.6
 """The share of the rate of one large product that a block's own products reach."""
-JACOBIAN_OPERATIONS, PROMPT_OPERATIONS, BLOCK_OPERATIONS, PAIR_OPERATIONS = 6000, 2500, 250, 60
+JACOBIAN_OPERATIONS, PROMPT_OPERATIONS, BLOCK_OPERATIONS, PAIR_OPERATIONS = 14000, 2500, 250, 30
 """Operations of the framework for a pass that makes Jacobians, for a prompt, for a block in its forward pass, and for a
 pair of Jacobians that are compared."""
 PASSED_BACK = 0.75
@@ -223,7 +223,7 @@ def _seconds_of_prompt(
         each = 4 * model.block * (columns + 64 + 2 * compared * k) * rows / rate
         each += 2 * EXPECTED_POWER_ITERATIONS * JACOBIAN_OPERATIONS * rates.operation
     # products with the frames, in float64
-    each += 4 * model.width**2 * 2 * compared * k / rate if engine == "dense" else 0.0
+    each += 4 * model.width**2 * 2 * compared * k / rates.products if engine == "dense" else 0.0
     pairs = sum(len(group.a) * len(group.b) for group in plan.groups())
     return forward + count * each + (PROMPT_OPERATIONS + pairs * PAIR_OPERATIONS) * rates.operation
 

@@ -17,6 +17,8 @@ LEAST_MEMORY = 2**22
 """Below this no measurement is tried."""
 MOST_PROMPTS = 64
 """Prompts that "auto" measures together at most; beyond it nothing is gained."""
+FEWEST_PROMPTS = 8
+"""Where fewer fit one pass, the products cost more than what is around them, and prompts are measured alone."""
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 BatchSize = int | Literal["auto"]
@@ -72,6 +74,8 @@ class Resources:
         if self.batch_size != "auto":
             return self.batch_size
         rows = self.pass_bytes // (48 * width * width * itemsize)
+        if rows < FEWEST_PROMPTS:
+            return 1
         kept = self.kept_bytes // (blocks * width * width * itemsize)
         recorded = self.memory_budget // 4 // (4 * blocks * n_tokens * width * itemsize)
         return max(1, min(MOST_PROMPTS, rows, kept, recorded))

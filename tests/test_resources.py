@@ -29,7 +29,8 @@ def test_what_is_no_batch_size_is_refused(size):
 def test_narrow_models_are_measured_in_large_batches_and_wide_ones_alone():
     automatic = Resources()
     assert automatic.prompts_together(128, 32, 8) == 64
-    assert automatic.prompts_together(768, 128, 12) == 2
+    assert automatic.prompts_together(384, 128, 12) == 9
+    assert automatic.prompts_together(768, 128, 12) == 1
     assert automatic.prompts_together(4096, 128, 32) == 1
     assert automatic.prompts_together(128, 4096, 8) < automatic.prompts_together(128, 32, 8)
     assert Resources(batch_size=3).prompts_together(4096, 128, 32) == 3

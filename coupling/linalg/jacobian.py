@@ -58,7 +58,9 @@ class End:
         return self._placed(u @ self.weight)
 
     def _placed(self, values: Float[Tensor, "m g features"]) -> Tensor:
-        return at_rows(values if self.diagonals is None else values * self.diagonals, self.point, self.rows)
+        placed = at_rows(values if self.diagonals is None else values * self.diagonals, self.point, self.rows)
+        # of several outputs in any other order of memory, each would be multiplied by itself
+        return placed if len(self.rows) == 1 else placed.contiguous()
 
 
 def at_rows(
