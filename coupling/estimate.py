@@ -37,7 +37,7 @@ CHARACTERS = 4
 """Of a token, on average."""
 REACHED = 0.6
 """The share of the rate of one large product that a block's own products reach."""
-JACOBIAN_OPERATIONS, PROMPT_OPERATIONS, BLOCK_OPERATIONS, PAIR_OPERATIONS = 14000, 2500, 250, 30
+JACOBIAN_OPERATIONS, PROMPT_OPERATIONS, BLOCK_OPERATIONS, PAIR_OPERATIONS = 10000, 5000, 250, 30
 """Operations of the framework for a pass that makes Jacobians, for a prompt, for a block in its forward pass, and for a
 pair of Jacobians that are compared."""
 PASSED_BACK = 0.75
@@ -160,9 +160,9 @@ def estimate(
         is_streamed = parameters * itemsize > SHARE * available
     rates = _calibrated(width, plan.ks.largest, place, dense=engine == "dense")
     model_size = _Model(width, max(of_blocks), sum(of_blocks), parameters, len(modules), itemsize)
-    seconds = prompts * _seconds_of_prompt(model_size, plan, length, rates, resources, engine)
+    seconds = prompts * _seconds_of_prompt(model_size, plan, prompts, length, rates, resources, engine)
     weights = (parameters - sum(of_blocks) + 2 * max(of_blocks) if is_streamed else parameters) * itemsize
-    memory = weights + _working_memory(model_size, plan, length, resources, engine)
+    memory = weights + _working_memory(model_size, plan, prompts, length, resources, engine)
     return Estimate(
         place,
         parameters,
@@ -203,7 +203,7 @@ def sizes_of(source: Prompts | None, limit: int | None = None) -> tuple[int, int
 
 
 def _seconds_of_prompt(
-    model: _Model, plan: Plan, length: int, rates: Rates, resources: Resources, engine: str
+    model: _Model, plan: Plan, prompts: int, length: int, rates: Rates, resources: Resources, engine: str
 ) -> float:
     """Forward pass, Jacobians, singular vectors and comparisons of one prompt."""
     rate = REACHED * rates.products
@@ -213,7 +213,7 @@ def _seconds_of_prompt(
     count, k = plan.jacobian_count(), plan.ks.largest
     compared = max(len(group.a) for group in plan.groups())
     if engine == "dense":
-        together = resources.prompts_together(model.width, length, model.blocks)
+        together = min(prompts, resources.prompts_together(model.width, length, model.blocks))
         together *= len(plan.tokens) if plan.kind != "depth" or plan.has_token_axis else 1
         together = max(1, min(together, places_per_pass(model.width, length, model.itemsize, rows)))
         each = 2 * model.width * model.block * PASSED_BACK * rows / rate + rates.factoring
@@ -228,9 +228,9 @@ def _seconds_of_prompt(
     return forward + count * each + (PROMPT_OPERATIONS + pairs * PAIR_OPERATIONS) * rates.operation
 
 
-def _working_memory(model: _Model, plan: Plan, length: int, resources: Resources, engine: str) -> int:
+def _working_memory(model: _Model, plan: Plan, prompts: int, length: int, resources: Resources, engine: str) -> int:
     """Bytes beside the weights: recordings, what is kept for a comparison, one pass, one decomposition, the results."""
-    together = resources.prompts_together(model.width, length, model.blocks)
+    together = min(prompts, resources.prompts_together(model.width, length, model.blocks))
     recorded = together * (4 * model.blocks + 8) * length * model.width * model.itemsize + 8 * length**2
     square = model.width**2
     largest = max(len(group.made) for group in plan.groups())

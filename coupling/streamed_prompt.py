@@ -20,6 +20,7 @@ from coupling.factory import Factory, Made
 from coupling.linalg.jacobian import DenseJacobian, Replay
 from coupling.linalg.pairwise import FactoredJacobian, Frames, Projection, compare, project
 from coupling.linalg.svd import SingularTriplets
+from coupling.measurement import BATCH
 from coupling.metrics import JacobianMoments
 from coupling.models import attention
 from coupling.models.block_results import packed, unpacked
@@ -233,7 +234,8 @@ class StreamedPrompt:
             groups.append(compare(a, b, ks, projections=detailed, projected=projected))
             for key in group.made:
                 made.add(key.block, factored[key].triplets, replays[key])
-        dataset = assemble(groups, self.plan, trajectory, detailed=detailed, others=made.variables(self.plan))
+        others = made.variables(self.plan) | {BATCH: ((), 1)}
+        dataset = assemble(groups, self.plan, trajectory, detailed=detailed, others=others)
         dataset.attrs |= made.attributes
         self.one.describe(dataset, self.one.arguments(), self.settings)
         return dataset
