@@ -117,7 +117,7 @@ def shared_above(width: int, comparisons: int, level: float = LEVEL) -> float:
 
     Example:
         >>> round(shared_above(576, 100), 3)
-        0.162
+        0.161
     """
     if comparisons < 1 or width < 2:
         return 1.0
