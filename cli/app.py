@@ -59,7 +59,7 @@ _command(
 )
 _command("sweep", sweep.sweep, "coupling sweep EleutherAI/pythia-160m --revisions step1,step512 --out pythia")
 _command("status", status.status, "coupling status pythia")
-_command("rl", rl.rl, "coupling rl examples/addition.yaml --out addition", "coupling rl --demo")
+_command("rl", rl.rl, "coupling rl examples/addition.yaml --out addition", "coupling rl --demo --save-every 40")
 
 
 def _print_version(asked: bool) -> None:

@@ -105,6 +105,7 @@ def correlate(
     """Correlate coupling with benchmark scores, and compare it with size."""
     folders, aliases, benchmarks = runs or [], alias or [], benchmark or []
     check_usage(folders, scores, published, family, aliases, benchmarks, measure)
+    _check_sources(folders, scores)
     from coupling.cli.render.text import plain
 
     with console(stderr=True).status("loading libraries") as status:
@@ -119,7 +120,8 @@ def correlate(
             seed=seed,
             progress=lambda name: status.update(plain(f"correlating with {name}")),
         )
-    _save_scatter(result, save_table, figure)
+        status.update("drawing the scatter")
+        _save_scatter(result, save_table, figure)
     if json:
         print_json(result)
     else:
@@ -129,6 +131,16 @@ def correlate(
     for path in (save_table, figure):
         if path is not None:
             print(f"saved in {clean(path)}", file=sys.stderr)
+
+
+def _check_sources(folders: list[Path], scores: str | None) -> None:
+    """Check that runs and scores are there before the libraries are loaded."""
+    from coupling.analyses.correlation.sources import source_of
+    from coupling.analyses.sweep.runs import checked_runs
+
+    checked_runs(folders)
+    if scores is not None:
+        source_of(scores)
 
 
 def check_usage(

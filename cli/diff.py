@@ -15,11 +15,16 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two saved runs: scores, pairs and provenance. Differences are OTHER minus RUN."""
-    from coupling.cli.render.comparison import print_comparison
-    from coupling.run_folder import open_run
-    from coupling.summary import compare_runs
+    from coupling.run_files import finished_run
 
-    comparison = compare_runs(open_run(run), open_run(other))
+    folders = [finished_run(folder) for folder in (run, other)]
+    with console(stderr=True).status("comparing"):
+        from coupling.run_folder import open_run
+        from coupling.summary import compare_runs
+
+        comparison = compare_runs(*(open_run(folder) for folder in folders))
+    from coupling.cli.render.comparison import print_comparison
+
     if json:
         print_json(comparison)
     else:

@@ -21,7 +21,7 @@ def plot(
         typer.Argument(
             metavar="RUN...",
             help="Folders that `coupling analyze --out` wrote; for dynamics and checkpoints also those of `coupling "
-            "sweep`; for rl those of `coupling rl`; for dynamics, scatter and rl .csv tables.",
+            "sweep`; for rl and dynamics those of `coupling rl`; for dynamics, scatter and rl .csv tables.",
             show_default=False,
         ),
     ],
@@ -147,7 +147,8 @@ def plot(
 
     Columns of the tables: dynamics - model, step, score (chance, excess, diagonal_share, aligned_energy,
     line_shape_score, expodistance, residual_growth, k, k_label, norm, seed, prompt); scatter - model, score, benchmark
-    (group, width, chance); rl - step, reward (ess, kl, score, chance, mismatch_to_initial, run, seed). Those in
+    (group, width, chance); rl - step, reward (excess, ess, kl, score, chance,
+    mismatch_to_initial, run, seed). Those in
     brackets may be missing.
     """
     picture = formerly("--kind", kind, "--picture", picture)
@@ -174,10 +175,37 @@ def plot(
         "against": against,
     }
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    from coupling import figures
-    from coupling.figures.style import check_suffix
+    from coupling.early import check_picture_name
 
-    check_suffix(output)
+    check_picture_name(output)
+    sources = _checked(runs, picture)
+    screen = console(stderr=True, quiet=quiet)
+    with screen.status(f"drawing {picture}"), warning_lines():
+        figure = _draw(picture, sources, given, step_pattern)
+        from coupling.figures import save
+
+        save(figure, output)
+    screen.print(f"saved {output}", soft_wrap=True)
+
+
+def _checked(runs: list[Path], picture: Picture) -> list[Path]:
+    """What a picture is drawn from, after checking that it is there; a study stands for its runs."""
+    from coupling.analyses.sweep.runs import checked_runs
+    from coupling.early import check_table
+
+    if picture in OF_TRAINING and all(run.expanduser().is_dir() for run in runs):
+        return runs  # folders of many runs
+    if picture in TABLE_PICTURES:
+        for run in runs:
+            check_table(run, picture)
+        return runs
+    return checked_runs(runs)
+
+
+def _draw(picture: Picture, runs: list[Path], given: dict[str, Any], step_pattern: str | None) -> Any:
+    """The figure, after checking that every option that was given applies to it."""
+    from coupling import figures
+
     draw = getattr(figures, picture)
     known = inspect.signature(draw).parameters
     for name in given:
@@ -185,9 +213,7 @@ def plot(
             raise typer.BadParameter(f"--{name.replace('_', '-')} does not apply to the picture {picture}")
     if step_pattern is not None and picture not in OF_TRAINING:
         raise typer.BadParameter(f"--step-pattern does not apply to the picture {picture}")
-    with warning_lines():
-        figures.save(draw(_read(runs, picture, step_pattern), **given), output)
-    console(stderr=True, quiet=quiet).print(f"saved {output}", soft_wrap=True)
+    return draw(_read(runs, picture, step_pattern), **given)
 
 
 def _read(runs: list[Path], picture: Picture, step_pattern: str | None) -> Any:

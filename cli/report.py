@@ -23,7 +23,7 @@ def report(
         typer.Argument(
             metavar="RUN...",
             help="Folders that `coupling analyze --out` wrote, or studies of `coupling sweep`, which stand for their "
-            "runs; several are shown side by side.",
+            "runs; several are shown side by side. Or folders that `coupling rl` wrote.",
             show_default=False,
         ),
     ],
@@ -71,15 +71,28 @@ def report(
     if benchmark is not None and scores is None:
         raise typer.BadParameter("--benchmark applies to --scores")
     blocks = None if directions is None else parse_range(directions, "directions")
+    from coupling.analyses.rl.saved_run import only_rl_runs
+    from coupling.analyses.sweep.runs import checked_runs
+
+    if only_rl_runs(runs):
+        if any(given is not None for given in (scores, scatter, skip_first, directions)):
+            raise typer.BadParameter(
+                "--scores, --scatter, --skip-first and --directions do not apply to runs of coupling rl"
+            )
+        _write_rl(runs, output, quiet=quiet)
+        return
+    folders = checked_runs(runs)
+    if scores is not None:
+        from coupling.analyses.correlation.sources import source_of
+
+        source_of(scores)
     screen = console(stderr=True, quiet=quiet)
-    with screen.status("drawing"):
-        from coupling.analyses.sweep.runs import runs_of
+    with screen.status("drawing the page"):
         from coupling.figures.page.report import report as render
         from coupling.files import write_output
         from coupling.run_folder import open_run
 
         table, measure, name = _points(runs, scores, benchmark, scatter)
-        folders = runs_of(runs)
         page = render(
             [open_run(run) for run in folders],
             scores=table,
@@ -87,8 +100,7 @@ def report(
             benchmark_label=benchmark_label or name,
             skip_first=skip_first,
             directions=[] if blocks is None else _directions(folders, blocks),
-            command=shlex.join(["coupling", *sys.argv[1:]]),
-            date=datetime.date.today().isoformat(),
+            **_origin(),
         ).encode()
         write_output(output, page)
     screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)
@@ -101,6 +113,26 @@ def _directions(folders: list[Path], blocks: tuple[int, int]) -> list[Any]:
 
     quiet_libraries()
     return [directions(folder, blocks) for folder in folders]
+
+
+def _origin() -> dict[str, Any]:
+    """What wrote the page, and when."""
+    return {"command": shlex.join(["coupling", *sys.argv[1:]]), "date": datetime.date.today().isoformat()}
+
+
+def _write_rl(folders: list[Path], output: Path, *, quiet: bool) -> None:
+    """The page of runs of ``coupling rl``."""
+    screen = console(stderr=True, quiet=quiet)
+    with screen.status("drawing the page"):
+        from coupling.analyses.rl.saved_run import read_rl_run, table_of
+        from coupling.figures.page.training import training_report
+        from coupling.files import write_output
+
+        saved = [read_rl_run(folder) for folder in folders]
+        table, described = table_of(saved)
+        page = training_report(table, described, of_k=saved[0].of_k, **_origin()).encode()
+        write_output(output, page)
+    screen.print(f"saved {output} ({len(page) / 1e6:.1f} MB)", soft_wrap=True)
 
 
 def _is_scatter_table(path: Path) -> bool:

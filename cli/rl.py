@@ -10,6 +10,7 @@ import typer
 from coupling.choices import Objective
 from coupling.cli.options import CHECKPOINTS, OUTPUT, CheckpointKs, Json, NoTable, Overwrite, new_folder, parse_ks
 from coupling.cli.output import PlainConsole, console, print_json, result_alone
+from coupling.cli.saved import rl_interrupted
 from coupling.errors import CouplingError
 from coupling.untrusted import clean, expanded
 
@@ -58,6 +59,16 @@ def rl(
             min=1,
             help="Number of seeds, which are run one after the other, beginning with --seed, into one table. "
             "Default: 1, for the demo 3.",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    save_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Keep a checkpoint every N steps and at the end, in the folder trainer of --out; also of the demo.",
             show_default=False,
             rich_help_panel=RUN,
         ),
@@ -128,12 +139,8 @@ def rl(
 ) -> None:
     """Post-train a model by RL and measure block coupling through the run, or measure the checkpoints of a run."""
     for_checkpoints: dict[str, Any] = {
-        "prompts": prompts,
-        "column": column,
-        "limit": limit,
-        "k": parse_ks(k),
-        "initial": initial,
-    }
+        "prompts": prompts, "column": column, "limit": limit, "k": parse_ks(k), "initial": initial,
+    }  # fmt: skip
     if sum((config is not None, demo, bool(from_checkpoints))) != 1:
         raise typer.BadParameter("give one of RUN.yaml, --demo and --from-checkpoints")
     if not from_checkpoints:
@@ -141,7 +148,8 @@ def rl(
             for_checkpoints | {"truncate": truncate}, "to --from-checkpoints; for a run, RUN.yaml has the key probe"
         )
     else:
-        options = {"objective": objective, "seeds": seeds, "trust_rewards": trust_rewards, "resume": resume}
+        options = {"objective": objective, "seeds": seeds, "save_every": save_every, "resume": resume}
+        options |= {"trust_rewards": trust_rewards}
         _refuse(options, "to a run, but not to --from-checkpoints")
     if column is not None and prompts is None:
         raise typer.BadParameter("--column applies to --prompts")
@@ -149,6 +157,7 @@ def rl(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
+
     from coupling.analyses.rl.processes import is_main_process, is_only_process
     from coupling.cli.progress import quiet_libraries
 
@@ -167,7 +176,7 @@ def rl(
         rows = measured.rows
         skipped = [{"folder": item.name, "reason": item.reason} for item in measured.skipped]
     else:
-        chosen, n_seeds = _configuration(screen, config, objective, seed, seeds)
+        chosen, n_seeds = _configuration(screen, config, objective, seed, seeds, save_every)
         out = out or new_folder(f"rl-{chosen.run_name}")
         beside = Path() if config is None else expanded(config).parent
         rows = _run(
@@ -190,7 +199,12 @@ def _refuse(options: Mapping[str, Any], reason: str) -> None:
 
 
 def _configuration(
-    screen: PlainConsole, path: Path | None, objective: Objective | None, seed: int | None, seeds: int | None
+    screen: PlainConsole,
+    path: Path | None,
+    objective: Objective | None,
+    seed: int | None,
+    n_seeds: int | None,
+    every: int | None,
 ) -> "tuple[RunConfig, int]":
     """The configuration of the file, or of the demo without one, with the options' values; the number of seeds."""
     from dataclasses import replace
@@ -203,7 +217,9 @@ def _configuration(
         config = replace(config, objective=objective)
     if seed is not None:
         config = replace(config, seed=seed)
-    return config, seeds or (SEEDS if path is None else 1)
+    if every is not None:
+        config = config.keeping_checkpoints(every)
+    return config, n_seeds or (SEEDS if path is None else 1)
 
 
 def _run(
@@ -237,22 +253,8 @@ def _run(
                 trust_rewards=trust,
             )
     except KeyboardInterrupt:
-        _print_interrupted(out)
+        sys.stderr.write(clean(rl_interrupted(out), keep="\n"))
         raise
-
-
-def _print_interrupted(out: Path) -> None:
-    from coupling.analyses.rl.processes import is_main_process
-    from coupling.analyses.rl.resume import can_continue
-
-    if not is_main_process():
-        return
-    message = "interrupted"
-    if (out / "table.csv").exists():
-        message += f"; the table of the steps before it is in {out}"
-    if can_continue(out):
-        message += f"; continue with the same command and --out {out} --resume"
-    print(clean(message), file=sys.stderr)
 
 
 def _measure(
@@ -313,5 +315,4 @@ def _print_result(
 
 
 def _say(screen: PlainConsole, message: str) -> None:
-    """A message on stderr, exactly as it is."""
     screen.print(message, soft_wrap=True)

@@ -169,6 +169,9 @@ def sweep(
     screen = console(stderr=True, quiet=quiet)
     quiet_libraries()
     with screen.status("loading libraries"):
+        from coupling.analyses.sweep.study import check_study
+
+        check_study(study)  # before the rest is loaded
         from coupling.analyses.sweep.driver import sweep as run_sweep
         from coupling.analyses.sweep.index import as_json
 
@@ -210,7 +213,7 @@ def study_of(what: list[str], given: dict[str, Any]) -> Any:
     Raises:
         BadParameter: if a study file or folder is given together with something else.
     """
-    from coupling.analyses.sweep.study_folder import is_study
+    from coupling.analyses.sweep.runs import is_study
 
     files = [name for name in what if name.lower().endswith(YAML) or is_study(name)]
     if not files:

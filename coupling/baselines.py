@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import nn
 
+from coupling.baseline_means import ATTRIBUTE
 from coupling.choices import BASELINES
 from coupling.linalg.jacobian import BlockJacobian, DenseJacobian
 from coupling.linalg.normality import non_normality
@@ -23,8 +24,6 @@ from coupling.models.head import head_of, prompt_loss
 from coupling.representation import curvature, intrinsic_dimension, linear_cka, mean_cosine, prompt_entropy
 from coupling.spectral_exponent import spectral_exponent
 
-ATTRIBUTE = "baselines"
-"""The attribute of a run that has them: 1."""
 FEWEST_TOKENS = 4
 """The fewest tokens of which the first is left out of the residual stream's measures: it may be an attention sink."""
 
@@ -110,25 +109,3 @@ class Baselines:
         part["loss"] = ((), loss.nats_per_token)
         part["bits_per_byte"] = ((), loss.bits_per_byte)
         _describe(part)
-
-
-def baseline_means(run: xr.Dataset) -> dict[str, float]:
-    """The mean of each baseline that a run has, over blocks or layers and over prompts, by its label.
-
-    Args:
-        run: a Dataset of ``analyze``.
-
-    Returns:
-        Empty for a run that was measured without them.
-    """
-    if not run.attrs.get(ATTRIBUTE):
-        return {}
-    found: dict[str, float] = {}
-    for baseline in BASELINES:
-        if baseline.name == "spectral_norm":
-            found[baseline.label] = float(run.singular_values.isel(rank=0).mean())
-        elif baseline.name in run:
-            found[baseline.label] = float(run[baseline.name].mean())
-        elif baseline.name in run.attrs:
-            found[baseline.label] = float(run.attrs[baseline.name])
-    return found

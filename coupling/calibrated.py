@@ -11,6 +11,7 @@ from coupling.choices import CALIBRATED, CHANCE, SD, Calibrated
 from coupling.dataset import off_diagonal, per_prompt
 from coupling.errors import CouplingError
 from coupling.shares import K, find_k
+from coupling.sinks import without_first
 
 FROM_ANGLES = {"left_overlap": "left_angle", "right_overlap": "right_angle"}
 """Measures that runs of earlier versions contain as principal angles."""
@@ -63,7 +64,7 @@ def calibrated_score(run: xr.Dataset, measure: str = CALIBRATED[0].name, k: K | 
         raise CouplingError(f"`measure` is {measure!r}, but must be one of {', '.join(names)}")
     if measure not in [known.name for known in measures_in(run)]:
         raise CouplingError(f"the run does not contain the {measure}: an earlier version measured it; measure it again")
-    number = find_k(run, k)
+    number, run = find_k(run, k), without_first(run)
     found = [float(part.sel(k=number).mean()) for part in means(run, measure)]
     return CalibratedScore(*found)
 

@@ -5,13 +5,12 @@ import json
 import os
 import platform
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from coupling.errors import CouplingError
 from coupling.locking import LOCK
@@ -121,7 +120,7 @@ def to_json(content: dict[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
+    if "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 

@@ -22,39 +22,27 @@ from typing import Any
 import xarray as xr
 
 from coupling.errors import CouplingError
-from coupling.files import check_output_folder, load_json, remove_leftovers, to_json, write_atomically
+from coupling.files import load_json, remove_leftovers, to_json, write_atomically
 from coupling.joining import split_prompt
 from coupling.locking import locked
 from coupling.models.chat import PromptWarning
 from coupling.netcdf import read_dataset, to_bytes
-from coupling.parts_file import PartsFile, prompt_of, scan
+from coupling.parts_file import PartsFile, prompt_of
+from coupling.run_files import (
+    DATA,
+    FILES,
+    FORMER_PARTS,
+    INPUTS,
+    PARTS,
+    REPLACING,
+    STARTED,
+    STREAMED,
+    SUMMARY,
+    check_run_folder,
+    finished_run,
+    inputs_of,
+)
 from coupling.untrusted import clean, expanded, quoted
-
-DATA, SUMMARY, STARTED, PARTS = "run.nc", "run.json", "started.json", "parts.bin"
-STREAMED = "streamed.bin"
-"""What a streamed run has measured of its prompts, block by block; see ``coupling.stream_store``."""
-FILES = (DATA, SUMMARY, STARTED)
-"""The files that are written atomically."""
-FORMER_PARTS = "parts"
-"""The folder in which versions before 0.2.0 kept the prompts of an unfinished run."""
-REPLACING = "replacing"
-"""The key of a ``started.json`` that stands for a run that is being removed."""
-INPUTS = "inputs_hashes"
-"""The key of a ``run.json`` that lists the hash of each prompt's inputs."""
-
-
-def is_run(entries: Collection[str]) -> bool:
-    """Whether the names in a folder are those of a run, finished or not."""
-    return STARTED in entries or {DATA, SUMMARY} <= set(entries)
-
-
-def check_run_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> bool:
-    """Whether a folder contains a run, after checking that one may be written there.
-
-    Raises:
-        CouplingError: see ``check_output_folder``.
-    """
-    return bool(check_output_folder(folder, is_ours=is_run, overwrite=overwrite, resume=resume, files=FILES))
 
 
 @contextlib.contextmanager
@@ -141,7 +129,9 @@ class RunFolder:
             self.parts.append(prompt, self.inputs[prompt], dataset)
         except CouplingError as error:
             kept = len(self.parts.records)
-            hint = f"; {kept} measured {_inputs(self.identity)} are saved, continue with `resume=True`" if kept else ""
+            hint = (
+                f"; {kept} measured {inputs_of(self.identity)} are saved, continue with `resume=True`" if kept else ""
+            )
             raise CouplingError(f"{error}{hint}") from None
 
     def finish(self, run: xr.Dataset, summary: dict[str, Any]) -> None:
@@ -158,7 +148,7 @@ class RunFolder:
             write_atomically(self.folder / DATA, to_bytes(run))
             write_atomically(self.folder / SUMMARY, content)
         except CouplingError as error:
-            hint = f"all {_inputs(self.identity)} are measured and saved, continue with `resume=True`"
+            hint = f"all {inputs_of(self.identity)} are measured and saved, continue with `resume=True`"
             raise CouplingError(f"{error}; {hint}") from None
         self.discard_parts()
 
@@ -210,7 +200,7 @@ class RunFolder:
         for file in (self.parts, self.streamed):
             if file.read():
                 warnings.warn(
-                    f"{clean(file.path, 300)} is damaged or was cut short; {_inputs(self.identity)} that cannot be "
+                    f"{clean(file.path, 300)} is damaged or was cut short; {inputs_of(self.identity)} that cannot be "
                     "read from it are measured again",
                     PromptWarning,
                     stacklevel=2,
@@ -249,7 +239,7 @@ class RunFolder:
 
     def _check_inputs(self, known: dict[int, Any]) -> None:
         """Check that every prompt that was measured is a prompt of this run."""
-        words = _inputs(self.identity)
+        words = inputs_of(self.identity)
         word = words[:-1]
         for number, inputs in sorted(known.items()):
             if number >= len(self.inputs):
@@ -265,28 +255,6 @@ class RunFolder:
             )
 
 
-def _inputs(identity: Any) -> str:
-    """What the inputs of a run are called, by its identity: "prompts" or "images"."""
-    return "images" if isinstance(identity, dict) and "processor_hash" in identity else "prompts"
-
-
-def inputs_in(folder: Path) -> str:
-    """What an unfinished run in a folder measures: "prompts" or "images"."""
-    try:
-        return _inputs(load_json(folder / STARTED).get("identity"))
-    except CouplingError:
-        return _inputs(None)
-
-
-def count_measured(folder: Path) -> int:
-    """The number of prompts or images that are saved in the folder of an unfinished run."""
-    with contextlib.suppress(OSError, CouplingError):
-        if (folder / PARTS).exists():
-            return len({record.prompt for record in scan(folder / PARTS)[0]})
-        return len(list((folder / FORMER_PARTS).glob("prompt-*.nc")))
-    return 0
-
-
 def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset:
     """Read a finished run.
 
@@ -297,26 +265,7 @@ def open_run(folder: str | Path, *, without: Collection[str] = ()) -> xr.Dataset
     Raises:
         CouplingError: if it is not a run, or an unfinished one.
     """
-    folder = expanded(folder)
-    name = clean(folder, 300)
-    try:
-        entries = {entry.name for entry in folder.iterdir()}
-    except FileNotFoundError:
-        raise CouplingError(f"there is no folder {name}; a run is a folder that coupling analyze wrote") from None
-    except NotADirectoryError:
-        raise CouplingError(f"{name} is a file; a run is a folder that coupling analyze wrote") from None
-    except OSError as error:
-        raise CouplingError(f"cannot read the folder {name}: {error.strerror or error}") from None
-    if not {SUMMARY, DATA} <= entries:
-        if STARTED in entries:
-            raise CouplingError(
-                f"the run in {name} is unfinished ({count_measured(folder)} {inputs_in(folder)} measured); repeat its "
-                "command with `resume=True`"
-            )
-        is_model = "config.json" in entries or any(entry.endswith((".safetensors", ".gguf")) for entry in entries)
-        hint = f"; it is a model, which is measured by: coupling analyze {name}" if is_model else ""
-        raise CouplingError(f"{name} contains no run: there is no {SUMMARY} beside a {DATA}{hint}")
-    return read_dataset(folder / DATA, without)
+    return read_dataset(finished_run(folder) / DATA, without)
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:

@@ -10,10 +10,14 @@ from coupling import metrics
 from coupling.choices import variant_of
 from coupling.dataset import per_prompt
 from coupling.shares import K, find_k
+from coupling.sinks import without_first
 
 
 def score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False, swapped: bool = False) -> float:
     """A model's score: coupling averaged over ordered pairs of distinct blocks, then over prompts.
+
+    Of a run that compares tokens, pairs of tokens; a first token that dominates (an attention sink) is left out, as in
+    ``summarize``.
 
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
@@ -35,12 +39,12 @@ def score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = 
         >>> coupling.score(run) == coupling.score(run, k=5)
         True
     """
-    return 1 - mean_mismatch(run, variant_of(signed=signed, swapped=swapped).variable(), k, norm)
+    return 1 - mean_mismatch(without_first(run), variant_of(signed=signed, swapped=swapped).variable(), k, norm)
 
 
 def chance_score(run: xr.Dataset, k: K | None = None, norm: int = 2, *, signed: bool = False) -> float:
     """The score that random frames would get; arguments and errors as in ``score``."""
-    return 1 - mean_mismatch(run, variant_of(signed=signed).variable("chance"), k, norm)
+    return 1 - mean_mismatch(without_first(run), variant_of(signed=signed).variable("chance"), k, norm)
 
 
 @overload
@@ -82,7 +86,7 @@ def excess(run: Any, k: Any = None, norm: int = 2, *, signed: bool = False, swap
     """
     if not isinstance(run, xr.Dataset):
         return metrics.excess(run, k)
-    variant = variant_of(signed=signed, swapped=swapped)
+    variant, run = variant_of(signed=signed, swapped=swapped), without_first(run)
     mismatch, chance = (mean_mismatch(run, name, k, norm) for name in (variant.variable(), variant.variable("chance")))
     return float(metrics.excess(mismatch, chance))
 

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from coupling.dataset import input_word
+from coupling.dataset import input_word, is_depth
 from coupling.errors import CouplingError
 
 DOMINANT = 10.0
@@ -67,10 +67,34 @@ def skipped(run: xr.Dataset, skip_first: int | None = None) -> int:
     return skip_first
 
 
+def without_first(run: xr.Dataset, skip_first: int | None = None) -> xr.Dataset:
+    """A run that compares tokens without its first ones, which dominate its averages; a run of kind depth as it is.
+
+    Args:
+        run: a Dataset of ``measure`` or ``analyze``.
+        skip_first: see ``skipped``. By default nothing is left out where no two measured tokens would stay.
+
+    Raises:
+        CouplingError: see ``skipped``; also if the number given leaves no two measured tokens.
+    """
+    if is_depth(run):
+        return run
+    count = skipped(run, skip_first)
+    if not count:
+        return run
+    largest = run.singular_values.isel(rank=0)
+    is_measured = largest.notnull().any([dim for dim in largest.dims if dim != "token"])
+    if int((is_measured & (run.token >= count)).sum()) < 2:
+        if skip_first is None:
+            return run
+        raise CouplingError(f"`skip_first={skip_first}` does not leave two measured tokens, which are compared")
+    return run.sel(token=run.token >= count, other_token=run.other_token >= count)
+
+
 def note(run: xr.Dataset, skip_first: int | None = None) -> str:
     """What was left out, and why, in a few words for a caption; empty if nothing was."""
     count = skipped(run, skip_first)
-    if not count:
+    if not count or (not is_depth(run) and without_first(run, skip_first) is run):
         return ""
     if skip_first is not None:
         return (

@@ -4,17 +4,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from scipy.special import stdtr
 
 from coupling import calibrated, metrics
 from coupling.choices import VARIANTS, Calibrated, Variant
 from coupling.dataset import input_word, is_depth, off_diagonal, per_prompt, zero_blocks
 from coupling.errors import CouplingError
+from coupling.facts import facts_of
 from coupling.prompt_effects import by_category, error_curve, prompts_needed
 from coupling.scores import mean_mismatch
 from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
-from coupling.sinks import note, skipped
-from coupling.uncertainty import excess_difference
+from coupling.sinks import note, skipped, without_first
+from coupling.uncertainty import excess_difference, excess_estimate
 
 
 def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None) -> dict[str, Any]:
@@ -23,22 +24,24 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
     Args:
         run: a Dataset of ``measure`` or ``analyze``.
         pairs: the number of strongest and weakest pairs to name.
-        skip_first: number of first tokens that are left out of the measures of tokens. Default: 1 where the first
+        skip_first: number of first tokens that are left out of the measures of tokens, and of all averages of a run
+            that compares tokens. Default: 1 where the first
             token's norm dwarfs the others' (``coupling.first_token_dominance``), otherwise 0.
 
     Returns:
-        ``scores`` (one row for each K, p and variant, with chance level, excess and the standard deviation over
-        prompts), ``calibrated`` (one row for each K and calibrated measure, with chance level, z-score and standard
-        deviation over prompts), ``categories`` (the excess at the largest K and p = 2 of the prompts of each category,
-        with its 95% interval), ``prompt_count`` (``curve``, the standard error of that excess by the number of prompts,
-        by bootstrap, and ``needed``, how many prompts some errors take), ``strongest`` and ``weakest`` pairs at the
-        largest K and p = 2, ``tokens`` (line-shape score, expodistance and growth of the residual norm),
-        ``tokens_left_out`` (what was left out, in words), ``prompts`` (how many prompts or images), ``inputs``
-        ("prompts" or "images") and ``provenance``.
+        ``scores`` (one row for each K, p and variant, with chance level, excess, its standard error and the standard
+        deviation over prompts), ``calibrated`` (one row for each K and calibrated measure, with chance level, z-score
+        and standard deviation over prompts), ``categories`` (the excess at the largest K and p = 2 of the prompts of
+        each category, with its 95% interval), ``prompt_count`` (``curve``, the standard error of that excess by the
+        number of prompts, by bootstrap, and ``needed``, how many prompts some errors take), ``strongest`` and
+        ``weakest`` pairs at the largest K and p = 2, ``tokens`` (line-shape score, expodistance and growth of the
+        residual norm), ``tokens_left_out`` (what was left out, in words), ``facts`` (what the run is, in words),
+        ``prompts`` (how many prompts or images), ``inputs`` ("prompts" or "images") and ``provenance``.
 
     Raises:
         CouplingError: if ``skip_first`` leaves no token.
     """
+    whole, run = run, without_first(run, skip_first)
     rows = []
     for k, name in zip(run.k.values.tolist(), k_names(run), strict=True):
         for norm in run.norm.values.tolist():
@@ -47,7 +50,7 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
                 rows.append(place | _score(run, k, norm, variant))
     strongest, weakest = _extreme_pairs(run, pairs)
     curve = error_curve(run)
-    kept = run.isel(token=slice(skipped(run, skip_first), None))
+    kept = whole.isel(token=slice(skipped(whole, skip_first), None)) if is_depth(run) else run
     growth = kept.residual_norm.isel(layer=-1) / kept.residual_norm.isel(layer=0)
     return {
         "scores": rows,
@@ -61,7 +64,8 @@ def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None)
             "expodistance": _distribution(kept.expodistance),
             "residual_growth": _distribution(growth),
         },
-        "tokens_left_out": note(run, skip_first),
+        "tokens_left_out": note(whole, skip_first),
+        "facts": facts_of(run),
         "blocks": int(run.sizes["layer"]) - 1,
         "prompts": int(run.sizes["prompt"]),
         "inputs": f"{input_word(run)}s",
@@ -82,6 +86,7 @@ def _score(run: xr.Dataset, k: int, norm: int, variant: Variant) -> dict[str, An
         "score": _finite(1 - mismatch),
         "chance": _finite(1 - chance),
         "excess": _finite(float(metrics.excess(mismatch, chance))),
+        "excess_se": excess_estimate(run, k, norm, variant).standard_error,
         "sd_over_prompts": _finite(float(each.std(ddof=1))) if run.sizes["prompt"] > 1 else None,
     }
 
@@ -157,6 +162,8 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
             f"one run is of kind {kinds[0]}, the other of kind {kinds[1]}: their scores cannot be compared"
         )
     ks = shared_ks([first, second])
+    whole = first, second
+    first, second = (without_first(run) for run in whole)
     attributes = {**first.attrs, **second.attrs}
     differing = sorted(key for key in attributes if first.attrs.get(key) != second.attrs.get(key))
     same_prompts = first.attrs.get("prompts_hash") == second.attrs.get("prompts_hash") is not None
@@ -179,7 +186,7 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
             if measure in calibrated.measures_in(second)
         ],
         "largest_pair_difference": _largest_pair_difference(*(at_ks(run, ks).mismatch for run in (first, second))),
-        "identical": _without_labels(first).identical(_without_labels(second)),
+        "identical": _without_labels(whole[0]).identical(_without_labels(whole[1])),
     }
 
 
@@ -211,7 +218,7 @@ def _compared_excess(first: xr.Dataset, second: xr.Dataset, k: K, norm: int, var
     error, p = difference.standard_error, None
     if error is not None and error > 0:
         freedom = min(first.sizes["prompt"], second.sizes["prompt"]) - 1
-        p = _finite(2 * float(stats.t.sf(abs(difference.value) / error, freedom)))
+        p = _finite(2 * float(stdtr(freedom, -abs(difference.value) / error)))
     return {"excess_difference": _finite(difference.value), "excess_standard_error": error, "excess_p": p}
 
 

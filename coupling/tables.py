@@ -9,6 +9,7 @@ from coupling.choices import variant_of
 from coupling.dataset import input_word
 from coupling.errors import CouplingError
 from coupling.shares import K, find_k, k_names
+from coupling.sinks import without_first
 from coupling.summary import calibrated_rows, summarize
 from coupling.uncertainty import excess_estimate
 
@@ -61,6 +62,7 @@ def _row(name: str, run: xr.Dataset, k: K | None, norm: int) -> dict[str, object
     score = next(
         row for row in summary["scores"] if (row["k"], row["norm"], row["variant"]) == (chosen, norm, absolute)
     )
+    run = without_first(run)
     estimate = excess_estimate(run, chosen, norm)
     shares = [row["value"] for row in calibrated_rows(run) if (row["k"], row["measure"]) == (chosen, "diagonal_share")]
     tokens = summary["tokens"]

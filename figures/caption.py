@@ -26,6 +26,6 @@ def described(runs: Sequence[xr.Dataset], prompt: int | None = None) -> str:
     return f"{run_names(runs)[0]}, {number}" if len(runs) == 1 else number
 
 
-def caption(figure: Figure, runs: Sequence[xr.Dataset], prompt: int | None = None) -> None:
-    """Write above a picture what it was drawn from (see ``described``)."""
-    figure.suptitle(described(runs, prompt), fontsize=9, color=GRAY, x=0.01, ha="left")
+def caption(figure: Figure, runs: Sequence[xr.Dataset], prompt: int | None = None, notes: Sequence[str] = ()) -> None:
+    """Write above a picture what it was drawn from (see ``described``), and what was left out."""
+    figure.suptitle("\n".join((described(runs, prompt), *notes)), fontsize=9, color=GRAY, x=0.01, ha="left")

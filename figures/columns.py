@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from coupling.early import check_table
 from coupling.errors import CouplingError, first_line
 from coupling.untrusted import as_text, clean, expanded, quoted, read_bytes
 
@@ -106,6 +107,7 @@ RL = Columns(
         "kl": "KL divergence from the behavior policy, in nats per token",
         "score": "coupling on the probe prompts",
         "chance": "the score of random frames",
+        "excess": "the share of the chance level's mismatch that is gone",
         "mismatch_to_initial": "mean over blocks of the mismatch to the initial policy, which is 0 at the beginning",
         "run": "name of the run; one line per run",
         "seed": "number of the seed; several seeds give the mean and a band",
@@ -166,8 +168,7 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
     path = expanded(path)
     if picture == "rl" and (path / "table.csv").is_file():
         path = path / "table.csv"
-    if path.is_dir():
-        raise CouplingError(f"{path} is a folder; {_source(picture)}")
+    check_table(path, picture)
     try:
         text = as_text(read_bytes(path, MOST_BYTES), path)
         with warnings.catch_warnings():
@@ -175,18 +176,9 @@ def read_table(path: str | Path, picture: str) -> pd.DataFrame:
             table = pd.read_csv(io.StringIO(text), skipinitialspace=True)
     except CouplingError:
         raise
-    except FileNotFoundError:
-        raise CouplingError(f"there is no file {path}; {_source(picture)}") from None
     except (OSError, ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise CouplingError(f"{clean(path, 300)} cannot be read as a table: {clean(first_line(error), 200)}") from None
     try:
         return TABLES[picture].check(table.rename(columns=lambda name: str(name).strip()), picture)
     except CouplingError as error:
         raise CouplingError(f"{path}: {error}") from None
-
-
-def _source(picture: str) -> str:
-    """What a picture of a table is drawn from, for messages."""
-    folders = {"rl": " or the folder of a `coupling rl` run", "dynamics": " or folders of runs"}
-    folder = folders.get(picture, "")
-    return f"the picture {picture} is drawn from a .csv table{folder}"

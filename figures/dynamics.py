@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from coupling.errors import CouplingError
 from coupling.figures.chance_line import draw_chance, explain_chance, has_chance
@@ -15,8 +15,8 @@ from coupling.figures.style import WIDTH, legend_above, legend_name, line_look, 
 from coupling.shares import K, rows_at_k
 
 PANELS = {
-    "score": "coupling 1 − m",
     "excess": "excess",
+    "score": "coupling 1 − m",
     "diagonal_share": "diagonal share",
     "aligned_energy": "aligned energy",
     "line_shape_score": "line-shape\nscore",
@@ -56,8 +56,8 @@ def dynamics(
     Example:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"model": ["a", "a"], "step": [0, 1000], "score": [0.02, 0.1], "excess": [0.0, 0.1]})
-        >>> [axes.get_ylabel() for axes in dynamics(table).axes][0]
-        'coupling 1 − m'
+        >>> [axes.get_ylabel() for axes in dynamics(table).axes]
+        ['excess', 'coupling 1 − m']
     """
     table = DYNAMICS.check(table, "dynamics").dropna(subset=["step", "score"])
     if table.empty:
@@ -77,8 +77,10 @@ def dynamics(
                 _draw(axes, rows, measure, line_look(index), legend_name(name))
             _scale_values(axes, measure, table[measure])
             axes.set_ylabel(PANELS[measure] + of_measure.get(measure, ""))
-        if score_label is not None:
-            all_axes[0].set_ylabel(score_label)
+            if measure == "excess":
+                axes.yaxis.set_major_formatter(PercentFormatter(1))
+            if measure == "score" and score_label is not None:
+                axes.set_ylabel(score_label)
         if has_chance(table):
             explain_chance(all_axes[0])
         scale_steps(all_axes[-1], table["step"])

@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from coupling import metrics
 from coupling.choices import variant_of
 from coupling.dataset import is_depth
+from coupling.errors import CouplingError
 from coupling.figures.caption import caption
 from coupling.figures.scale import limits
 from coupling.figures.selection import (
@@ -33,6 +34,7 @@ from coupling.figures.style import (
     wrapped,
 )
 from coupling.shares import K
+from coupling.sinks import note, without_first
 
 
 def heatmap(
@@ -45,6 +47,7 @@ def heatmap(
     prompt: int | None = None,
     block: int | str | None = None,
     excess: bool = True,
+    skip_first: int | None = None,
 ) -> Figure:
     """The excess over chance of every ordered pair, on one color scale for all runs; its bar marks chance.
 
@@ -61,18 +64,24 @@ def heatmap(
         prompt: one prompt; default: the mean over prompts.
         block: for runs that compare tokens: a block, or a pair such as "2:5"; default: the middle one.
         excess: draw the excess (see ``coupling.excess``); otherwise the coupling ``1 - m``.
+        skip_first: for runs that compare tokens: how many first tokens are left out. Default: 1 where the first token's
+            norm dwarfs the others' (an attention sink), otherwise 0.
 
     Returns:
         The picture.
 
     Raises:
-        CouplingError: if a run has no such k, norm, prompt or block.
+        CouplingError: if a run has no such k, norm, prompt or block, or ``skip_first`` leaves no two tokens.
     """
     chosen = as_runs(runs)
+    if skip_first is not None and all(is_depth(run) for run in chosen):
+        raise CouplingError("`skip_first` applies to runs that compare tokens, and these compare blocks")
+    compared = [without_first(run, skip_first) for run in chosen]
+    notes = dict.fromkeys(note(run, skip_first) for run in chosen if not is_depth(run))
     k = shared_k(chosen, k)
     variant = variant_of(signed=signed, swapped=swapped)
     tables, levels = [], []
-    for run in chosen:
+    for run in compared:
         mismatch, chance = (
             mean_over_pairs(run, variant.variable(quantity), k=k, norm=norm, prompt=prompt, block=block)
             for quantity in ("mismatch", "chance")
@@ -101,7 +110,7 @@ def heatmap(
         bar.outline.set_visible(False)
         for index, level in enumerate(levels if len(set(np.round(levels, 4))) > 1 else levels[:1]):
             mark_on_colorbar(bar, level, "chance" if index == 0 else "")
-        caption(figure, chosen, prompt)
+        caption(figure, chosen, prompt, tuple(filter(None, notes)))
     return figure
 
 

@@ -1,11 +1,11 @@
-"""RL: reward, effective sample size, KL and coupling through reinforcement learning."""
+"""RL: reward, excess over chance, effective sample size, KL and coupling through reinforcement learning."""
 
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from coupling.errors import CouplingError
 from coupling.figures.chance_line import draw_chance, explain_chance, has_chance
@@ -14,6 +14,7 @@ from coupling.figures.style import legend_above, legend_name, line_look, new_fig
 
 PANELS = {
     "reward": "mean reward",
+    "excess": "excess over\nchance",
     "ess": "effective\nsample size",
     "kl": "KL, nats\nper token",
     "score": "coupling\n1 − m",
@@ -23,7 +24,7 @@ PANELS = {
 
 
 def rl(table: pd.DataFrame) -> Figure:
-    r"""Reward, effective sample size, KL, coupling and mismatch to the initial policy against the step, in one column.
+    r"""Reward, excess, effective sample size, KL, coupling and mismatch to the initial policy against the step.
 
     Args:
         table: columns of ``coupling.figures.columns.RL``; a quantity that the table does not contain has no panel.
@@ -54,6 +55,8 @@ def rl(table: pd.DataFrame) -> Figure:
                 _draw(axes, rows, quantity, line_look(index), legend_name(name))
             axes.set_ylabel(PANELS[quantity])
             axes.yaxis.set_major_locator(MaxNLocator(4))
+            if quantity == "excess":
+                axes.yaxis.set_major_formatter(PercentFormatter(1))
             if quantity in ("ess", "mismatch_to_initial"):
                 highest: Any = table[quantity].max()
                 axes.set_ylim(0, max(1.05, 1.05 * highest))

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from scipy.stats import linregress
 
 from coupling.choices import ScatterAxis
 from coupling.errors import CouplingError
@@ -61,6 +60,8 @@ def fit_line(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Fit | No
     """
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    from scipy.stats import linregress  # takes half a second to import, as much as all pictures together
+
     line = linregress(x, y)
     return Fit(float(line.slope), float(line.intercept), float(line.rvalue**2), float(line.pvalue))
 

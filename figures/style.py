@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from coupling.errors import CouplingError, CouplingWarning
+from coupling.early import check_picture_name
+from coupling.errors import CouplingWarning
 from coupling.files import write_output
 
 WIDTH = 5.6
@@ -53,7 +54,6 @@ FURTHER_FONTS = (
     "Noto Sans Symbols", "Noto Sans Symbols2", "Noto Emoji", "Symbola",
 )  # fmt: skip
 """Fonts for scripts and symbols that DejaVu Sans lacks; those that a system has are used, glyph by glyph."""
-SUFFIXES = (".png", ".svg", ".pdf")
 
 _STYLE: Any = {
     "font.size": 10,
@@ -158,7 +158,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         GlyphWarning: if no font of this system has some of the characters, which are drawn as boxes.
     """
     path = Path(path).expanduser()
-    check_suffix(path)
+    check_picture_name(path)
     suffix = path.suffix.lower()
     content = io.BytesIO()
     with warnings.catch_warnings(record=True) as caught, styled(missing_glyphs="always"):
@@ -173,16 +173,6 @@ def save(figure: Figure, path: str | Path) -> Path:
             stacklevel=2,
         )
     return path
-
-
-def check_suffix(path: Path) -> None:
-    """Check that a picture's file name has a suffix that decides the format.
-
-    Raises:
-        CouplingError: if the suffix is none of ``SUFFIXES``.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise CouplingError(f"{path} must end in {', '.join(SUFFIXES)}: its suffix decides the picture's format")
 
 
 def enlarge_text(factor: float) -> None:

@@ -7,7 +7,8 @@ import torch
 import coupling
 from coupling import representation
 from coupling.analyses.correlation.measures import OF_BASELINES, is_measure, measures_of
-from coupling.baselines import JacobianProperties, baseline_means
+from coupling.baseline_means import baseline_means
+from coupling.baselines import JacobianProperties
 from coupling.choices import BASELINES
 from coupling.errors import CouplingError
 from coupling.linalg.jacobian import DenseJacobian

@@ -6,7 +6,7 @@ import pytest
 import coupling
 from coupling.errors import CouplingError
 from coupling.joining import join_prompts, split_prompt
-from coupling.run_folder import to_bytes
+from coupling.netcdf import to_bytes
 from tests.helpers import make_ids, make_model
 
 

@@ -72,7 +72,7 @@ def test_context_is_the_definition(model, kind, fixed):
 
 
 def test_same_seed_same_bytes():
-    from coupling.run_folder import to_bytes
+    from coupling.netcdf import to_bytes
 
     model, ids = make_model("llama"), make_ids()
     runs = [coupling.measure(model, ids, k=4, seed=5, engine="matrix-free") for _ in range(2)]

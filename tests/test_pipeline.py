@@ -13,7 +13,8 @@ from coupling import detail
 from coupling.errors import CouplingError
 from coupling.models.chat import PromptWarning
 from coupling.models.loading import load
-from coupling.run_folder import count_measured, to_bytes
+from coupling.netcdf import to_bytes
+from coupling.run_files import count_measured
 from tests.helpers import BUNDLED
 
 PROMPTS = ["import os", "def f(x):\n    return x", "a = 1"]

@@ -11,8 +11,10 @@ import coupling
 from coupling.errors import CouplingError
 from coupling.files import write_atomically
 from coupling.models.chat import PromptWarning
+from coupling.netcdf import to_bytes
 from coupling.parts_file import encode
-from coupling.run_folder import RunFolder, count_measured, open_run, read_summary, to_bytes, writing
+from coupling.run_files import count_measured
+from coupling.run_folder import RunFolder, open_run, read_summary, writing
 from tests.helpers import make_ids, make_model
 
 INPUTS = ("0" * 64, "1" * 64)

@@ -6,8 +6,9 @@ import pytest
 import coupling
 from coupling import figures
 from coupling.analyses.correlation.measures import measures_of
+from coupling.errors import CouplingError
 from coupling.figures.trajectory import paths_of
-from coupling.sinks import DOMINANT, note, skipped
+from coupling.sinks import DOMINANT, note, skipped, without_first
 from tests.helpers import refused
 
 
@@ -95,6 +96,53 @@ def test_the_commands(cli):
     refused(cli("show", "run", "--skip-first", 4000), "--skip-first 4000 does not leave a token")
     refused(
         cli("plot", "run", "--picture", "heatmap", "--skip-first", 1, "-o", "a.svg"),
-        "--skip-first does not apply",
-        code=2,
+        "--skip-first applies to runs that compare tokens",
     )
+    circle = cli("plot", "run", "--picture", "circle", "--skip-first", 1, "-o", "a.svg")
+    refused(circle, "--skip-first does not apply", code=2)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """A run that compares tokens, whose first token looks like a sink and couples with no other."""
+    run = coupling.analyze(prompts=["import os, sys, re"], k=3, kind="self", tokens=(0, 1, 2, 3))
+    norms = run.residual_norm.copy()
+    norms[{"token": 0}] = 1e4
+    with_first = (run.token == 0) | (run.other_token == 0)
+    mismatch = run.mismatch.where(~with_first | run.mismatch.isnull(), 1.0)
+    return run.assign(residual_norm=norms, mismatch=mismatch)
+
+
+def test_averages_over_pairs_of_tokens_leave_a_sink_out(compared):
+    by_hand = compared.mismatch.sel(k=3, norm=2, token=[1, 2, 3], other_token=[1, 2, 3]).values[0]
+    off = ~np.eye(3, dtype=bool)
+    expected = 1 - by_hand[:, off].mean()
+    assert coupling.score(compared) == pytest.approx(expected)
+    (row,) = [r for r in coupling.summarize(compared)["scores"] if (r["norm"], r["variant"]) == (2, "absolute")]
+    assert row["score"] == pytest.approx(expected)
+    assert coupling.excess(compared) == pytest.approx(row["excess"])
+    assert coupling.run_table({"a": compared}).loc[0, "score"] == pytest.approx(expected)
+    assert measures_of(compared)["coupling K=3 p=2"] == pytest.approx(expected)
+    (with_it,) = [
+        r for r in coupling.summarize(compared, skip_first=0)["scores"] if (r["norm"], r["variant"]) == (2, "absolute")
+    ]
+    assert with_it["score"] < expected
+    drawn = figures.heatmap(compared, excess=False)
+    assert drawn.axes[0].images[0].get_array().shape == (3, 3)
+    assert "first token left out" in drawn.get_suptitle()
+    assert figures.heatmap(compared, skip_first=0).axes[0].images[0].get_array().shape == (4, 4)
+
+
+def test_runs_of_blocks_are_as_they_are(sink):
+    assert without_first(sink) is sink
+    with pytest.raises(CouplingError, match="applies to runs that compare tokens"):
+        figures.heatmap(sink, skip_first=1)
+
+
+def test_two_tokens_stay(compared):
+    two = compared.sel(token=compared.token >= 0).copy()
+    two["singular_values"] = two.singular_values.where(two.token < 2)
+    assert without_first(two) is two  # only the sink and one other token were measured
+    assert note(two) == ""
+    with pytest.raises(CouplingError, match="does not leave two measured tokens"):
+        without_first(two, 1)

@@ -10,7 +10,7 @@ import coupling
 from coupling.errors import CouplingError
 from coupling.models.loading import load
 from coupling.netcdf import to_bytes
-from coupling.run_folder import STREAMED
+from coupling.run_files import STREAMED
 from coupling.streamed import StreamedMeasurement
 from tests.streaming import PROMPTS, assert_equal_to_rounding, write_checkpoint
 

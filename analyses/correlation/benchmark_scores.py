@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from coupling.analyses.correlation.sources import LEADERBOARD, source_of
 from coupling.errors import CouplingError, first_line, require
-from coupling.untrusted import as_text, clean, expanded, quoted, read_bytes
-
-LEADERBOARD = "leaderboard"
-"""The name of the bundled table."""
+from coupling.untrusted import as_text, clean, quoted, read_bytes
 
 MODEL_COLUMNS = ("model", "model_name", "fullname")
 FAMILY_COLUMN = "family"
@@ -73,21 +71,14 @@ def read_scores(source: str) -> Scores:
         >>> read_scores("leaderboard").benchmarks.shape
         (148, 7)
     """
-    if source == LEADERBOARD:
+    kind, path = source_of(source)
+    if kind == "leaderboard":
         return bundled_leaderboard()
-    path = expanded(source)
-    if path.is_dir() or (path.exists() and path.suffix.lower() == ".json"):
+    if kind == "harness":
         from coupling.analyses.correlation.harness import read_harness
 
         return read_harness(path)
-    if path.exists() or path.suffix.lower() in (".csv", ".json"):
-        return read_csv(path)
-    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return read_hub(source)
-    raise CouplingError(
-        f"there are no scores in {source}; give a CSV file, lm-evaluation-harness results, {LEADERBOARD}, or the id of "
-        "a data set on the hub"
-    )
+    return read_csv(path) if kind == "csv" else read_hub(source)
 
 
 def bundled_leaderboard() -> Scores:

@@ -13,15 +13,18 @@ from coupling.analyses.correlation.benchmark_statistics import (
     correct_across_benchmarks,
     measure_statistics,
 )
-from coupling.analyses.correlation.matching import parse_aliases
+from coupling.analyses.correlation.matching import NO_RUN, parse_aliases
 from coupling.analyses.correlation.models import SIZES, ModelTable, join_table
 from coupling.analyses.correlation.scatter import chosen, scatter_of_runs
 from coupling.errors import CouplingError
+from coupling.untrusted import clean
 
 __all__ = ["Progress", "correlate", "correlate_runs", "scatter_of_runs"]
 
 MOST_BENCHMARKS = 50
 """The most benchmarks of one call: each takes seconds, and p-values are corrected over all of them."""
+MOST_LISTED = 5
+"""The most names of one kind in an error."""
 MEASURE_RESAMPLES = 999
 """Permutations and bootstrap samples in the table of measures, which has many rows."""
 
@@ -84,8 +87,8 @@ def correlate(
     Returns:
         ``measure``, ``models``, ``results`` (one per benchmark: ``predictors``, ``joint`` regressions,
         ``leave_one_model_out``, ``leave_one_family_out``, ``between_families``, ``within``), ``measures`` (one row per
-        measure and benchmark), ``skipped`` benchmarks, ``left_out`` runs and scores, ``notes``, ``warnings`` and
-        ``points``.
+        measure and benchmark), ``skipped`` benchmarks, ``left_out`` runs and scores, ``notes``, ``matches``,
+        ``warnings`` and ``points``.
 
     Raises:
         CouplingError: if the measure or a benchmark does not exist; if coupling is constant or known for fewer than 3
@@ -110,7 +113,7 @@ def correlate(
             continue
         rows += measure_statistics(table, name, seed=seed, resamples=min(resamples, MEASURE_RESAMPLES))
     if not results:
-        raise CouplingError("; ".join(dict.fromkeys(skip["reason"] for skip in skipped)))
+        raise CouplingError("; ".join(dict.fromkeys(skip["reason"] for skip in skipped)) + _unmatched(table))
     correct_across_benchmarks(results)
     return {
         "measure": measure,
@@ -120,6 +123,7 @@ def correlate(
         "skipped": skipped,
         "left_out": [{"name": name, "reason": reason} for name, reason in table.left_out],
         "notes": table.notes,
+        "matches": table.matches,
         "warnings": _warnings(results, table.frame),
         "points": _points(table.frame, measure, names),
         "seed": seed,
@@ -131,6 +135,22 @@ def _check_measure(column: pd.Series, measure: str) -> None:
     values = column.to_numpy(dtype=float)
     if len(values) >= association.FEWEST:
         association.check_varies(values, measure)
+
+
+def _unmatched(table: ModelTable) -> str:
+    """Which runs and which rows of the scores have no counterpart, for a table with too few models."""
+    if len(table.frame) >= association.FEWEST:
+        return ""
+    runs = [f"{clean(name, 200)}: {reason}" for name, reason in table.left_out if reason != NO_RUN]
+    rows = [clean(name, 100) for name, reason in table.left_out if reason == NO_RUN]
+    said = [f"not matched: {'; '.join(runs[:MOST_LISTED])}{_more(runs)}"] if runs else []
+    if rows:
+        said.append(f"rows of the scores without a run: {', '.join(rows[:MOST_LISTED])}{_more(rows)}")
+    return "".join(f"; {one}" for one in said)
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
 
 
 def _warnings(results: list[dict[str, Any]], frame: pd.DataFrame) -> list[str]:

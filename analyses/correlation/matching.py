@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from coupling.errors import CouplingError
 
+NO_RUN = "no run of this model"
+"""Why a row of scores is left out."""
+
 
 @dataclass
 class Join:
@@ -97,7 +100,7 @@ def join(
     for index, run in enumerate(runs):
         if index not in result.pairs:
             result.left_out.append((_label(run, folders[index]), _why_unmatched(run, scores, matched)))
-    result.left_out += [(score, "no run of this model") for score in scores if score not in matched]
+    result.left_out += [(score, NO_RUN) for score in scores if score not in matched]
     return result
 
 
@@ -164,10 +167,31 @@ def _why_unmatched(run: str, scores: Sequence[str], matched: set[str]) -> str:
     same = [score for score in scores if fold(score) == fold(run)]
     if same and set(same) <= matched:
         return f"{same[0]} of the scores belongs to another run"
-    close = difflib.get_close_matches(fold(run), [fold(score) for score in scores], 3, 0.7)
-    similar = [score for score in scores if fold(score) in close][:3]
+    similar = similar_names(run, [score for score in scores if score not in matched])
     hint = f" (similar names: {_listed(similar)}; an alias would join them)" if similar else ""
     return f"no scores for this model{hint}"
+
+
+def similar_names(name: str, others: Sequence[str], most: int = 3) -> list[str]:
+    """Names that are near another one: those that contain it or that it contains, then those of similar spelling.
+
+    Args:
+        name: a model's name.
+        others: the names among which near ones are looked for.
+        most: how many are listed.
+
+    Example:
+        >>> similar_names("org/SmolLM2-135M-Instruct.Q4_1.gguf", ["gpt2", "SmolLM2-135M", "SmolLM2-136M"])
+        ['SmolLM2-135M', 'SmolLM2-136M']
+    """
+    folded = fold(name)
+    by_fold: dict[str, list[str]] = {}
+    for other in others:
+        by_fold.setdefault(fold(other), []).append(other)
+    within = [key for key in by_fold if len(key) > 2 and (f"-{key}-" in f"-{folded}-" or f"-{folded}-" in f"-{key}-")]
+    within.sort(key=lambda key: abs(len(key) - len(folded)))
+    close = difflib.get_close_matches(folded, list(by_fold), most, 0.55)
+    return [other for key in dict.fromkeys((*within, *close)) for other in by_fold[key]][:most]
 
 
 def _label(run: str, folder: str) -> str:

@@ -7,11 +7,11 @@ import pandas as pd
 import xarray as xr
 
 from coupling import calibrated, metrics
-from coupling.baselines import baseline_means
+from coupling.baseline_means import baseline_means
 from coupling.choices import BASELINES, CALIBRATED, NORMS, VARIANTS
 from coupling.dataset import per_prompt
 from coupling.shares import K, labels_of
-from coupling.sinks import skipped
+from coupling.sinks import skipped, without_first
 
 PLAIN = VARIANTS[0]
 """The variant that a measure's name does not mention."""
@@ -73,6 +73,7 @@ def measures_of(run: xr.Dataset) -> dict[str, float]:
     Args:
         run: a Dataset that ``measure`` or ``analyze`` returned.
     """
+    run = without_first(run)
     names = {variant.variable(quantity) for variant in VARIANTS for quantity in ("mismatch", "chance")}
     means = {name: per_prompt(run, name).mean("prompt") for name in names}
     excesses: dict[str, float] = {}

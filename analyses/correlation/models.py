@@ -11,10 +11,11 @@ import xarray as xr
 
 from coupling.analyses.correlation.benchmark_scores import Scores
 from coupling.analyses.correlation.families import families_of
-from coupling.analyses.correlation.matching import Join, join
+from coupling.analyses.correlation.matching import join
 from coupling.analyses.correlation.measures import default_measure, measures_of
 from coupling.analyses.sweep.runs import runs_of
 from coupling.errors import CouplingError
+from coupling.facts import counted
 from coupling.run_folder import open_run
 from coupling.shares import k_number, labels_of
 
@@ -37,6 +38,8 @@ class ModelTable:
         primary: the measure that stands for coupling.
         left_out: (name, reason) of every run and every row of scores without a counterpart.
         notes: what a reader should know about where the numbers come from.
+        matches: of every run that has scores, its ``folder`` and ``model``, the name ``scores`` of its row, and ``how``
+            the two were joined: "exact", "folded" or "alias".
         runs: a description of each run.
         controls: further columns that may explain a benchmark, treated like the sizes.
         predictors: further columns that may explain a benchmark, as they are, not in logarithm.
@@ -49,6 +52,7 @@ class ModelTable:
     primary: str
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    matches: list[dict[str, str]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     controls: tuple[str, ...] = ()
     predictors: tuple[str, ...] = ()
@@ -146,7 +150,7 @@ def _differences(frame: pd.DataFrame, descriptions: Sequence[dict[str, Any]]) ->
         if len({str(description[key]) for description in descriptions}) > 1
     ]
     if frame["width"].isna().any():
-        notes.append(f"{int(frame['width'].isna().sum())} of {len(frame)} runs do not record their width")
+        notes.append(f"the width of {int(frame['width'].isna().sum())} of {counted(len(frame), 'run')} is not recorded")
     return notes
 
 
@@ -190,18 +194,14 @@ def join_table(folders: Sequence[str | Path], scores: Scores, aliases: Mapping[s
         benchmarks=list(benchmarks.values()),
         primary=default_measure(frame, runs.measures),
         left_out=joined.left_out,
-        notes=runs.notes + _inexact_matches(models, joined) + scores.notes,
+        notes=runs.notes + scores.notes,
+        matches=[
+            {"folder": runs.frame["folder"][index], "model": models[index]}
+            | {"scores": joined.pairs[index], "how": joined.how[index]}
+            for index in matched
+        ],
         runs=runs.descriptions,
     )
-
-
-def _inexact_matches(models: Sequence[str], joined: Join) -> list[str]:
-    """A note for each run whose model has another name in the scores."""
-    return [
-        f"{models[index]} is {joined.pairs[index]} of the scores (by {how})"
-        for index, how in joined.how.items()
-        if how != "exact"
-    ]
 
 
 def benchmark_column(benchmark: str, measures: Sequence[str]) -> str:

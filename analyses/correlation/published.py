@@ -10,13 +10,14 @@ import pandas as pd
 
 from coupling.analyses.correlation import association
 from coupling.analyses.correlation.association import RESAMPLES
-from coupling.analyses.correlation.benchmark_scores import LEADERBOARD, read_scores, scores_from
+from coupling.analyses.correlation.benchmark_scores import read_scores, scores_from
 from coupling.analyses.correlation.chance_level import against_chance, chance_at_a_tenth, with_chance
 from coupling.analyses.correlation.correlate import Progress, correlate
 from coupling.analyses.correlation.matching import parse_aliases
 from coupling.analyses.correlation.measures import largest_k, measure_name
 from coupling.analyses.correlation.models import ModelTable, join_table
 from coupling.analyses.correlation.scatter import chosen, headline
+from coupling.analyses.correlation.sources import LEADERBOARD
 
 FAMILIES = {
     "Llama-2": "Llama-2",

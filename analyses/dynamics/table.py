@@ -9,6 +9,8 @@ import xarray as xr
 
 from coupling import calibrated
 from coupling.analyses.dynamics.names import Place, place_of
+from coupling.analyses.rl.dynamics import dynamics_rows
+from coupling.analyses.rl.saved_run import is_rl_run, read_rl_run
 from coupling.analyses.sweep.runs import runs_of
 from coupling.choices import CALIBRATED
 from coupling.dataset import DETAIL_VARIABLES, per_prompt
@@ -60,7 +62,7 @@ def dynamics_table(
     """The measures of the runs of checkpoints, for the picture ``dynamics`` and for ``turning_points``.
 
     Args:
-        folders: see ``checkpoint_runs``.
+        folders: see ``checkpoint_runs``; also those of runs of ``coupling rl``, whose model is the folder's name.
         step_pattern: see ``coupling.analyses.dynamics.names.place_of``.
         by_prompt: one row for each prompt, for uncertainty; otherwise means over prompts.
 
@@ -73,7 +75,13 @@ def dynamics_table(
     Raises:
         CouplingError: see ``checkpoint_runs``.
     """
-    rows = [row for run in checkpoint_runs(folders, step_pattern=step_pattern) for row in _rows(run, by_prompt)]
+    of_rl = [folder for folder in folders if is_rl_run(folder)]
+    others = [folder for folder in folders if folder not in of_rl]
+    if of_rl and by_prompt:
+        raise CouplingError(f"{of_rl[0]} is a run of coupling rl, which has no numbers of single prompts")
+    rows = [row for folder in of_rl for row in dynamics_rows(read_rl_run(folder))]
+    runs = checkpoint_runs(others, step_pattern=step_pattern) if others or not of_rl else []
+    rows += [row for run in runs for row in _rows(run, by_prompt)]
     columns = [*KEYS, *MEASURES] if by_prompt else [name for name in (*KEYS, *MEASURES) if name != "prompt"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -1,7 +1,7 @@
 """The configuration of an RL run: read from YAML, with every key checked before anything is loaded."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,10 @@ class RunConfig:
             raise CouplingError("evaluation.data names no held-out prompts; only a built-in task can draw new ones")
         if not 0 <= self.seed < 2**32:
             raise CouplingError(f"seed is {quoted(self.seed)}, but must be 0 to 2^32 - 1")
+
+    def keeping_checkpoints(self, every: int) -> "RunConfig":
+        """The same configuration with a checkpoint every so many steps."""
+        return replace(self, trainer=self.trainer | {"save_strategy": "steps", "save_steps": every})
 
     @property
     def run_name(self) -> str:

@@ -16,9 +16,10 @@ from coupling.analyses.sweep.engines import Ended, LocalEngine, SweepEngine
 from coupling.analyses.sweep.index import write_index
 from coupling.analyses.sweep.inputs import absolute_name, inputs_as_json
 from coupling.analyses.sweep.records import WAITING, Records
+from coupling.analyses.sweep.runs import is_study
 from coupling.analyses.sweep.status import Status, read_status
 from coupling.analyses.sweep.study import Study, read_study, study_from_mapping
-from coupling.analyses.sweep.study_folder import StudyFolder, check_same, is_study, prepare
+from coupling.analyses.sweep.study_folder import StudyFolder, check_same, prepare
 from coupling.analyses.sweep.tasks import Task, expand
 from coupling.choices import SWEEP_ENGINES, SweepEngineName
 from coupling.errors import CouplingError

@@ -16,7 +16,7 @@ from coupling.analyses.sweep.stored import NONE, NUMBER, has_fields
 from coupling.analyses.sweep.study_folder import PROGRESS, TASKS, StudyFolder
 from coupling.errors import CouplingError
 from coupling.files import load_json, to_json, write_atomically
-from coupling.run_folder import DATA, PARTS, STREAMED, SUMMARY
+from coupling.run_files import DATA, PARTS, STREAMED, SUMMARY
 
 WAITING, RUNNING, DONE, FAILED, SET_ASIDE = "waiting", "running", "done", "failed", "set aside"
 STATES = (WAITING, RUNNING, DONE, FAILED, SET_ASIDE)

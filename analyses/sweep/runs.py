@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from coupling.analyses.sweep.records import is_complete
-from coupling.analyses.sweep.study_folder import StudyFolder, is_study
 from coupling.errors import CouplingError
+from coupling.run_files import finished_run
+
+STUDY = "study.json"
+"""The file that makes a folder one of a study; ``coupling.analyses.sweep.study_folder`` writes it."""
+
+
+def is_study(folder: str | Path) -> bool:
+    """Whether a folder is that of a study."""
+    return (Path(folder).expanduser() / STUDY).is_file()
 
 
 def runs_of(folders: Sequence[str | Path]) -> list[Path]:
@@ -22,6 +29,9 @@ def runs_of(folders: Sequence[str | Path]) -> list[Path]:
         if not is_study(folder):
             found.append(Path(folder))
             continue
+        from coupling.analyses.sweep.records import is_complete
+        from coupling.analyses.sweep.study_folder import StudyFolder
+
         place = StudyFolder(folder)
         runs = [place.run(task.name) for task in place.tasks()]
         finished = [run for run in runs if is_complete(run)]
@@ -31,3 +41,15 @@ def runs_of(folders: Sequence[str | Path]) -> list[Path]:
             )
         found += finished
     return found
+
+
+def checked_runs(folders: Sequence[str | Path]) -> list[Path]:
+    """The runs that ``runs_of`` finds, after checking that each is finished; nothing of them is read.
+
+    Args:
+        folders: runs and studies.
+
+    Raises:
+        CouplingError: if a folder is not a run, or the run is unfinished.
+    """
+    return [finished_run(folder) for folder in runs_of(folders)]

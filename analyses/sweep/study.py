@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coupling.analyses.rl.checks import did_you_mean, has_type
+from coupling.analyses.sweep.runs import is_study
 from coupling.analyses.sweep.study_file import Lines, read_study_file
 from coupling.choices import DETAILS, DTYPES, PRESET_NAMES
 from coupling.errors import CouplingError, one_line
@@ -150,6 +151,14 @@ def read_study(path: str | Path) -> Study:
     """
     content, lines = read_study_file(path)
     return study_from_mapping(content, str(path), lines)
+
+
+def check_study(study: str | Path | Mapping[str, Any]) -> None:
+    """Check a study file or a mapping with its keys (see ``read_study``); a study's folder is checked later."""
+    if isinstance(study, Mapping):
+        study_from_mapping(study)
+    elif not is_study(study):
+        read_study(study)
 
 
 def study_from_mapping(content: Any, source: str = "the study", lines: Lines | None = None) -> Study:

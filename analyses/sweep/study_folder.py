@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coupling.analyses.sweep import stored
+from coupling.analyses.sweep.runs import STUDY
 from coupling.analyses.sweep.stored import INPUTS, has_fields, read_content
 from coupling.analyses.sweep.tasks import Task
 from coupling.errors import CouplingError
@@ -22,7 +23,7 @@ from coupling.files import check_output_folder, load_json, to_json, write_atomic
 from coupling.locking import LOCK, LockedError, locked
 from coupling.untrusted import quoted
 
-STUDY, DRIVER = "study.json", "driver.json"
+DRIVER = "driver.json"
 RUNS, TASKS, PROGRESS, LOGS = "runs", "tasks", "progress", "logs"
 STALE = 20.0
 """Seconds without a sign of life after which a driver on another machine is taken for dead."""
@@ -117,11 +118,6 @@ def _is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError, OverflowError):  # no process has such a number
         return False
-
-
-def is_study(folder: str | Path) -> bool:
-    """Whether a folder is that of a study."""
-    return (Path(folder).expanduser() / STUDY).is_file()
 
 
 def prepare(folder: StudyFolder) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import transformers
 from benchmarks.crash_test.commands import Figures, has_one_line, kill_after, start, timed, wait
 from coupling.models.loading import load
 from coupling.parts_file import scan
-from coupling.run_folder import PARTS
+from coupling.run_files import PARTS
 
 WIDTH, PROMPTS = 16, 12
 COMMAND = ("analyze", "model", "--prompts", "prompts.txt", "--k", 3, "--quiet", "--out")

@@ -23,7 +23,8 @@ import xarray as xr
 
 from coupling.errors import CouplingError
 from coupling.joining import join_prompts
-from coupling.run_folder import STREAMED, RunFolder, open_run, writing
+from coupling.run_files import STREAMED
+from coupling.run_folder import RunFolder, open_run, writing
 from coupling.stream_store import StreamStore
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from coupling.cli.render.numbers import number, p_value, percent, points
+from coupling.cli.render.numbers import figures, p_value, percent, points
+from coupling.cli.render.rows import print_rows_of
 from coupling.cli.render.text import plain
 from coupling.untrusted import clean
 
@@ -24,28 +23,22 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     """
     if comparison["identical"]:
         console.print("The two runs contain the same numbers.")
-    table = Table(box=box.SIMPLE_HEAD)
     for place, name in enumerate(names, 1):
         console.print(plain(f"{place}: {name}", "bold"), soft_wrap=True)
     inputs = comparison["inputs"]
     how = f"paired by {inputs[:-1]}" if comparison["same_prompts"] else f"of two samples of {inputs}"
     console.print(f"excess over chance; the difference 2 - 1 in points of percent, with its standard error {how}")
-    for column in ("K", "p", "excess 1", "excess 2", "points", "± s.e.", "p-value", "score 1", "score 2"):
-        table.add_column(column, justify="right")
-    for row in comparison["scores"]:
-        if row["variant"] == "absolute":
-            table.add_row(
-                str(row["k"]),
-                str(row["norm"]),
-                percent(row["first"]["excess"]),
-                percent(row["second"]["excess"]),
-                points(row["excess_difference"], sign=True),
-                points(row["excess_standard_error"]),
-                p_value(row["excess_p"]),
-                number(row["first"]["score"]),
-                number(row["second"]["score"]),
-            )
-    console.print(table)
+    rows = [row for row in comparison["scores"] if row["variant"] == "absolute"]
+    cells = {
+        "excess 1": [percent(row["first"]["excess"]) for row in rows],
+        "excess 2": [percent(row["second"]["excess"]) for row in rows],
+        "points": [points(row["excess_difference"], sign=True) for row in rows],
+        "± s.e.": [points(row["excess_standard_error"]) for row in rows],
+        "p-value": [p_value(row["excess_p"]) for row in rows],
+        "score 1": [figures(row["first"]["score"]) for row in rows],
+        "score 2": [figures(row["second"]["score"]) for row in rows],
+    }
+    print_rows_of([plain(f"K = {row['k']}, p = {row['norm']}") for row in rows], cells, console, heading="")
     _print_calibrated(comparison["calibrated"], console)
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
@@ -61,20 +54,14 @@ def _print_calibrated(rows: list[dict[str, Any]], console: Console) -> None:
     """The calibrated measures of both runs."""
     if not rows:
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("K", justify="right")
-    table.add_column("measure")
-    for column in ("1", "2", "difference", "± s.e.", "z 1", "z 2"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            str(row["k"]),
-            row["label"],
-            number(row["first"]["value"]),
-            number(row["second"]["value"]),
-            number(row["difference"], 4, sign=True),
-            number(row["standard_error"], 4),
-            number(row["first"]["z"], 1),
-            number(row["second"]["z"], 1),
-        )
-    console.print(table)
+    cells = {
+        "1": [figures(row["first"]["value"]) for row in rows],
+        "2": [figures(row["second"]["value"]) for row in rows],
+        "difference": [figures(row["difference"], sign=True) for row in rows],
+        "± s.e.": [figures(row["standard_error"], 2) for row in rows],
+        "z 1": [figures(row["first"]["z"]) for row in rows],
+        "z 2": [figures(row["second"]["z"]) for row in rows],
+    }
+    several = len({row["k"] for row in rows}) > 1
+    names = [plain(row["label"] + (f", K = {row['k']}" if several else "")) for row in rows]
+    print_rows_of(names, cells, console, heading="measure")

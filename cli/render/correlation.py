@@ -5,13 +5,23 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from coupling.analyses.correlation.matching import NO_RUN
 from coupling.analyses.correlation.measures import is_plain
 from coupling.cli.options import as_options
 from coupling.cli.render.chance_level import print_chance
 from coupling.cli.render.numbers import number, p_value, percent
 from coupling.cli.render.statistics import interval, line, short_interval, table_of, three_figures, two_digits
 from coupling.cli.render.text import plain
+from coupling.facts import counted
 
+HOW = {
+    "exact": "the same name in the scores",
+    "folded": "{scores} of the scores, the same name apart from organization, case and punctuation",
+    "alias": "{scores} of the scores, as --alias says",
+}
+"""How a run and its row of the scores were joined, in words."""
+MOST_MATCHES = 30
+"""The most matches that are listed."""
 MOST_NAMES = 10
 """The most names that are listed on one line."""
 
@@ -23,6 +33,7 @@ LEGEND = (
 
 def print_correlation(result: dict[str, Any], console: Console) -> None:
     """Print what ``correlate`` returned: each benchmark, then the runs that were placed, and what was left out."""
+    _print_matches(result, console)
     for warning in result["warnings"]:
         line(warning, console, "yellow")
     several = len(result["results"]) > 1
@@ -35,6 +46,25 @@ def print_correlation(result: dict[str, Any], console: Console) -> None:
         _print_measured(result["measured"], console)
     _print_legend(len(result["results"]), console)
     _print_left_out(result, console)
+
+
+def _print_matches(result: dict[str, Any], console: Console) -> None:
+    """Which run has which row of the scores, and which runs have none; nothing where there are no runs."""
+    matches = result.get("matches") or []
+    without = [entry for entry in result["left_out"] if entry["reason"] != NO_RUN]
+    if not matches:
+        return
+    line(f"{len(matches)} of {counted(len(matches) + len(without), 'run')} with scores:", console)
+    for match in matches[:MOST_MATCHES]:
+        how = HOW[match["how"]].format(scores=match["scores"])
+        line(f"  {match['model']} ({match['folder']}): {how}", console)
+    if len(matches) > MOST_MATCHES:
+        line(f"  and {len(matches) - MOST_MATCHES} more (--json lists all)", console)
+    for entry in without[:MOST_MATCHES]:
+        line(f"  {entry['name']}: {entry['reason']}", console, "yellow")
+    if len(without) > MOST_MATCHES:
+        line(f"  and {len(without) - MOST_MATCHES} more without scores (--json lists all)", console, "yellow")
+    console.print()
 
 
 def _print_benchmark(benchmark: dict[str, Any], measure: str, several: bool, console: Console) -> None:
@@ -224,7 +254,10 @@ def _print_left_out(result: dict[str, Any], console: Console) -> None:
     for note in result["notes"]:
         line(note, console)
     by_reason: dict[str, list[str]] = {}
+    printed = bool(result.get("matches"))
     for entry in result["left_out"]:
+        if printed and entry["reason"] != NO_RUN:
+            continue  # beside the matches
         by_reason.setdefault(entry["reason"], []).append(entry["name"])
     for reason, names in by_reason.items():
         line(f"left out, {reason}: {_names(names)}", console)

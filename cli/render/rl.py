@@ -1,23 +1,70 @@
-"""How an RL run looks on a terminal: its first, middle and last steps."""
+"""How RL runs look on a terminal: the first, middle and last steps of one, or several as one table."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.numbers import figures, percent
+from coupling.cli.render.rows import print_rows_of
+from coupling.cli.render.text import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from coupling.analyses.rl.saved_run import SavedRlRun
 
 HEADINGS = {"mismatch_to_initial": "to initial"}
 """Headings of columns that differ from their names."""
-PRINTED = ("reward", "ess", "kl", "score", "chance", "excess", "mismatch_to_initial")
+PRINTED = ("reward", "excess", "score", "chance", "ess", "kl", "mismatch_to_initial")
 """Columns of the printed table, where a run has values for them."""
 IN_JSON = (*PRINTED, "loss", "completion_length")
 """Columns of the JSON output."""
 
 Row = Mapping[str, Any]
+
+
+def print_rl_run(run: "SavedRlRun", console: Console) -> None:
+    """Print a saved run of ``coupling rl``: what it is, some of its steps, and how its reward changed."""
+    heading = Text.assemble(plain(run.name, "bold"), " ", plain(run.described(), most=1000))
+    console.print(heading, highlight=False, soft_wrap=True)
+    print_rows(run.rows, console, rewards=not run.source)
+    if any("score" in row for row in run.rows):
+        of_k = f" at {run.of_k}" if run.of_k else ""
+        line = f"score, chance and excess over chance: on the probe prompts{of_k}, p = 2"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_rl_table(table: "pd.DataFrame", console: Console) -> None:
+    """Print the table of ``coupling.analyses.rl.run_table``."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    columns = {
+        "objective": lambda row: str(plain(row["objective"])),
+        "seeds": lambda row: str(row["seeds"]),
+        "steps": lambda row: str(row["steps"]),
+        "reward": lambda row: _change(row, "reward", figures),
+        "excess": lambda row: _change(row, "excess", percent),
+        "ess": lambda row: figures(row["ess_mean"]),
+        "kl": lambda row: figures(row["kl_mean"]),
+    }
+    cells = {title: [cell(row) for row in rows] for title, cell in columns.items()}
+    names = [plain(row["run"] + ("" if row["state"] == "finished" else f" ({row['state']})")) for row in rows]
+    print_rows_of(names, {title: texts for title, texts in cells.items() if set(texts) != {"-"}}, console)
+    console.print(
+        "reward: over the first and the last tenth of the steps; excess over chance: first and last measurement; ess "
+        "and kl: means over the steps",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _change(row: Row, column: str, text: Callable[[float | None], str]) -> str:
+    first, last = row[f"{column}_first"], row[f"{column}_last"]
+    return "-" if last is None else f"{text(first)} → {text(last)}"
 
 
 def summarize_rows(rows: Sequence[Row]) -> dict[str, Any]:
@@ -63,14 +110,14 @@ def _table(groups: Sequence[Sequence[Row]]) -> Table:
 
 def _cell(row: Row, column: str) -> str:
     value = _finite(row.get(column))
-    return percent(value) if column == "excess" else number(value)
+    return percent(value) if column == "excess" else figures(value)
 
 
 def _reward_notes(rows: Sequence[Row]) -> list[str]:
     summary = _summarize_seed(rows)
     if summary["reward_first"] is None:
         return []
-    first, last = number(summary["reward_first"]), number(summary["reward_last"])
+    first, last = figures(summary["reward_first"]), figures(summary["reward_last"])
     return [f"reward {first} over the first tenth of the steps, {last} over the last"]
 
 

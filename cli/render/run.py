@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.numbers import figures, percent_with_error
+from coupling.cli.render.rows import print_rows_of
 from coupling.cli.render.text import plain
+from coupling.facts import counted
 from coupling.presets import PRESETS
 from coupling.untrusted import clean
 
@@ -28,18 +28,20 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
         all_variants: print the signed and swapped variants as well, and the calibrated measures at every K.
     """
     _print_header(summary, console)
-    console.print(_score_table(summary["scores"], summary["inputs"], all_variants=all_variants))
+    _print_scores(summary["scores"], summary["inputs"], console, all_variants=all_variants)
     _print_preset(summary, console)
     _print_calibrated(summary, console, all_ks=all_variants)
     _print_pairs(summary, console)
     _print_prompts(summary, console)
     if summary["tokens_left_out"]:
-        console.print(f"measures of tokens: {summary['tokens_left_out']}", highlight=False, soft_wrap=True)
+        depth = summary["provenance"].get("kind", "depth") == "depth"
+        of = "measures of tokens" if depth else "all of these numbers"
+        console.print(f"{of}: {summary['tokens_left_out']}", highlight=False, soft_wrap=True)
     for name, label in TOKEN_MEASURES.items():
         spread = summary["tokens"][name]
         console.print(
-            f"{label:>16}: median {number(spread['median'])}, mean {number(spread['mean'])} "
-            f"± {number(spread['sd'])} over {spread['tokens']} tokens",
+            f"{label:>16}: median {figures(spread['median'])}, mean {figures(spread['mean'])} "
+            f"± {figures(spread['sd'])} over {counted(spread['tokens'], 'token')}",
             highlight=False,
             soft_wrap=True,
         )
@@ -62,38 +64,37 @@ def print_run(summary: dict[str, Any], console: Console, *, all_variants: bool =
 
 def _print_header(summary: dict[str, Any], console: Console) -> None:
     origin = summary["provenance"]
-    facts = (
-        f"{origin['architecture']}, {summary['blocks']} blocks, "
-        f"{summary['prompts']} {summary['inputs']} ({origin.get('prompts', 'given')})",
-        f"{origin.get('kind', 'depth')}",
-        *([origin["measured_place"]] if "measured_place" in origin else []),
-        f"{origin['dtype']} on {origin['device']}, {origin['linearization']}",
-        f"{origin['engine']} SVD",
-    )
-    line = Text.assemble(plain(origin["model"], "bold"), " ", plain(", ".join(facts), most=2000))
-    console.print(line, highlight=False, soft_wrap=True)
+    facts = Text.assemble(plain(origin["model"], "bold"), " ", plain(", ".join(summary["facts"]), most=2000))
+    console.print(facts, soft_wrap=True)
+    how = f"{origin['dtype']} on {origin['device']}, {origin['linearization']}, {origin['engine']} SVD"
+    console.print(plain(how), soft_wrap=True)
+    row = [row for row in summary["scores"] if (row["norm"], row["variant"]) == (2, "absolute")][-1]
+    found = percent_with_error(row["excess"], row["excess_se"])
+    error = f", ± standard error over {summary['inputs']}" if row["excess_se"] is not None else ""
+    console.print(f"excess over chance {found} (K = {row['k_name']}, p = 2{error})", style="bold", soft_wrap=True)
 
 
-def _score_table(rows: list[dict[str, Any]], inputs: str, *, all_variants: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("K", "p", "score", f"± {inputs}", "chance", "excess"):
-        table.add_column(column, justify="right")
+def _print_scores(rows: list[dict[str, Any]], inputs: str, console: Console, *, all_variants: bool) -> None:
+    """Excess, score and chance level at every K and p."""
+    rows = [row for row in rows if row["variant"] == "absolute" or all_variants]
+    excesses = [_excess_cells(row) for row in rows]
+    cells = {
+        "p": [str(row["norm"]) for row in rows],
+        "excess": [excess for excess, _ in excesses],
+        "± s.e.": [error for _, error in excesses],
+        "score": [figures(row["score"]) for row in rows],
+        f"± {inputs}": [figures(row["sd_over_prompts"], 2) for row in rows],
+        "chance": [figures(row["chance"]) for row in rows],
+    }
     if all_variants:
-        table.add_column("variant")
-    for row in rows:
-        if row["variant"] == "absolute" or all_variants:
-            cells = [
-                row["k_name"],
-                str(row["norm"]),
-                number(row["score"]),
-                number(row["sd_over_prompts"]),
-                number(row["chance"]),
-                percent(row["excess"]),
-            ]
-            if all_variants:
-                cells.append("" if row["variant"] == "absolute" else row["variant"])
-            table.add_row(*cells)
-    return table
+        cells["variant"] = [row["variant"] for row in rows]
+    print_rows_of([plain(row["k_name"]) for row in rows], cells, console, heading="K", heading_in_list=True)
+
+
+def _excess_cells(row: dict[str, Any]) -> tuple[str, str]:
+    """The excess and its standard error, with as many digits as the error has."""
+    value, _, error = percent_with_error(row["excess"], row["excess_se"]).partition(" ± ")
+    return value, error or "-"
 
 
 def _print_preset(summary: dict[str, Any], console: Console) -> None:
@@ -103,8 +104,8 @@ def _print_preset(summary: dict[str, Any], console: Console) -> None:
         return
     (row,) = [row for row in summary["scores"] if row["norm"] == preset.norm and row["variant"] == "absolute"]
     console.print(
-        f"preset {summary['provenance']['preset']}, {preset.meaning}: score {number(row['score'], 4)}, "
-        f"chance {number(row['chance'], 4)}",
+        f"preset {summary['provenance']['preset']}, {preset.meaning}: score {figures(row['score'], 4)}, "
+        f"chance {figures(row['chance'], 4)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -116,22 +117,15 @@ def _print_calibrated(summary: dict[str, Any], console: Console, *, all_ks: bool
     if not rows:
         return
     largest = max(row["k"] for row in rows)
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("K", justify="right")
-    table.add_column("measure")
-    for column in ("value", f"± {summary['inputs']}", "chance", "z"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        if row["k"] == largest or all_ks:
-            table.add_row(
-                row["k_name"],
-                row["label"],
-                number(row["value"]),
-                number(row["sd_over_prompts"]),
-                number(row["chance"]),
-                number(row["z"], 1),
-            )
-    console.print(table)
+    rows = [row for row in rows if row["k"] == largest or all_ks]
+    cells = {
+        "K": [row["k_name"] for row in rows],
+        "value": [figures(row["value"]) for row in rows],
+        f"± {summary['inputs']}": [figures(row["sd_over_prompts"], 2) for row in rows],
+        "chance": [figures(row["chance"]) for row in rows],
+        "z": [figures(row["z"]) for row in rows],
+    }
+    print_rows_of([plain(row["label"]) for row in rows], cells, console, heading="measure")
 
 
 def _print_pairs(summary: dict[str, Any], console: Console) -> None:
@@ -139,7 +133,7 @@ def _print_pairs(summary: dict[str, Any], console: Console) -> None:
     k = max(row["k"] for row in summary["scores"])
     what = "block pairs" if depth else "blocks"
     for label in ("strongest", "weakest"):
-        pairs = [f"{_pair(pair, depth)} {number(pair['coupling'])}" for pair in summary[label]]
+        pairs = [f"{_pair(pair, depth)} {figures(pair['coupling'])}" for pair in summary[label]]
         console.print(f"{label:>9} {what} (K = {k}, p = 2):  {',  '.join(pairs)}", highlight=False, soft_wrap=True)
 
 
@@ -147,11 +141,11 @@ def _print_prompts(summary: dict[str, Any], console: Console) -> None:
     """The excess by category with its interval, and how many prompts some standard errors take."""
     categories = summary["categories"]
     if len(categories) > 1:
-        parts = [f"{clean(row['category'], 40)} {percent(row['excess'])}{_margin(row)}" for row in categories]
+        parts = [f"{clean(row['category'], 40)} {_with_margin(row)}" for row in categories]
         console.print(Text(f"excess by category (95%): {',  '.join(parts)}"), highlight=False, soft_wrap=True)
     needed = summary["prompt_count"]["needed"]
     if needed:
-        parts = [f"{percent(row['standard_error'])} takes {row['prompts']}" for row in needed]
+        parts = [f"{100 * row['standard_error']:g}% takes {row['prompts']}" for row in needed]
         console.print(
             f"standard error of the excess (bootstrap): {', '.join(parts)} {summary['inputs']}",
             highlight=False,
@@ -159,8 +153,9 @@ def _print_prompts(summary: dict[str, Any], console: Console) -> None:
         )
 
 
-def _margin(row: dict[str, Any]) -> str:
-    return "" if row["low"] is None else f" ± {100 * (row['high'] - row['excess']):.1f}%"
+def _with_margin(row: dict[str, Any]) -> str:
+    """The excess of a category, and half of its 95% interval."""
+    return percent_with_error(row["excess"], None if row["low"] is None else row["high"] - row["excess"])
 
 
 def _pair(pair: dict[str, Any], depth: bool) -> str:

@@ -3,12 +3,10 @@
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.numbers import figures, percent, percent_with_error
+from coupling.cli.render.rows import print_rows_of
 from coupling.cli.render.text import plain
 
 
@@ -26,24 +24,17 @@ def print_run_table(table: pd.DataFrame, console: Console) -> None:
         "k": lambda row: str(row["k"]),
         inputs: lambda row: str(row["prompts"]),
         "blocks": lambda row: str(row["blocks"]),
-        "score": lambda row: number(row["score"]),
-        "chance": lambda row: number(row["chance"]),
         "excess": _excess,
+        "score": lambda row: figures(row["score"]),
+        "chance": lambda row: figures(row["chance"]),
         "diagonal share": lambda row: percent(_or_none(row["diagonal_share"])),
-        "line shape": lambda row: number(_or_none(row["line_shape_score"])),
+        "line shape": lambda row: figures(_or_none(row["line_shape_score"])),
     }
     rows = table.to_dict("records")
     cells = {title: [str(cell(row)) for row in rows] for title, cell in columns.items() if title not in shared}
     cells = {title: texts for title, texts in cells.items() if set(texts) != {"-"}}
     names = [plain(row["run"] + (" (random weights)" if row["weights"] == "random" else "")) for row in rows]
-    width = sum(max(map(len, [title, *texts])) + 3 for title, texts in cells.items())
-    if width + max(len(name.plain) for name in names) + 4 <= console.width:
-        console.print(_table(names, cells))
-    else:  # a list, since a table would lose names or numbers
-        for index, name in enumerate(names):
-            console.print(name, soft_wrap=True)
-            for title, texts in cells.items():
-                console.print(f"  {title:>15}  {texts[index]}", highlight=False, soft_wrap=True)
+    print_rows_of(names, {{"k": "K"}.get(title, title): texts for title, texts in cells.items()}, console)
     words = {"kind": "kind {}", "k": "K = {}", "norm": "p = {}"}
     said = ", ".join(words[name].format(value) for name, value in shared.items())
     console.print(
@@ -53,19 +44,8 @@ def print_run_table(table: pd.DataFrame, console: Console) -> None:
     )
 
 
-def _table(names: list[Text], cells: dict[str, list[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("run")
-    for title in cells:
-        table.add_column({"k": "K"}.get(title, title), justify="right", no_wrap=True)
-    for index, name in enumerate(names):
-        table.add_row(name, *(texts[index] for texts in cells.values()))
-    return table
-
-
 def _excess(row: dict[str, Any]) -> str:
-    error = _or_none(row["excess_se"])
-    return percent(_or_none(row["excess"])) + ("" if error is None else f" ± {100 * error:.1f}%")
+    return percent_with_error(_or_none(row["excess"]), _or_none(row["excess_se"]))
 
 
 def _or_none(value: Any) -> float | None:

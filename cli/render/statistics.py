@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coupling.cli.render.numbers import number
+from coupling.cli.render.numbers import figures, number
 from coupling.cli.render.text import plain
 
 
@@ -50,4 +50,4 @@ def two_digits(value: float) -> str:
 
 def three_figures(value: float | None) -> str:
     """A number of any size, with three significant figures."""
-    return "-" if value is None else f"{value:.3g}"
+    return figures(value)

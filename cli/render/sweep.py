@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from coupling.cli.render.numbers import number, percent
+from coupling.cli.render.numbers import figures, percent
 from coupling.cli.render.text import plain
 from coupling.untrusted import MOST_SHOWN
 
@@ -102,8 +102,8 @@ def print_index(table: "pd.DataFrame", console: Console) -> None:
             plain(row["task"]),
             plain(row["state"], style),
             "" if values["step"] is None else str(values["step"]),
-            number(values["score"]),
-            number(values["chance"]),
+            figures(values["score"]),
+            figures(values["chance"]),
             percent(values["excess"]),
             "-" if values["seconds"] is None else duration(values["seconds"]),
         )

@@ -10,6 +10,7 @@ from coupling.dataset import input_word, is_depth
 from coupling.figures.page.section import Material
 from coupling.figures.selection import is_random, kind, numbers_as_text, pair_names
 from coupling.figures.style import printable
+from coupling.numbers_as_text import significant
 from coupling.sinks import first_token_dominance
 from coupling.uncertainty import Estimate, are_paired, excess_difference, excess_estimate
 from coupling.untrusted import clean
@@ -41,8 +42,10 @@ def opening(material: Material, first_skip: int) -> dict[str, Any]:
         first_skip: how many first tokens are left out at first.
     """
     paragraphs = [
-        " ".join([*_measured(run, name), *_found(run, summary)])
-        for run, name, summary in zip(material.runs, material.names, material.summaries, strict=True)
+        " ".join([*_measured(run, name), *_found(compared, summary)])
+        for run, compared, name, summary in zip(
+            material.runs, material.compared, material.names, material.summaries, strict=True
+        )
     ]
     most = 6
     if len(paragraphs) > most:
@@ -174,9 +177,9 @@ def _careful_of(run: xr.Dataset, summary: dict[str, Any], of: str, first_skip: i
 
 def comparison(material: Material) -> dict[str, Any]:
     """The table of scores: one row per run at the largest K and p = 2, and every other score in a second table."""
-    first = material.runs[0]
+    first = material.compared[0]
     rows = []
-    for run, name, summary in zip(material.runs, material.names, material.summaries, strict=True):
+    for run, name, summary in zip(material.compared, material.names, material.summaries, strict=True):
         estimate = excess_estimate(run, int(run.k.values[-1]))
         score = _first_score(run, summary)
         comparable = run is not first and kind(run) == kind(first)
@@ -200,7 +203,7 @@ def comparison(material: Material) -> dict[str, Any]:
 
 def _all_scores(material: Material) -> list[dict[str, Any]]:
     rows = []
-    for run, name, summary in zip(material.runs, material.names, material.summaries, strict=True):
+    for run, name, summary in zip(material.compared, material.names, material.summaries, strict=True):
         for row in summary["scores"]:
             if row["variant"] == VARIANTS[0].label:
                 estimate = excess_estimate(run, row["k"], row["norm"])
@@ -249,7 +252,7 @@ def percent(estimate: Estimate, unit: str = " %", *, sign: bool = False) -> str:
 
 
 def _digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:z.3f}"
+    return "–" if value is None else significant(value)
 
 
 def _count(number: int, word: str) -> str:

@@ -55,8 +55,9 @@ def render(
     origin = origin or Origin()
     needed = [section for section in SECTIONS if section.needed(material)]
     data = {section.name: section.data(material) for section in needed}
-    script = _script()
-    return _template().render(
+    return page_of(
+        "report.html.jinja",
+        tuple(section.name for section in SECTIONS),
         title=title(material),
         opening=opening(material, first_skip),
         comparison=comparison(material),
@@ -74,12 +75,26 @@ def render(
             "pairs": pair_tables(material),
             "sections": data,
         },
+        command=clean(origin.command, 1000),
+        date=origin.date,
+    )
+
+
+def page_of(template: str, drawn_by: tuple[str, ...], **content: Any) -> str:
+    """A page with the style and the scripts of its sections.
+
+    Args:
+        template: its file in this folder.
+        drawn_by: the names of the scripts that draw its charts.
+        **content: what the template is filled with.
+    """
+    script = _script(drawn_by)
+    return _template(template).render(
         style=Markup(_file("page.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=__version__,
-        command=clean(origin.command, 1000),
-        date=origin.date,
+        **content,
     )
 
 
@@ -126,9 +141,9 @@ def _section(section: Section, material: Material, data: list[Any]) -> dict[str,
 
 
 @cache
-def _script() -> str:
+def _script(sections: tuple[str, ...]) -> str:
     """All scripts, for use inside a script element."""
-    names = [*SCRIPTS, *(section.name for section in SECTIONS), "main"]
+    names = [*SCRIPTS, *sections, "main"]
     text = "\n".join(_file(f"scripts/{name}.js") for name in names)
     assert not re.search(r"</script|<!--", text)
     return f'\n"use strict";\n{text}\n'
@@ -139,9 +154,9 @@ def _file(name: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
-    return environment.from_string(_file("report.html.jinja"))
+    return environment.from_string(_file(name))

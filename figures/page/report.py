@@ -75,7 +75,9 @@ def report(
     )
     points = None if scores is None else Points(scores, score_label, benchmark_label)
     while True:
-        material = Material(chosen, extent, _skips(chosen, first_skip), points, ks, directions)
+        material = Material(
+            chosen, extent, _skips(chosen, first_skip), points, skip_first=skip_first, ks=ks, directions=directions
+        )
         page = render(
             material,
             first_skip=first_skip,

@@ -11,6 +11,7 @@ import xarray as xr
 from coupling.choices import VARIANTS
 from coupling.figures.selection import run_names
 from coupling.shares import K
+from coupling.sinks import without_first
 from coupling.summary import summarize
 
 MEAN = -1
@@ -52,6 +53,7 @@ class Material:
         extent: how much of them the page contains.
         skips: the numbers of first tokens that the reader can leave out.
         points: the scatter's table; None leaves the scatter out.
+        skip_first: how many first tokens the numbers in sentences and tables leave out; see ``coupling.summarize``.
         ks: every K of the runs; a share of the width is another number in each run. Default: the first run's numbers.
         directions: tables of ``coupling.directions``.
         names: a name for each run.
@@ -61,6 +63,7 @@ class Material:
     extent: Extent
     skips: Sequence[int] = (0,)
     points: Points | None = None
+    skip_first: int | None = None
     ks: Sequence[K] = ()
     directions: Sequence[pd.DataFrame] = ()
     names: list[str] = field(init=False)
@@ -81,9 +84,14 @@ class Material:
         return [f"{k} of the width" if isinstance(k, str) else str(k) for k in self.ks]
 
     @cached_property
+    def compared(self) -> list[xr.Dataset]:
+        """The runs without the first tokens that averages over pairs of tokens leave out."""
+        return [without_first(run, self.skip_first) for run in self.runs]
+
+    @cached_property
     def summaries(self) -> list[dict[str, Any]]:
         """The summary of each run (see ``coupling.summarize``)."""
-        return [summarize(run) for run in self.runs]
+        return [summarize(run, skip_first=self.skip_first) for run in self.runs]
 
 
 @dataclass(frozen=True)

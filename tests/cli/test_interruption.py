@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import coupling
-from coupling.run_folder import count_measured
+from coupling.run_files import count_measured
 from tests.helpers import refused
 
 

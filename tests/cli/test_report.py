@@ -3,6 +3,7 @@
 import pytest
 
 from tests.helpers import refused
+from tests.saved_rl import write_rl_run
 
 PROMPTS = ("analyze", "--prompts", "import os\nimport sys", "--k", 3)
 
@@ -46,3 +47,12 @@ def test_refusals(cli, run, tmp_path):
     refused(cli("report", run, "-o", "page.pdf"), ".html")
     (tmp_path / "points.csv").write_text("model,benchmark\na,1\n")
     refused(cli("report", run, "--scatter", "points.csv"), "points.csv", "column score")
+
+
+def test_runs_of_reinforcement_learning(cli, tmp_path):
+    folder = str(write_rl_run(tmp_path / "mine"))
+    code, out, err = cli("report", folder, "-o", str(tmp_path / "rl.html"))
+    assert (code, out) == (0, "")
+    assert "saved" in err
+    assert "p3o on task brackets, a small model, seeds 0, 1, 4 steps, finished" in (tmp_path / "rl.html").read_text()
+    refused(cli("report", folder, "--skip-first", "1"), "do not apply to runs of coupling rl", code=2)

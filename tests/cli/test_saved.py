@@ -11,13 +11,13 @@ def test_nothing_is_said_where_nothing_was_measured(tmp_path):
 
 
 def test_how_an_interrupted_run_is_continued(tmp_path, monkeypatch):
-    monkeypatch.setattr("coupling.run_folder.count_measured", lambda folder: 3)
+    monkeypatch.setattr("coupling.run_files.count_measured", lambda folder: 3)
     hint = resume_hint(tmp_path)
     assert hint == f"; 3 prompts are saved, continue with the same command and --out {tmp_path} --resume"
 
 
 def test_images_are_called_images(tmp_path, monkeypatch):
-    monkeypatch.setattr("coupling.run_folder.count_measured", lambda folder: 3)
+    monkeypatch.setattr("coupling.run_files.count_measured", lambda folder: 3)
     (tmp_path / "started.json").write_text('{"identity": {"processor_hash": "0"}}')
     assert resume_hint(tmp_path).startswith("; 3 images are saved")
     stream = (("detailed_prompt", "width"), np.zeros((2, 4), np.float32))

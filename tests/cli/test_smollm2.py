@@ -93,9 +93,11 @@ def test_all_bundled_prompts():
         cells = next(
             line.split() for line in table.splitlines() if line.split()[:2] == [str(row["k"]), str(row["norm"])]
         )
+        assert [float(cell.rstrip("%")) for cell in cells[2:4]] == pytest.approx(
+            [100 * row["excess"], 100 * row["excess_se"]], abs=0.11
+        )
         measured = [row["score"], row["sd_over_prompts"], row["chance"]]
-        assert np.allclose([float(cell) for cell in cells[2:5]], measured, rtol=0, atol=0.0015)
-        assert float(cells[5].rstrip("%")) == pytest.approx(100 * row["excess"], abs=0.11)
+        assert np.allclose([float(cell) for cell in cells[4:7]], measured, rtol=0, atol=0.0015)
     leaves_out = next(line for line in table.splitlines() if line.startswith("measures of tokens"))
     assert coupling.summarize(run)["tokens_left_out"] in leaves_out
     pairs = excess_of_pairs(run)

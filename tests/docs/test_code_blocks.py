@@ -83,7 +83,7 @@ def run_coupling(command: Command, folder: Path, cli: Callable, monkeypatch: pyt
             del words[at : at + 2]
     if {"analyze", "--from-checkpoints"} & set(words) and not {"--limit", "--prompts"} & set(words):
         words += ["--limit", str(MINI)]
-    if words == ["rl", "--demo"]:
+    if words[:2] == ["rl", "--demo"]:
         config = read_config(folder / "examples" / "addition.yaml")
         monkeypatch.setattr("coupling.analyses.rl.demo.demo_config", lambda *_, **__: config)
     if "--resume" in words:

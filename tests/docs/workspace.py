@@ -155,7 +155,9 @@ def _write_tables(folder: Path) -> None:
     for name in ("addition", "grpo", "trained"):  # runs of `coupling rl`
         (folder / "tables" / name).mkdir(parents=True)
         rows = {"run": name, "seed": 0, "step": [1, 2, 3], "reward": [0.1, 0.2, 0.3], "ess": 0.9, "score": 0.05}
-        pd.DataFrame(rows).to_csv(folder / "tables" / name / "table.csv", index=False)
+        pd.DataFrame(rows | {"excess": 0.03}).to_csv(folder / "tables" / name / "table.csv", index=False)
+        content = {"config": {"objective": "p3o", "model": "my-model"}, "seeds": [0], "finished": True}
+        (folder / "tables" / name / "run.json").write_text(json.dumps(content))
 
 
 def _write_examples(folder: Path) -> None:

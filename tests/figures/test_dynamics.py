@@ -84,9 +84,9 @@ a,0,0,10,2,0.5,0.4,0.2,2.0,400,1.1
 def test_every_measure_has_a_panel_and_seeds_give_the_band():
     figure = figures.dynamics(pd.read_csv(io.StringIO(FULL)), k=5)
     names = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes]
-    assert names[0] == "coupling 1 − m K = 5, p = 2"
+    assert names[:2] == ["excess K = 5, p = 2", "coupling 1 − m K = 5, p = 2"]
     assert names[2:] == ["line-shape score", "expodistance", "growth of the residual norm"]
-    score, _, _, distance, _ = figure.axes
+    _, score, _, distance, _ = figure.axes
     assert np.allclose(score.lines[0].get_ydata(), [0.03, 0.25])
     band = score.collections[0].get_datalim(score.transData)
     assert (band.y0, band.y1) == pytest.approx((0.02, 0.3))  # from the lowest to the highest seed
@@ -97,8 +97,8 @@ def test_every_measure_has_a_panel_and_seeds_give_the_band():
 
 def test_one_k_and_one_norm_are_drawn():
     table = pd.read_csv(io.StringIO(FULL))
-    assert np.allclose(figures.dynamics(table).axes[0].lines[0].get_ydata(), [0.5])  # the largest K, and p = 2
-    assert np.allclose(figures.dynamics(table, norm=1).axes[0].lines[0].get_ydata(), [0.7])
+    assert np.allclose(figures.dynamics(table).axes[1].lines[0].get_ydata(), [0.5])  # the largest K, and p = 2
+    assert np.allclose(figures.dynamics(table, norm=1).axes[1].lines[0].get_ydata(), [0.7])
     with pytest.raises(CouplingError, match="no rows with K = 7, but with 5, 10"):
         figures.dynamics(table, k=7)
     with pytest.raises(CouplingError, match="no column k, so `k` cannot choose"):

@@ -34,6 +34,9 @@ def test_rl_stacks_what_the_table_contains_on_one_axis(table):
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
     assert figure.axes[3].lines[0].get_xdata().tolist() == [0]  # coupling is measured at fewer steps
     assert len(figures.rl(table.drop(columns=["ess", "kl"])).axes) == 2
+    excess = figures.rl(table.assign(excess=0.1)).axes[1]
+    assert excess.get_ylabel() == "excess over\nchance"
+    assert excess.yaxis.get_major_formatter()(0.1).endswith("%")
     *_, added = figures.rl(table.assign(mismatch_to_initial=[0.5] * len(table))).axes
     assert added.get_ylabel() == "mismatch\nto initial"
     assert set(added.lines[0].get_ydata()) == {0.5}
@@ -58,5 +61,5 @@ def test_names_that_begin_with_an_underscore_are_in_the_legend(table):
 
 
 def test_a_table_without_numbers_is_refused():
-    with pytest.raises(CouplingError, match="contains no numbers in reward, ess"):
+    with pytest.raises(CouplingError, match="contains no numbers in reward, excess"):
         figures.rl(pd.DataFrame({"step": [0], "reward": [np.nan]}))

@@ -18,7 +18,8 @@ function sayNow() {
   });
   const found = said.filter(Boolean);
   const shown = found.length > 3 ? [...found.slice(0, 3), `and ${found.length - 3} more`] : found;
-  const text = found.length ? `Excess over chance: ${shown.join("; ")}` : "No table at this choice";
+  const absent = DATA.runs.length ? "No table at this choice" : "";
+  const text = found.length ? `Excess over chance: ${shown.join("; ")}` : absent;
   document.getElementById("now").textContent = text;
   return text;
 }
@@ -44,7 +45,7 @@ addEventListener("hashchange", () => {
 on("change", (what) => {
   drawAll();
   if (what === "pair") announce(`Chosen: ${state.pair.join(" and ")}. ${document.querySelector("#grid .caption")?.textContent ?? ""}`);
-  else announce(`The charts have changed. ${sayNow()}.`);
+  else announce(`The charts have changed. ${[sayNow()].filter(Boolean).map((text) => `${text}.`).join("")}`);
 });
 on("hover", (blocks) => {
   for (const chart of charts) chart.emphasize(blocks);

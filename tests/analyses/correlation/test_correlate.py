@@ -41,14 +41,18 @@ def test_runs_and_scores(six):
     same = {"line-shape score", "expodistance", "residual growth"} | chances | pairs
     assert omitted == same  # in all these runs
     assert correlate_runs(folders, scores) == result
-    assert any("Model_0 of the scores (by folded)" in note for note in result["notes"])
+    assert result["matches"][0]["scores"] == "Model_0"
+    assert result["matches"][0]["how"] == "folded"
     json.dumps(result, allow_nan=False)
 
 
 def test_too_few_and_constant(six, make_run):
     folders, scores = six
-    with pytest.raises(CouplingError, match=r"only 2 models have both .* needs at least 3"):
-        correlate_runs(folders[:2], scores)
+    with pytest.raises(CouplingError, match=r"only 2 models have both .* needs at least 3") as refusal:
+        correlate_runs([*folders[:2], make_run("model-2-chat", 0.3)], scores)
+    assert "not matched: model-2-chat" in str(refusal.value)
+    assert "similar names: " in str(refusal.value)
+    assert "rows of the scores without a run: " in str(refusal.value)
     with pytest.raises(CouplingError, match="same is the same for all 6 models"):
         correlate_runs(folders, scores, benchmarks=["same"])
     alike = [make_run(f"model-{index}", 0.8) for index in range(4)]

@@ -24,7 +24,7 @@ def test_runs_that_cannot_be_compared(make_run):
     runs = read_runs([make_run("a", 0.8), make_run("b", 0.9, prompts_hash="1", width="")])
     assert runs.notes == [
         "the runs were not all measured with the same prompts",
-        "1 of 2 runs do not record their width",
+        "the width of 1 of 2 runs is not recorded",
     ]
 
 
@@ -42,14 +42,16 @@ def test_the_joined_table(make_run, tmp_path):
         "c": "no scores for this model",
         "d": "no run of this model",
     }
-    assert "b-7b is B-7b of the scores (by folded)" in table.notes
+    assert [(match["model"], match["scores"], match["how"]) for match in table.matches if match["how"] != "exact"] == [
+        ("b-7b", "B-7b", "folded")
+    ]
     assert [run["model"] for run in table.runs] == ["a", "b-7b", "c"]
 
 
 def test_sizes_that_are_not_known(make_run, tmp_path):
     table = join_table([make_run("a", 0.8, width="")], scores(tmp_path, "model,mmlu\na,1\n"))
     assert np.isnan(table.frame["width"].item())
-    assert "1 of 1 runs do not record their width" in table.notes
+    assert "the width of 1 of 1 run is not recorded" in table.notes
 
 
 def test_a_benchmark_with_the_name_of_a_measure_or_a_size():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from coupling.analyses.rl.warm_start import warm_start
+from tests.analyses.dynamics.conftest import measured, study  # noqa: F401
 from tests.feynrl import save_feynrl_run
 
 

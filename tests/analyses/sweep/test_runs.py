@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from coupling.analyses.sweep.runs import runs_of
+from coupling.analyses.sweep.runs import checked_runs, runs_of
 from coupling.errors import CouplingError
 
 
@@ -19,3 +19,9 @@ def test_a_study_without_a_run(swept):
         (swept / "runs" / f"trained@step{step}" / "run.json").unlink()
     with pytest.raises(CouplingError, match="has no finished run yet; coupling status"):
         runs_of([swept])
+
+
+def test_runs_are_checked_and_not_read(swept, tmp_path):
+    assert checked_runs([swept]) == runs_of([swept])
+    with pytest.raises(CouplingError, match="contains no run"):
+        checked_runs([swept, tmp_path])

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from coupling.analyses.sweep.runs import is_study
 from coupling.analyses.sweep.study_folder import (
     DRIVER,
     StudyFolder,
     check_same,
-    is_study,
     prepare,
 )
 from coupling.errors import CouplingError

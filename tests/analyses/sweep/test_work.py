@@ -11,7 +11,7 @@ from coupling.analyses.sweep.study_folder import StudyFolder
 from coupling.analyses.sweep.tasks import Task
 from coupling.analyses.sweep.work import run_task
 from coupling.models.prompts import bundled_prompts
-from coupling.run_folder import SUMMARY
+from coupling.run_files import SUMMARY
 from tests.tiny_checkpoints import save_tiny
 from tests.vision import save_vit
 

@@ -55,9 +55,13 @@ def test_what_is_left_out(six, make_run):
     assert "only 3 models: with fewer than 5" in text
     assert "skipped same: same is the same for all 3 models" in text
     assert "depth: depth is the same for all 3 models" in text
-    assert "left out, no scores for this model: x/stranger" in text
-    result["left_out"] = [{"name": f"model-{index}", "reason": "no run"} for index in range(12)]
-    assert "left out, no run: model-0, model-1, " in printed(result)
+    assert text.startswith("3 of 4 runs with scores:")
+    assert ": Model_0 of the scores, the same name apart from organization, case and punctuation" in text
+    assert re.search(r"x/stranger .*: no scores for this model", text)
+    assert "left out, no run of this model: " in text
+    assert "left out, no scores" not in text
+    result["left_out"] = [{"name": f"model-{index}", "reason": "no run of this model"} for index in range(12)]
+    assert "left out, no run of this model: model-0, model-1, " in printed(result)
     assert "model-9 and 2 more (--json lists all)" in printed(result)
 
 

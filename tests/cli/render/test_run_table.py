@@ -4,6 +4,7 @@ import io
 
 import coupling
 from coupling.cli.output import PlainConsole
+from coupling.cli.render.numbers import figures
 from coupling.cli.render.run_table import print_run_table
 
 
@@ -21,7 +22,7 @@ def test_no_width_loses_a_number_or_a_name(run, untrained):
         assert "runs/a-rather-long-name-of-a-run" in text
         assert "runs/[red]b (random weights)" in text
         for score in table["score"]:
-            assert f"{score:.3f}" in text
+            assert figures(score) in text
     assert "kind depth, K = 5, p = 2" in shown(table, 120)
 
 

@@ -12,4 +12,4 @@ def test_two_digits():
 def test_how_numbers_look():
     assert (interval(None), interval([0.1, 0.25])) == ("-", "0.100 to 0.250")
     assert (short_interval(None), short_interval([0.1, 0.256])) == ("-", "0.10–0.26")
-    assert (three_figures(None), three_figures(1234.5)) == ("-", "1.23e+03")
+    assert (three_figures(None), three_figures(1234.5)) == ("-", "1234")

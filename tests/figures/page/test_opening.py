@@ -6,6 +6,7 @@ import pytest
 import coupling
 from coupling.choices import CALIBRATED
 from coupling.figures.page.opening import calibrated_rows, comparison, opening, percent, provenance, title
+from coupling.numbers_as_text import significant
 from coupling.uncertainty import Estimate, excess_difference, excess_estimate
 from tests.figures.page.helpers import material
 
@@ -26,8 +27,8 @@ def test_the_sentences_say_what_was_measured_and_what_came_out(run):
     assert "bundled has 8 blocks. Each block's Jacobian was compared with each other's" in text
     assert "at the last token of each prompt, on 3 prompts." in text
     estimate = excess_estimate(run, 5)
-    assert f"At K = 5 and p = 2 the coupling is {coupling.score(run):.3f}" in text
-    assert f"random frames would give {coupling.chance_score(run):.3f}" in text
+    assert f"At K = 5 and p = 2 the coupling is {significant(coupling.score(run))}" in text
+    assert f"random frames would give {significant(coupling.chance_score(run))}" in text
     assert f"{100 * estimate.value:.1f} ± {100 * estimate.standard_error:.1f} %, clearly above chance." in text
     mean = 1 - run.mismatch.sel(k=5, norm=2).mean("prompt").values
     np.fill_diagonal(mean, -1)
@@ -74,7 +75,7 @@ def test_the_table_compares_runs(run, untrained, token_run):
     difference = excess_difference(run, untrained, 5)
     assert second["difference"] == percent(difference, " points", sign=True)
     assert second["excess"] == percent(excess_estimate(untrained, 5))
-    assert second["coupling"] == f"{coupling.score(untrained):.3f}"
+    assert second["coupling"] == significant(coupling.score(untrained))
     assert [(row["k"], row["p"]) for row in found["scores"]] == [("3", 1), ("3", 2), ("5", 1), ("5", 2)] * 2
     assert comparison(material(run, token_run))["rows"][1]["difference"] == "–"  # of another kind
 

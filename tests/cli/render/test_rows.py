@@ -1,0 +1,33 @@
+"""Rows of named things: a table where there is room, a list where there is none, and never a number that is cut."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from coupling.cli.render.rows import print_rows_of
+from coupling.cli.render.text import plain
+
+NAMES = [plain("runs/one"), plain("runs/two-with-a-long-name")]
+CELLS = {"score": ["0.0411", "0.123"], "excess over chance": ["3.3% ± 0.4%", "10.5% ± 0.2%"]}
+
+
+def printed(width):
+    console = Console(file=io.StringIO(), width=width)
+    print_rows_of(NAMES, CELLS, console)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 120])
+def test_no_text_is_cut(width):
+    text = printed(width)
+    for part in (*(name.plain for name in NAMES), *(cell for texts in CELLS.values() for cell in texts)):
+        assert part in text
+
+
+def test_a_list_takes_the_place_of_a_table_that_does_not_fit():
+    assert "─" in printed(80)
+    narrow = printed(50)
+    assert "─" not in narrow
+    assert "              score  0.0411" in narrow
+    assert max(map(len, narrow.splitlines())) <= 50
