@@ -48,7 +48,9 @@ def directions(
     chosen = None if blocks is None else parse_range(blocks, "blocks")
     at = None if token is None else parse_token(token)
     from coupling.cli.progress import quiet_libraries
+    from coupling.run_files import finished_run
 
+    finished_run(run)
     quiet_libraries()
     screen = console(stderr=True)
     with screen.status("measuring"), warning_lines():

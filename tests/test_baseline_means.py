@@ -15,7 +15,7 @@ def test_means_are_over_prompts_and_blocks():
         {
             "loss": ("prompt", [1.0, 3.0]),
             "effective_rank": (("prompt", "block"), [[2.0, 4.0], [6.0, np.nan]]),
-            "singular_values": (("prompt", "block", "rank"), np.array([[[3.0, 1.0]], [[5.0, 1.0]]])),
+            "singular_values": (("prompt", "block", "rank"), np.array([[[3.0, 1.0]] * 2, [[5.0, 1.0]] * 2])),
         },
         attrs={"baselines": 1, "spectral_exponent": 2.5},
     )

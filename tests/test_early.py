@@ -42,6 +42,7 @@ def test_wrong_folders_files_and_settings_are_found_without_torch(arguments, pro
     [
         (["show", "missing"], "there is no folder missing"),
         (["diff", BUNDLED, "missing"], "contains no run"),
+        (["directions", "missing"], "there is no folder missing"),
         (["plot", "missing", "--picture", "heatmap", "-o", "a.png"], "there is no folder missing"),
         (["plot", "missing", "--picture", "heatmap", "-o", "a.txt"], "must end in .png, .svg, .pdf"),
         (["plot", "missing.csv", "--picture", "scatter", "-o", "a.png"], "there is no file missing.csv"),

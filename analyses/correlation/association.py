@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from coupling.errors import CouplingError, require
+from coupling.facts import counted
 
 require("statsmodels", purpose="coupling correlate")
 
@@ -58,7 +59,8 @@ def check_pair(x: Vector, y: Vector, names: tuple[str, str]) -> None:
     """
     if len(x) < FEWEST:
         raise CouplingError(
-            f"only {len(x)} models have both {names[0]} and {names[1]}; a correlation needs at least {FEWEST}"
+            f"only {counted(len(x), 'model')} {'has' if len(x) == 1 else 'have'} both {names[0]} and {names[1]}; "
+            f"a correlation needs at least {FEWEST}"
         )
     for column, name in zip((x, y), names, strict=True):
         check_varies(column, name)

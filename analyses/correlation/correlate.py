@@ -17,12 +17,15 @@ from coupling.analyses.correlation.matching import NO_RUN, parse_aliases
 from coupling.analyses.correlation.models import SIZES, ModelTable, join_table
 from coupling.analyses.correlation.scatter import chosen, scatter_of_runs
 from coupling.errors import CouplingError
+from coupling.facts import counted
 from coupling.untrusted import clean
 
 __all__ = ["Progress", "correlate", "correlate_runs", "scatter_of_runs"]
 
 MOST_BENCHMARKS = 50
 """The most benchmarks of one call: each takes seconds, and p-values are corrected over all of them."""
+MOST_REASONS = 2
+"""The most benchmarks of which an error says why they are not correlated."""
 MOST_LISTED = 5
 """The most names of one kind in an error."""
 MEASURE_RESAMPLES = 999
@@ -113,7 +116,10 @@ def correlate(
             continue
         rows += measure_statistics(table, name, seed=seed, resamples=min(resamples, MEASURE_RESAMPLES))
     if not results:
-        raise CouplingError("; ".join(dict.fromkeys(skip["reason"] for skip in skipped)) + _unmatched(table))
+        reasons = list(dict.fromkeys(skip["reason"] for skip in skipped))
+        more = len(reasons) - MOST_REASONS
+        reasons = reasons[:MOST_REASONS] + ([f"and so for {counted(more, 'other benchmark')}"] if more > 0 else [])
+        raise CouplingError("; ".join(reasons) + _unmatched(table))
     correct_across_benchmarks(results)
     return {
         "measure": measure,

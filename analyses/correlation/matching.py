@@ -181,8 +181,8 @@ def similar_names(name: str, others: Sequence[str], most: int = 3) -> list[str]:
         most: how many are listed.
 
     Example:
-        >>> similar_names("org/SmolLM2-135M-Instruct.Q4_1.gguf", ["gpt2", "SmolLM2-135M", "SmolLM2-136M"])
-        ['SmolLM2-135M', 'SmolLM2-136M']
+        >>> similar_names("org/SmolLM2-135M-Instruct.Q4_1.gguf", ["gpt2", "SmolLM2-135M"])
+        ['SmolLM2-135M']
     """
     folded = fold(name)
     by_fold: dict[str, list[str]] = {}

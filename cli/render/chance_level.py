@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 
 from coupling.cli.render.numbers import number, p_value, percent
+from coupling.cli.render.rows import print_table
 from coupling.cli.render.statistics import interval, line, table_of, two_digits
 from coupling.cli.render.text import plain
 
@@ -65,7 +66,7 @@ def print_chance(chance: dict[str, Any], benchmark: dict[str, Any], measure: str
                 p_value(term["p"]),
                 f"{term['n']}" + ("" if which == "all" else " on the curve"),
             )
-    console.print(table)
+    print_table(table, console)
 
 
 def _exponent(law: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """How a correlation looks on a terminal."""
 
+import re
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from coupling.analyses.correlation.measures import is_plain
 from coupling.cli.options import as_options
 from coupling.cli.render.chance_level import print_chance
 from coupling.cli.render.numbers import number, p_value, percent
+from coupling.cli.render.rows import print_table
 from coupling.cli.render.statistics import interval, line, short_interval, table_of, three_figures, two_digits
 from coupling.cli.render.text import plain
 from coupling.facts import counted
@@ -20,6 +22,8 @@ HOW = {
     "alias": "{scores} of the scores, as --alias says",
 }
 """How a run and its row of the scores were joined, in words."""
+CONSTANT = re.compile(r"(.+) is the same for (all \d+ models) \(.*\), so nothing correlates with it")
+"""Why a column that does not vary is left out, as ``coupling.analyses.correlation.association`` says it."""
 MOST_MATCHES = 30
 """The most matches that are listed."""
 MOST_NAMES = 10
@@ -75,8 +79,8 @@ def _print_benchmark(benchmark: dict[str, Any], measure: str, several: bool, con
         line(f"{len(dropped)} models without a score are not counted: {_names(dropped)}", console)
     line(_verdict(benchmark, measure), console)
     _print_predictors(benchmark["predictors"], several, console)
-    for absent in benchmark["absent"]:
-        line(f"{absent['predictor']}: {absent['reason']}", console)
+    for reason in _together([absent["reason"] for absent in benchmark["absent"]]):
+        line(reason, console)
     for joint in benchmark["joint"]:
         _print_joint(joint, console)
     _print_without_groups(benchmark, measure, console)
@@ -127,8 +131,8 @@ def _print_predictors(predictors: list[dict[str, Any]], several: bool, console: 
             p_value(row["kendall_p"]),
             *([p_value(row["p_holm"])] if several else []),
         )
-    console.print(lines)
-    console.print(correlations)
+    print_table(lines, console)
+    print_table(correlations, console)
 
 
 def _print_joint(joint: dict[str, Any], console: Console) -> None:
@@ -150,7 +154,7 @@ def _print_joint(joint: dict[str, Any], console: Console) -> None:
             number(term["partial"], sign=True),
             number(term["vif"], 1),
         )
-    console.print(table)
+    print_table(table, console)
 
 
 def _print_without_groups(benchmark: dict[str, Any], measure: str, console: Console) -> None:
@@ -201,14 +205,28 @@ def _print_measures(rows: list[dict[str, Any]], console: Console) -> None:
                     else []
                 ),
             )
-    console.print(table)
-    for row in shown:
-        if "omitted" in row:
-            line(row["omitted"], console)
+    print_table(table, console)
+    for reason in _together([row["omitted"] for row in shown if "omitted" in row]):
+        line(reason, console)
     hidden = len(rows) - len(shown)
     variants = f" ({hidden} signed and swapped ones are shown by --json alone)" if hidden else ""
     given = "partial r given log parameters" + ("; beyond loss: given the held-out loss" if has_loss else "")
     line(f"Holm: p corrected for {len(rows)} measures{variants}; beyond size: {given}", console)
+
+
+def _together(reasons: list[str]) -> list[str]:
+    """Reasons, with those that columns are constant as one."""
+    constant: dict[str, list[str]] = {}
+    others = []
+    for reason in reasons:
+        match = CONSTANT.fullmatch(reason)
+        if match is None:
+            others.append(reason)
+        else:
+            constant.setdefault(match[2], []).append(match[1])
+    return [
+        f"the same for {models}, so nothing correlates with it: {', '.join(n)}" for models, n in constant.items()
+    ] + [*others]
 
 
 def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:
@@ -226,7 +244,7 @@ def _print_measured(measured: list[dict[str, Any]], console: Console) -> None:
             number(run["benchmark"], 1),
             "yes" if run["comparable"] else "no",
         )
-    console.print(table)
+    print_table(table, console)
     if any(run["comparable"] for run in measured):
         line(
             "Those measured at K = 10% of the width can, in all likelihood, be compared with the published points, "

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coupling.cli.render.numbers import figures, percent
-from coupling.cli.render.rows import print_rows_of
+from coupling.cli.render.rows import print_rows_of, print_table
 from coupling.cli.render.text import plain
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def print_rows(rows: Sequence[Row], console: Console, *, rewards: bool = True) -
         rewards: whether to compare the reward of the first steps with that of the last.
     """
     groups = _by_seed(rows)
-    console.print(_table(groups))
+    print_table(_table(groups), console, heading_in_list=True)
     for group in groups:
         notes = [*(_reward_notes(group) if rewards else ()), *_empty_notes(group)]
         if notes:

@@ -34,7 +34,7 @@ def print_run_table(table: pd.DataFrame, console: Console) -> None:
     cells = {title: [str(cell(row)) for row in rows] for title, cell in columns.items() if title not in shared}
     cells = {title: texts for title, texts in cells.items() if set(texts) != {"-"}}
     names = [plain(row["run"] + (" (random weights)" if row["weights"] == "random" else "")) for row in rows]
-    print_rows_of(names, {{"k": "K"}.get(title, title): texts for title, texts in cells.items()}, console)
+    print_rows_of(names, {"K" if title == "k" else title: texts for title, texts in cells.items()}, console)
     words = {"kind": "kind {}", "k": "K = {}", "norm": "p = {}"}
     said = ", ".join(words[name].format(value) for name, value in shared.items())
     console.print(

@@ -54,7 +54,10 @@ def test_what_is_left_out(six, make_run):
     text = printed(result)
     assert "only 3 models: with fewer than 5" in text
     assert "skipped same: same is the same for all 3 models" in text
-    assert "depth: depth is the same for all 3 models" in text
+    assert "the same for all 3 models, so nothing correlates with it: depth, log depth, width, log width" in text
+    narrow = Console(file=io.StringIO(), width=60)
+    print_correlation(result, narrow)
+    assert "…" not in narrow.file.getvalue()
     assert text.startswith("3 of 4 runs with scores:")
     assert ": Model_0 of the scores, the same name apart from organization, case and punctuation" in text
     assert re.search(r"x/stranger .*: no scores for this model", text)

@@ -4,8 +4,9 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from coupling.cli.render.rows import print_rows_of
+from coupling.cli.render.rows import print_rows_of, print_table
 from coupling.cli.render.text import plain
 
 NAMES = [plain("runs/one"), plain("runs/two-with-a-long-name")]
@@ -31,3 +32,13 @@ def test_a_list_takes_the_place_of_a_table_that_does_not_fit():
     assert "─" not in narrow
     assert "              score  0.0411" in narrow
     assert max(map(len, narrow.splitlines())) <= 50
+
+
+def test_titles_may_repeat_and_are_kept():
+    table = Table(title="several")
+    for title in ("measure", "p", "p"):
+        table.add_column(title)
+    table.add_row(plain("a"), "0.001", "0.002")
+    console = Console(file=io.StringIO(), width=12)
+    print_table(table, console, heading_in_list=True)
+    assert console.file.getvalue().splitlines() == ["several", "measure a", "  p  0.001", "  p  0.002"]
