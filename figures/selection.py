@@ -67,9 +67,7 @@ def _run_name(run: xr.Dataset) -> str:
     name = str(run.attrs.get("model") or "model").rstrip("/").split("/")[-1]
     if run.attrs.get("revision"):
         name += f"@{run.attrs['revision']}"
-    if is_random(run):
-        name += " (random weights)"
-    return printable(name, 40)
+    return printable(name, 40) + (" (random weights)" if is_random(run) else "")
 
 
 def require_depth(run: xr.Dataset, picture: Picture) -> None:

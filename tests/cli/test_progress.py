@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 import coupling
+from coupling.cli.output import PlainConsole
 from coupling.cli.progress import PromptProgress, StepProgress
+from tests.saved_rl import write_rl_run
 from tests.vision import digits, save_vit
 
 
@@ -64,6 +66,7 @@ def test_nothing_is_drawn_where_nobody_looks():
 QUIET = """
 import sys
 {before}
+from coupling.cli.output import PlainConsole
 from coupling.cli.progress import quiet_libraries
 quiet_libraries()
 assert ("transformers" in sys.modules) == {imported}
@@ -78,3 +81,32 @@ def test_libraries_are_quiet_without_being_imported(before, imported):
     environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
     code = QUIET.format(before=before, imported=imported)
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+
+
+def test_what_takes_longer_than_a_second_shows_that_it_works(cli, monkeypatch, tmp_path):
+    assert cli("analyze", "--limit", 2, "--k", 3, "--out", "one", "--quiet")[0] == 0
+    shown = []
+    usual = PlainConsole.status
+    monkeypatch.setattr(PlainConsole, "status", lambda self, text, **more: shown.append(text) or usual(self, text))
+    (tmp_path / "scores.csv").write_text("model,mmlu\nbundled,1\n")
+    for command in (
+        ("show", "one"),
+        ("show", "one", "one"),
+        ("diff", "one", "one"),
+        ("plot", "one", "--picture", "heatmap", "-o", "a.png"),
+        ("report", "one", "-o", "a.html"),
+        ("report", str(write_rl_run(tmp_path / "rl")), "-o", "rl.html"),
+        ("correlate", "one", "--scores", "scores.csv"),
+    ):
+        shown.clear()
+        _, out, err = cli(*command)
+        assert shown, command
+        assert not any(text in out + err for text in shown)  # not on what is no terminal
+
+
+def test_a_terminal_sees_the_spinner():
+    stream = io.StringIO()
+    screen = PlainConsole(file=stream, force_terminal=True, width=60)
+    with screen.status("drawing heatmap"):
+        pass
+    assert "drawing heatmap" in stream.getvalue()

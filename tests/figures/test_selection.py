@@ -30,6 +30,8 @@ def test_no_two_runs_have_one_name():
     runs = [named("org/a"), named("b/a"), named("a", weights="random"), named("a", revision="step8")]
     assert run_names(runs) == ["a #1", "a #2", "a (random weights)", "a@step8"]
     assert run_names([named("a"), named("a", kind="self"), named("b")]) == ["a (depth)", "a (self)", "b"]
+    long = named("vit_" + "x" * 60, weights="random")
+    assert run_names([long]) == [f"vit_{'x' * 15}…{'x' * 20} (random weights)"]
 
 
 def test_one_run_or_several(run):

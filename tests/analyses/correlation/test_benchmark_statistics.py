@@ -73,7 +73,7 @@ def test_sizes_that_are_not_known_are_reported_as_absent(make_run, tmp_path):
     (tmp_path / "s.csv").write_text("model,b\n" + "".join(f"m-{index},{index}\n" for index in range(5)))
     result = correlate_runs(folders, str(tmp_path / "s.csv"))
     assert {"predictor": "width", "reason": "not known for any model"} in result["results"][0]["absent"]
-    assert "5 of 5 runs do not record their width" in result["notes"]
+    assert "the width of 5 of 5 runs is not recorded" in result["notes"]
 
 
 def test_controls_and_groups_of_equal_steps():
