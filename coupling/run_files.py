@@ -91,6 +91,6 @@ def finished_run(folder: str | Path) -> Path:
         is_model = "config.json" in entries or any(entry.endswith((".safetensors", ".gguf")) for entry in entries)
         hint = f"; it is a model, which is measured by: coupling analyze {name}" if is_model else ""
         if {"table.csv", SUMMARY} <= entries:
-            hint = f"; it is a run of coupling rl: coupling show {name}, or coupling plot {name} --picture rl -o rl.png"
+            hint = f"; it is a run of coupling rl, which is read by: coupling show {name}"
         raise CouplingError(f"{name} contains no run: there is no {SUMMARY} beside a {DATA}{hint}")
     return folder

@@ -105,9 +105,9 @@ RL = Columns(
     {
         "ess": "normalized effective sample size of the ratios, in [0, 1]",
         "kl": "KL divergence from the behavior policy, in nats per token",
+        "excess": "the share of the chance level's mismatch that is gone",
         "score": "coupling on the probe prompts",
         "chance": "the score of random frames",
-        "excess": "the share of the chance level's mismatch that is gone",
         "mismatch_to_initial": "mean over blocks of the mismatch to the initial policy, which is 0 at the beginning",
         "run": "name of the run; one line per run",
         "seed": "number of the seed; several seeds give the mean and a band",

@@ -23,7 +23,7 @@ def test_a_finished_run(tmp_path):
         ((), "contains no run: there is no run.json beside a run.nc$"),
         (("config.json",), "it is a model, which is measured by: coupling analyze"),
         (("model.gguf",), "it is a model, which is measured by: coupling analyze"),
-        (("table.csv", "run.json"), "it is a run of coupling rl: coupling show"),
+        (("table.csv", "run.json"), "it is a run of coupling rl, which is read by: coupling show"),
         (("started.json",), r"is unfinished \(0 prompts measured\); repeat its command with `resume=True`"),
     ],
 )

@@ -66,4 +66,4 @@ def test_runs_of_reinforcement_learning(cli, tmp_path, run):
     save(run, tmp_path / "other")
     refused(cli("show", folders[0], str(tmp_path / "other")), "give runs of one sort")
     refused(cli("show", folders[0], "--k", "5"), "do not apply to runs of coupling rl", code=2)
-    refused(cli("diff", *folders), "it is a run of coupling rl: coupling show")
+    refused(cli("diff", *folders), "it is a run of coupling rl, which is read by: coupling show")
