@@ -23,7 +23,7 @@ from coupling.analyses.studies.real_models.results import distance_table, measur
 from coupling.choices import KINDS, Kind
 from coupling.errors import CouplingError
 from coupling.figures.style import save
-from coupling.run_folder import SUMMARY
+from coupling.run_files import SUMMARY
 from coupling.shares import K
 
 KS: dict[str, tuple[K, ...]] = {"depth": (5, 10, "10%")}
