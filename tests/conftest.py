@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import signal
 import sys
 
 import numpy as np
@@ -15,6 +16,9 @@ import coupling
 from coupling.cli import app
 from coupling.run_folder import RunFolder
 from tests.helpers import ARCHITECTURES, make_ids, make_model
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
