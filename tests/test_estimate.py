@@ -15,11 +15,11 @@ from coupling.models.prompts import Prompts
 from coupling.resources import Resources
 from coupling.settings import Settings
 
-RUN = """
-import json, resource, sys
+RUN = r"""
+import json, re, sys
 import coupling
 coupling.analyze(sys.argv[1], prompts=[sys.argv[2]], random_weights=True, **json.loads(sys.argv[3]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(int(re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())[1]) * 1024)
 """
 
 

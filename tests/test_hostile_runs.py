@@ -145,7 +145,19 @@ def test_damaged_folders_of_studies(swept, data):
 
 
 FILES = {
-    "tasks/trained@step1.json": asdict(Record("running", 1, 0, "", 0.5, 1.5, 0.0, "s", "host", 3, {"a": 0.5}, [1, 2])),
+    "tasks/trained@step1.json": asdict(
+        Record(
+            "running",
+            attempts=1,
+            seconds=0.5,
+            started=1.5,
+            session="s",
+            host="host",
+            pid=3,
+            measures={"a": 0.5},
+            stamp=[1, 2],
+        )
+    ),
     "progress/trained@step1.json": {"prompt": 1, "prompts": 2, "fraction": 0.5},
     "driver.json": {"pid": 1, "host": socket.gethostname(), "beat": 0.5, "began": 1.0, "session": "s"},
 }

@@ -77,7 +77,7 @@ def test_sigterm_is_exit_143():
         "import sys, time; sys.argv = ['coupling', 'show', 'x']\n"
         "from coupling.cli import app\n"
         "def wait(_): print('ready', file=sys.stderr, flush=True); time.sleep(60)\n"
-        "import coupling.run_folder; coupling.run_folder.open_run = wait\n"
+        "import coupling.analyses.sweep.runs as runs; runs.checked_runs = wait\n"
         "app.main()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:

@@ -40,7 +40,10 @@ def real(tmp_path):
 def test_real_digits(cli, vit, real):
     status, out, err = cli("analyze", vit, "--images", real, "--k", 4, "--out", "run")
     assert status == 0, err
-    assert "ViTModel, 3 blocks, 2 images (digits), depth, class token, float32 on cpu, token-local" in out
+    assert (
+        "ViTModel, 3 blocks, 2 images (digits), kind depth, class token, K = 4 of width 32\nfloat32 on cpu, token-local"
+        in out
+    )
     run = coupling.open_run("run")
     assert run.prompt_text.values.tolist() == ["0.png", "1.png"]
     assert run.token_text.values[0, :3].tolist() == ["cls", "(0, 0)", "(0, 1)"]
@@ -65,7 +68,7 @@ def test_digits_as_an_array_give_the_same_numbers(cli, vit, real, tmp_path):
 def test_the_bundled_images_need_no_option(cli, saved):
     status, out, _ = cli("analyze", saved / "timm", "--limit", 2, "--k", 2, "--out", "run")
     assert status == 0
-    assert "2 images (bundled images), depth, class token" in out
+    assert "2 images (bundled images), kind depth, class token" in out
 
 
 def test_a_patch(cli, vit, real):
@@ -86,7 +89,7 @@ def test_a_model_without_a_class_token_is_measured_at_the_center(cli, tmp_path, 
     save_vit(tmp_path / "siglip", make_vit("SiglipVision"))
     status, out, _ = cli("analyze", "siglip", "--images", real, "--k", 2, "--out", "run")
     assert status == 0
-    assert "depth, center patch, " in out
+    assert "kind depth, center patch, " in out
     assert coupling.open_run("run").measured_token.values.tolist() == [2 * 4 + 2] * 2
 
 
@@ -230,7 +233,7 @@ def test_the_vision_tower_of_a_multimodal_model(cli, tmp_path, real):
     transformers.CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=SIDE).save_pretrained(tmp_path / "clip")
     status, out, err = cli("analyze", "clip", "--part", "vision", "--images", real, "--k", 2, "--out", "run")
     assert status == 0, err
-    assert "CLIPVisionModel, 3 blocks, 2 images" in out
+    assert "CLIPVisionModel, 3 blocks, part vision, 2 images" in out
     assert coupling.open_run("run").attrs["part"] == "vision"
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(f"{BUNDLED}/{name}", tmp_path / "clip")
@@ -248,7 +251,8 @@ def test_the_vision_tower_of_a_multimodal_folder(cli, tmp_path, family, place, g
     arguments = ("analyze", "llava", "--images", "wide.png", "--k", 2)
     status, out, err = cli(*arguments, "--part", "vision", "--out", "run")
     assert status == 0, err
-    assert f"{family}Model, 3 blocks, 1 images (wide.png), depth, {place}, float32 on cpu, token-local" in out
+    assert f"{family}Model, 3 blocks, part vision, 1 image (wide.png), kind depth, {place}, K = 2 of width 32\n" in out
+    assert "\nfloat32 on cpu, token-local" in out
     run = coupling.open_run("run")
     assert (int(run.patch_rows[0]), int(run.patch_columns[0])) == grid
     tower = transformers.AutoModel.from_pretrained("llava").get_encoder(modality="image")

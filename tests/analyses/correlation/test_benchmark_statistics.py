@@ -80,13 +80,12 @@ def test_controls_and_groups_of_equal_steps():
     table = family_table()
     found = benchmark_statistics(table, table.primary, "exact match", seed=0, resamples=9)
     assert {"steps", "log steps"} <= {row["name"] for row in found["predictors"]}
-    assert found["joint"][1]["predictors"] == [table.primary, "log parameters", "log steps"]
+    assert found["joint"][1]["predictors"] == [table.primary, "log parameters", "log steps", "log data_share"]
     assert [(row["column"], row["value"], row["n"]) for row in found["within"]] == [
-        ("steps", 300, 8),
-        ("steps", 800, 8),
-        ("steps", 2000, 8),
+        ("steps", 100, 18),
+        ("steps", 300, 18),
     ]
-    rows = table.frame[table.frame["steps"] == 800]
+    rows = table.frame[table.frame["steps"] == 300]
     judge = scipy.stats.pearsonr(rows[table.primary], rows["exact match"])
     assert found["within"][1]["pearson"] == pytest.approx(judge.statistic)
 
@@ -94,7 +93,7 @@ def test_controls_and_groups_of_equal_steps():
 def test_measures_are_sorted_and_corrected_for_their_number():
     table = family_table()
     rows = measure_statistics(table, "exact match", seed=0, resamples=9)
-    assert len(rows) == len(table.measures) == 39
+    assert len(rows) == len(table.measures)
     assert [row["r2"] for row in rows] == sorted((row["r2"] for row in rows), reverse=True)
     smallest = min(rows, key=lambda row: row["pearson_p"])
-    assert smallest["p_holm"] == pytest.approx(39 * smallest["pearson_p"])
+    assert smallest["p_holm"] == pytest.approx(len(rows) * smallest["pearson_p"])

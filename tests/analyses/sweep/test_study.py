@@ -46,7 +46,8 @@ def test_a_whole_study(tmp_path):
 
 
 def test_the_keys_are_the_arguments_of_analyze():
-    own = {"model", "revision", "out", "overwrite", "resume", "progress", "token", "blocks", "stream"}
+    own = {"model", "revision", "out", "overwrite", "resume", "progress", "token", "blocks", "stream",
+           "batch_size", "memory_budget"}  # fmt: skip
     arguments = set(inspect.signature(coupling.analyze).parameters)
     assert set(KEYS) == (arguments - own) | set(INPUT_KEYS) | {"models", "revisions"}
 
