@@ -15,7 +15,7 @@ from coupling.prompt_effects import by_category, error_curve, prompts_needed
 from coupling.scores import mean_mismatch
 from coupling.shares import LABEL, K, at_ks, find_k, k_names, shared_ks
 from coupling.sinks import note, skipped, without_first
-from coupling.uncertainty import excess_difference, excess_estimate
+from coupling.uncertainty import excess_difference, excess_estimate, on_shared_prompts
 
 
 def summarize(run: xr.Dataset, pairs: int = 3, *, skip_first: int | None = None) -> dict[str, Any]:
@@ -151,7 +151,9 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
         and, on equal prompts, the standard error of the paired difference; ``excess_difference`` with its standard
         error, paired on equal prompts and of two samples otherwise, and its p-value), ``calibrated`` (the differences
         of each calibrated measure that both have), ``largest_pair_difference`` of the mismatch (None where the runs
-        have different shapes), ``same_prompts``, ``inputs`` ("prompts" or "images") and ``identical``.
+        have different shapes), ``same_prompts``, ``shared_prompts`` (of different prompts, how many both measured, from
+        which all these numbers are; None for fewer than two, and then they are of all prompts of each), ``inputs``
+        ("prompts" or "images") and ``identical``.
 
     Raises:
         CouplingError: if the runs share no K, or are of different kinds.
@@ -167,7 +169,9 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
     attributes = {**first.attrs, **second.attrs}
     differing = sorted(key for key in attributes if first.attrs.get(key) != second.attrs.get(key))
     same_prompts = first.attrs.get("prompts_hash") == second.attrs.get("prompts_hash") is not None
-    paired = same_prompts and first.sizes["prompt"] == second.sizes["prompt"] > 1
+    shared = None if same_prompts else on_shared_prompts(first, second)
+    first, second = shared or (first, second)
+    paired = (same_prompts or shared is not None) and first.sizes["prompt"] == second.sizes["prompt"] > 1
     rows = [
         _compared(first, second, k, norm, variant, paired=paired)
         for k in ks
@@ -175,8 +179,9 @@ def compare_runs(first: xr.Dataset, second: xr.Dataset) -> dict[str, Any]:
         for variant in VARIANTS
     ]
     return {
-        "provenance": {key: [first.attrs.get(key), second.attrs.get(key)] for key in differing},
+        "provenance": {key: [run.attrs.get(key) for run in whole] for key in differing},
         "same_prompts": bool(same_prompts),
+        "shared_prompts": first.sizes["prompt"] if shared is not None else None,
         "inputs": f"{input_word(first, second)}s",
         "scores": rows,
         "calibrated": [

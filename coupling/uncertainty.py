@@ -81,6 +81,33 @@ def are_paired(first: xr.Dataset, second: xr.Dataset) -> bool:
     return bool(same) and first.sizes["prompt"] == second.sizes["prompt"]
 
 
+def on_shared_prompts(first: xr.Dataset, second: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset] | None:
+    """Two runs of different prompts, restricted to the prompts that both measured, in the order of the first.
+
+    Args:
+        first: a Dataset of ``measure`` or ``analyze``.
+        second: another.
+
+    Returns:
+        Both runs, which are then paired (see ``are_paired``); None where they share fewer than two prompts, or where
+        one of them measured a prompt twice.
+    """
+    if "prompt_text" not in first or "prompt_text" not in second:
+        return None
+    texts = [run.prompt_text.values.astype(str).tolist() for run in (first, second)]
+    if any(len(set(each)) < len(each) for each in texts):
+        return None
+    shared = [text for text in texts[0] if text in set(texts[1])]
+    if len(shared) < 2:
+        return None
+    name = first.attrs.get("prompts_hash", "")
+    one, other = (
+        run.isel(prompt=[each.index(text) for text in shared]).assign_attrs(prompts_hash=name)
+        for run, each in zip((first, second), texts, strict=True)
+    )
+    return one, other
+
+
 def _linearized(run: xr.Dataset, k: K, norm: int, variant: Variant) -> tuple[float, Float[np.ndarray, " prompt"]]:
     """The excess, and how much each prompt moves it away from the mean (times the number of prompts)."""
     k = find_k(run, k, norm)

@@ -55,3 +55,16 @@ def test_the_difference_of_the_excess_is_paired_by_prompt(run, untrained):
     assert row["excess_standard_error"] > 0
     t = row["excess_difference"] / row["excess_standard_error"]
     assert row["excess_p"] == pytest.approx(2 * scipy.stats.t.sf(abs(t), len(m[0]) - 1))
+
+
+def test_runs_of_different_prompts_are_compared_on_those_that_both_measured(run, untrained):
+    shorter = untrained.isel(prompt=[2, 0]).assign_attrs(prompts_hash="other")
+    found = coupling.compare_runs(run, shorter)
+    assert (found["same_prompts"], found["shared_prompts"]) == (False, 2)
+    assert found["provenance"]["prompts_hash"] == [run.attrs["prompts_hash"], "other"]
+    same = coupling.compare_runs(run.isel(prompt=[0, 2]), untrained.isel(prompt=[0, 2]))
+    assert found["scores"] == same["scores"]
+    assert found["scores"][0]["standard_error"] is not None
+    apart = coupling.compare_runs(run.isel(prompt=[0, 1]), untrained.isel(prompt=[2]).assign_attrs(prompts_hash="b"))
+    assert apart["shared_prompts"] is None
+    assert apart["scores"][0]["standard_error"] is None

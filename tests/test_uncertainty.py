@@ -7,7 +7,7 @@ from coupling.choices import VARIANTS
 from coupling.errors import CouplingError
 from coupling.metrics import excess
 from coupling.scores import chance_score, score
-from coupling.uncertainty import are_paired, excess_difference, excess_estimate
+from coupling.uncertainty import are_paired, excess_difference, excess_estimate, on_shared_prompts
 
 
 def jackknife(value_without, count):
@@ -59,3 +59,17 @@ def test_one_prompt_has_no_standard_error(token_run, run):
     assert excess_difference(token_run, run, 3).standard_error is None
     with pytest.raises(CouplingError, match="K = 4"):
         excess_estimate(run, 4)
+
+
+def test_different_prompts_are_paired_where_they_are_shared(run, untrained):
+    count = run.sizes["prompt"]
+    assert count >= 3
+    first = run.isel(prompt=list(range(count - 1))).assign_attrs(prompts_hash="a")
+    second = untrained.isel(prompt=list(range(count - 1, -1, -1))).assign_attrs(prompts_hash="b")
+    pair = on_shared_prompts(first, second)
+    assert pair is not None
+    assert are_paired(*pair)
+    expected = excess_difference(without(run, count - 1), without(untrained, count - 1), 5)
+    assert excess_difference(*pair, 5) == expected
+    assert on_shared_prompts(first.isel(prompt=[0]), second) is None
+    assert on_shared_prompts(first.isel(prompt=[0, 0, 1]), second) is None

@@ -26,7 +26,9 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     for place, name in enumerate(names, 1):
         console.print(plain(f"{place}: {name}", "bold"), soft_wrap=True)
     inputs = comparison["inputs"]
-    how = f"paired by {inputs[:-1]}" if comparison["same_prompts"] else f"of two samples of {inputs}"
+    shared = comparison["shared_prompts"]
+    paired = comparison["same_prompts"] or shared
+    how = f"paired by {inputs[:-1]}" if paired else f"of two samples of {inputs}"
     console.print(f"excess over chance; the difference 2 - 1 in points of percent, with its standard error {how}")
     rows = [row for row in comparison["scores"] if row["variant"] == "absolute"]
     cells = {
@@ -42,7 +44,9 @@ def print_comparison(comparison: dict[str, Any], names: tuple[str, str], console
     _print_calibrated(comparison["calibrated"], console)
     if comparison["largest_pair_difference"] is not None:
         console.print(f"largest difference of a pair's mismatch: {comparison['largest_pair_difference']:.2g}")
-    if not comparison["same_prompts"]:
+    if shared:
+        console.print(f"The {inputs} differ; all numbers are of the {shared} that both runs measured.", style="yellow")
+    elif not comparison["same_prompts"]:
         console.print(
             f"The {inputs} differ, so the scores cannot be compared {inputs[:-1]} by {inputs[:-1]}.", style="yellow"
         )
