@@ -1,5 +1,7 @@
 """What a block keeps of earlier tokens: filled once, frozen, and the same at every call."""
 
+import inspect
+
 import torch
 from transformers.cache_utils import LinearAttentionAndFullAttentionLayer
 
@@ -15,6 +17,12 @@ def filled(keys=True):
     return memory
 
 
+KNOWS_KERNELS = (
+    "conv_kernel_size" in inspect.signature(LinearAttentionAndFullAttentionLayer.update_conv_state).parameters
+)
+"""Not so in the earliest versions, whose models pad by themselves; there the check of values decides on a block."""
+
+
 def test_it_answers_as_the_cache_of_transformers_does():
     own, memory = LinearAttentionAndFullAttentionLayer(), Memory(keys=True)
     keys, values, states = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4), torch.randn(1, 5, 2)
@@ -23,12 +31,13 @@ def test_it_answers_as_the_cache_of_transformers_does():
         expected = own.update(keys[:, :, one], values[:, :, one])
         given = memory.update(keys[:, :, one], values[:, :, one], 0)
         assert all(torch.equal(a, b) for a, b in zip(given, expected, strict=True))
-        inputs = states[..., :1] if new else states
-        expected_inputs = own.update_conv_state(inputs, conv_kernel_size=4)
-        assert torch.equal(memory.update_conv_state(inputs, 0, conv_kernel_size=4), expected_inputs)
+        if KNOWS_KERNELS:
+            inputs = states[..., :1] if new else states
+            expected_inputs = own.update_conv_state(inputs, conv_kernel_size=4)
+            assert torch.equal(memory.update_conv_state(inputs, 0, conv_kernel_size=4), expected_inputs)
         if not new:
             memory.freeze(3)
-            assert torch.equal(memory.get_conv_state(0), own.conv_states[0])
+            assert not KNOWS_KERNELS or torch.equal(memory.get_conv_state(0), own.conv_states[0])
 
 
 def test_while_it_is_filled_there_are_no_earlier_tokens():
