@@ -1,8 +1,11 @@
 """How a block is replayed: on one token from what it keeps of those before, or on the tokens up to the output token."""
 
+import inspect
+
 import pytest
 import torch
 import transformers
+from transformers.cache_utils import LinearAttentionLayer
 
 import coupling
 from tests.helpers import GROUPED, OWN, SMALL, block_list, make_ids, make_model, reference_jacobian
@@ -34,6 +37,19 @@ HYBRIDS = {
 }  # fmt: skip
 
 
+KNOWS_KERNELS = "conv_kernel_size" in inspect.signature(LinearAttentionLayer.update_conv_state).parameters
+"""Caches of the earliest versions have another protocol, so that most blocks with a memory replay all tokens there."""
+
+
+def ways(expected):
+    """The ways that blocks may take in the installed version of transformers."""
+    return [(way, PREFIX) if way == STATE and not KNOWS_KERNELS else (way,) for way in expected]
+
+
+def are_ways(taken, expected):
+    return all(way in allowed for way, allowed in zip(taken, ways(expected), strict=True))
+
+
 def hybrid(name):
     family, options, _ = HYBRIDS[name]
     torch.manual_seed(0)
@@ -52,7 +68,7 @@ def hybrid(name):
 def test_a_block_with_a_memory_agrees_with_float64_autograd(name):
     model, ids = hybrid(name), make_ids()
     recording = coupling.record(model, {"input_ids": ids})
-    assert [recording.replays(block)[0] for block in range(3)] == HYBRIDS[name][2]
+    assert are_ways([recording.replays(block)[0] for block in range(3)], HYBRIDS[name][2])
     for block in range(3):
         for source, target in ((10, 10), (5, 5), (0, 0), (3, 7)):
             jacobian = recording.jacobian(block, source, target)
@@ -64,7 +80,7 @@ def test_a_block_with_a_memory_agrees_with_float64_autograd(name):
 def test_one_memory_serves_every_product():
     recording = coupling.record(hybrid("mamba"), {"input_ids": make_ids()})
     first, second = (recording.jacobian(1, 8) for _ in range(2))
-    assert first.replay == STATE
+    assert are_ways([first.replay], [STATE])
     assert torch.equal(first.to_dense(), second.to_dense())
     v = torch.randn(32, 3)
     assert torch.allclose(first.matmat(v), first.to_dense() @ v, atol=1e-4)
@@ -72,9 +88,9 @@ def test_one_memory_serves_every_product():
 
 def test_the_run_says_how_every_block_was_replayed():
     run = coupling.measure(hybrid("qwen3_next"), [make_ids(), make_ids(1, 7)], k=4)
-    assert run.replay.values.tolist() == [[STATE, LOCAL, STATE]] * 2
-    assert run.token_local.values.tolist() == [[True] * 3] * 2
-    assert run.attrs["linearization"] == "recorded-state+token-local"
+    assert all(are_ways(taken, [STATE, LOCAL, STATE]) for taken in run.replay.values.tolist())
+    assert run.token_local.values.tolist() == [[way != PREFIX for way in taken] for taken in run.replay.values.tolist()]
+    assert set(run.attrs["linearization"].split("+")) == set(run.replay.values.ravel())
 
 
 def test_a_causal_block_without_a_memory_is_replayed_on_the_tokens_up_to_the_output(monkeypatch):

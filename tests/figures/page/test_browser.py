@@ -179,7 +179,7 @@ def test_untrusted_text_is_shown_and_not_run(opened, run):
     page.locator(".provenance summary").click()
     assert page.locator("dd", has_text=HOSTILE).count() == 2  # the model, and where its prompts come from
     page.select_option("#control-prompt", "1")
-    assert page.inner_text("#control-prompt option:nth-child(3)") == "1: <script>"
+    assert page.inner_text("#control-prompt option:nth-child(3)") == "1: <script>\\u2028"
     page.evaluate("document.querySelector('#charts').append(document.createElement('script'))")
     page.evaluate("showTip('<b>x</b>', 3, 3)")
     assert page.locator("#tip b").count() == 0
