@@ -35,7 +35,7 @@ def test_the_inputs_are_of_the_models_kind():
     text = made_up_inputs(make_model("llama"))
     assert text["input_ids"].shape == (1, 4)
     image = transformers.ViTModel(
-        transformers.ViTConfig(image_size=16, patch_size=8, hidden_size=32, num_hidden_layers=2)
+        transformers.ViTConfig(image_size=16, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
     )
     assert made_up_inputs(image)["pixel_values"].shape == (1, 3, 16, 16)
     both = transformers.T5Model(
