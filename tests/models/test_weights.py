@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from importlib.metadata import version
 
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 
 from coupling.errors import CouplingError
@@ -52,6 +54,8 @@ NOT_FLOATS = [
 @pytest.mark.parametrize("form", ["safetensors", "sharded", "bin"])
 def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path, dtype, words, form):
     """transformers would convert them without a word."""
+    if dtype is torch.complex64 and form != "bin" and Version(version("safetensors")) < Version("0.7"):
+        pytest.skip("this version of safetensors knows no complex numbers")
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED, folder)
     state = load_file(folder / "model.safetensors")
