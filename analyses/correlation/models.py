@@ -83,8 +83,8 @@ def read_runs(folders: Sequence[str | Path]) -> MeasuredRuns:
         folders: finished runs, and studies, each of which stands for its finished runs.
 
     Raises:
-        CouplingError: if there is no folder, a folder contains no run or one of random weights, or the runs are of
-            different kinds.
+        CouplingError: if there is no folder, if a folder does not contain a run or contains one of random weights, or
+            if the runs are of different kinds.
     """
     if not folders:
         raise CouplingError("there are no runs to read: `folders` is empty")

@@ -217,7 +217,10 @@ def _examine(entry: Path, root: Path, step: int | None) -> CheckpointFolder | Sk
     if step is None:
         found: Any = read_object(entry / FEYNRL_STATE).get("global_step") if of_feynrl else step_of(entry, root)
         if not isinstance(found, int):
-            of_state, of_path = f"incomplete: {FEYNRL_STATE} gives no global_step", "there is no number in its path"
+            of_state, of_path = (
+                f"incomplete: {FEYNRL_STATE} does not contain global_step",
+                "there is no number in its path",
+            )
             return SkippedFolder(entry, of_state if of_feynrl else of_path)
         step = found
     return CheckpointFolder(entry, step, tokenizer, base)

@@ -59,7 +59,7 @@ def test_folders_that_are_not_complete_checkpoints_have_a_reason(feynrl_run):
     checkpoints, skipped = find_checkpoints(feynrl_run)
     assert [checkpoint.step for checkpoint in checkpoints] == [16]
     assert {item.folder.name: item.reason for item in skipped} == {
-        "iter000010_v000010": "incomplete: training_state.json gives no global_step",
+        "iter000010_v000010": "incomplete: training_state.json does not contain global_step",
         "iter000011_v000011": "incomplete: CHECKPOINT_COMPLETE is missing, so writing it was interrupted",
         "logs": "there is no checkpoint in it: no folder with config.json and weights",
         "checkpoint-5": "incomplete: config.json is missing",
