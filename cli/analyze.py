@@ -1,7 +1,4 @@
-"""``coupling analyze MODEL``: measure a checkpoint on prompts.
-
-This file is long because every option has its help here.
-"""
+"""``coupling analyze MODEL``: measure a checkpoint on prompts."""
 
 import sys
 from pathlib import Path
@@ -9,8 +6,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Dtype, Engine, Kind
+from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail
 from coupling.cli.interrupts import check
+from coupling.cli.model_options import (
+    MODEL,
+    AllowPickle,
+    BlockList,
+    Device,
+    OneEngine,
+    OneKind,
+    Precision,
+    Revision,
+    Stream,
+    Tokens,
+    TrustRemoteCode,
+)
 from coupling.cli.options import (
     DEFAULT_BUDGET,
     MEASURE,
@@ -42,8 +52,6 @@ from coupling.cli.output import console, print_json, warning_lines
 from coupling.cli.prompts import check_sources, images_of, prompts_of
 from coupling.cli.saved import detail_note, resume_hint
 from coupling.untrusted import quoted
-
-MODEL = "Model"
 
 
 def analyze(
@@ -102,16 +110,8 @@ def analyze(
     ] = True,
     k: Ks = None,
     preset: Preset = None,
-    kind: Annotated[Kind, typer.Option(help="Which Jacobians are compared.", rich_help_panel=MEASURE)] = "depth",
-    tokens: Annotated[
-        str | None,
-        typer.Option(
-            help="Tokens measured: indices such as 0,5,-1, or last, or all. Default: last for depth (of an image the "
-            "class token, else the center patch), all for the other kinds.",
-            show_default=False,
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    kind: OneKind = "depth",
+    tokens: Tokens = None,
     patch: Patches = None,
     fixed_token: Annotated[
         str | None,
@@ -129,34 +129,17 @@ def analyze(
             rich_help_panel=MEASURE,
         ),
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="How singular vectors are found.", rich_help_panel=MEASURE)] = "auto",
+    engine: OneEngine = "auto",
     tol: Annotated[
         float, typer.Option(help="Relative residual at which the matrix-free engine stops.", rich_help_panel=MEASURE)
     ] = DEFAULT_TOL,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random draw.", rich_help_panel=MEASURE)
     ] = 0,
-    revision: Annotated[
-        str | None,
-        typer.Option(help="Branch, tag or commit of a hub repository.", show_default=False, rich_help_panel=MODEL),
-    ] = None,
-    dtype: Annotated[
-        Dtype,
-        typer.Option(
-            help="Precision of the model's passes; auto widens half precision to float32.", rich_help_panel=MODEL
-        ),
-    ] = "auto",
-    device: Annotated[
-        str, typer.Option(help="A torch device; auto takes an accelerator if there is one.", rich_help_panel=MODEL)
-    ] = "auto",
-    block_list: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the list of residual blocks, such as model.layers, where it is not found.",
-            show_default=False,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    revision: Revision = None,
+    dtype: Precision = "auto",
+    device: Device = "auto",
+    block_list: BlockList = None,
     part: Annotated[
         Literal["encoder", "decoder", "vision"] | None,
         typer.Option(
@@ -173,32 +156,15 @@ def analyze(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle", help="Read .bin weights: pickles, which can run any code.", rich_help_panel=MODEL
-        ),
-    ] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Run code that the repository contains.", rich_help_panel=MODEL),
-    ] = False,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
     random_weights: Annotated[
         bool,
         typer.Option(
             "--random-weights", help="Measure the untrained model: weights drawn from the seed.", rich_help_panel=MODEL
         ),
     ] = False,
-    stream: Annotated[
-        bool | None,
-        typer.Option(
-            "--stream/--no-stream",
-            help="Read the blocks from disk one at a time, for models larger than the memory. Default: where the "
-            "weights do not fit.",
-            show_default=False,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    stream: Stream = None,
     batch_size: BatchSize = "auto",
     memory_budget: MemoryBudget = DEFAULT_BUDGET,
     baselines: WithBaselines = False,

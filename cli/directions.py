@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from coupling.cli.model_options import AllowPickle, Device, TrustRemoteCode
 from coupling.cli.options import Json, Run, parse_range, parse_token
 from coupling.cli.output import console, print_json, warning_lines
 
@@ -32,13 +33,9 @@ def directions(
         str | None,
         typer.Option(help="The images of the run, where they are not where they were.", show_default=False),
     ] = None,
-    device: Annotated[str, typer.Option(help="A torch device; auto takes an accelerator if there is one.")] = "auto",
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read .bin weights: pickles, which can run any code.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that the repository contains.")
-    ] = False,
+    device: Device = "auto",
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
     json: Json = False,
 ) -> None:

@@ -4,10 +4,20 @@ from typing import Annotated, Any
 
 import typer
 
-from coupling.choices import DEFAULT_K, Dtype, Engine, Kind
+from coupling.choices import DEFAULT_K
+from coupling.cli.model_options import (
+    BlockList,
+    Device,
+    OneEngine,
+    OneKind,
+    Precision,
+    Revision,
+    Stream,
+    Tokens,
+    TrustRemoteCode,
+)
 from coupling.cli.options import (
     DEFAULT_BUDGET,
-    MEASURE,
     PROMPTS,
     BatchSize,
     Json,
@@ -20,8 +30,6 @@ from coupling.cli.options import (
 )
 from coupling.cli.output import console, print_json
 from coupling.cli.prompts import prompts_of
-
-MODEL = "Model"
 
 
 def estimate(
@@ -50,41 +58,17 @@ def estimate(
         ),
     ] = None,
     k: Ks = None,
-    kind: Annotated[Kind, typer.Option(help="Which Jacobians are compared.", rich_help_panel=MEASURE)] = "depth",
-    tokens: Annotated[
-        str | None,
-        typer.Option(
-            help="Tokens measured: indices such as 0,5,-1, or last, or all.",
-            show_default=False,
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
-    engine: Annotated[Engine, typer.Option(help="How singular vectors are found.", rich_help_panel=MEASURE)] = "auto",
+    kind: OneKind = "depth",
+    tokens: Tokens = None,
+    engine: OneEngine = "auto",
     batch_size: BatchSize = "auto",
     memory_budget: MemoryBudget = DEFAULT_BUDGET,
-    revision: Annotated[
-        str | None,
-        typer.Option(help="Branch, tag or commit of a hub repository.", show_default=False, rich_help_panel=MODEL),
-    ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Precision of the model's passes.", rich_help_panel=MODEL)] = "auto",
-    device: Annotated[str, typer.Option(help="A torch device.", rich_help_panel=MODEL)] = "auto",
-    block_list: Annotated[
-        str | None,
-        typer.Option(help="Name of the list of residual blocks.", show_default=False, rich_help_panel=MODEL),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Run code that the repository contains.", rich_help_panel=MODEL),
-    ] = False,
-    stream: Annotated[
-        bool | None,
-        typer.Option(
-            "--stream/--no-stream",
-            help="The blocks stay on disk. Default: where the weights do not fit.",
-            show_default=False,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    revision: Revision = None,
+    dtype: Precision = "auto",
+    device: Device = "auto",
+    block_list: BlockList = None,
+    trust_remote_code: TrustRemoteCode = False,
+    stream: Stream = None,
     json: Json = False,
 ) -> None:
     """Estimate how long coupling analyze would take, and how much memory.
@@ -96,7 +80,9 @@ def estimate(
     named: Any = None if tokens is None else parse_tokens(tokens)
     texts = prompts_of(prompts, None, None, None, None, limit, chat=False, images=None)
     from coupling.cli.progress import quiet_libraries
+    from coupling.early import check_early
 
+    check_early(model, weights=False)  # before PyTorch is loaded
     quiet_libraries()
     from coupling.cli.render.estimate import print_estimate
     from coupling.estimate import estimate as estimated

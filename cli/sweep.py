@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from coupling.choices import Detail, Dtype, Kind, SweepEngineName
+from coupling.cli.model_options import Tokens
 from coupling.cli.options import (
     MEASURE,
     OUTPUT,
@@ -67,14 +68,7 @@ def sweep(
         Kind | None,
         typer.Option(help="Which Jacobians are compared. Default: depth.", show_default=False, rich_help_panel=MEASURE),
     ] = None,
-    tokens: Annotated[
-        str | None,
-        typer.Option(
-            help="Tokens measured: indices such as 0,5,-1, or last, or all.",
-            show_default=False,
-            rich_help_panel=MEASURE,
-        ),
-    ] = None,
+    tokens: Tokens = None,
     patch: Patches = None,
     dtype: Annotated[
         Dtype | None,
