@@ -19,19 +19,32 @@ def printed(width):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [30, 60, 80, 120])
-def test_no_text_is_cut(width):
+@pytest.mark.parametrize("width", range(20, 121, 3))
+def test_no_number_is_cut_and_no_name_is_lost(width):
     text = printed(width)
-    for part in (*(name.plain for name in NAMES), *(cell for texts in CELLS.values() for cell in texts)):
-        assert part in text
+    for cell in (cell for texts in CELLS.values() for cell in texts):
+        assert cell in text
+    if "─" in text:
+        assert max(map(len, text.splitlines())) <= width
+    else:
+        assert NAMES[1].plain in text
 
 
-def test_a_list_takes_the_place_of_a_table_that_does_not_fit():
-    assert "─" in printed(80)
-    narrow = printed(50)
+def test_a_table_that_does_not_fit_is_made_denser_before_it_is_a_list():
+    wide, dense, narrow = printed(80), printed(36), printed(35)
+    assert wide.splitlines()[1].split() == ["run", "score", "excess", "over", "chance"]
+    titles, rows = dense.split("─", 1)
+    assert [line.split() for line in titles.splitlines()] == [["excess"], ["over"], ["run", "score", "chance"]]
+    assert [line.split() for line in rows.splitlines()[2:4]] == [
+        ["runs/two-with-", "0.123", "10.5%", "±", "0.2%"],
+        ["a-long-name"],
+    ]
     assert "─" not in narrow
     assert "              score  0.0411" in narrow
-    assert max(map(len, narrow.splitlines())) <= 50
+
+
+def test_the_titles_of_a_list_are_on_one_line():
+    assert "  excess over chance  3.3% ± 0.4%" in printed(20)
 
 
 def test_titles_may_repeat_and_are_kept():
