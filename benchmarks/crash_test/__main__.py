@@ -8,6 +8,10 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.crash_test.commands import Figures
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,52 +30,61 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     chosen = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
-    kills = resumes = inputs = 0
-    tried: dict[str, int] = {}
     before = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as name:
-            place = Path(name)
-            if chosen.step:
-                from benchmarks.crash_test.operations import all_kills
-
-                operations = sum(all_kills(place, chosen.step).values())
-                kills, resumes, tried["operations"] = kills + operations, resumes + operations, operations
-                print(f"file operations of a run's folder: {operations} kills, each resumed or overwritten", flush=True)
-            if chosen.analyze or chosen.inputs:
-                from benchmarks.crash_test import analyze
-
-                analyze.prepare(place)
-                if chosen.analyze:
-                    figures = analyze.kill_and_resume(place, chosen.analyze, chosen.seed)
-                    kills, resumes, tried["analyze"] = kills + figures.kills, resumes + figures.resumes, figures.kills
-                    print(f"coupling analyze: {figures.kills} kills, {figures.resumes} resumes", flush=True)
-                if chosen.inputs:
-                    inputs = analyze.damaged_files(place, chosen.inputs, chosen.seed).inputs
-                    print(f"damaged files: {inputs} tried, each ended in a result or in one line", flush=True)
-            if chosen.rl:
-                from benchmarks.crash_test import rl
-
-                (place / "rl").mkdir()
-                figures = rl.kill_and_resume(place / "rl", chosen.rl, chosen.seed)
-                kills, resumes, tried["rl"] = kills + figures.kills, resumes + figures.resumes, figures.kills
-                print(f"coupling rl: {figures.kills} kills, {figures.resumes} resumes", flush=True)
-            if chosen.sweep:
-                from benchmarks.crash_test import sweep
-
-                (place / "sweep").mkdir()
-                figures = sweep.kill_and_resume(place / "sweep", chosen.sweep, chosen.seed)
-                kills, resumes, tried["sweep"] = kills + figures.kills, resumes + figures.resumes, figures.kills
-                print(f"coupling sweep: {figures.kills} kills, {figures.resumes} resumes", flush=True)
+            tried = try_all(Path(name), chosen)
     except RuntimeError as error:
         print(f"BROKEN: {error}", file=sys.stderr)
         return 1
     minutes = (time.monotonic() - before) / 60
-    print(f"{kills} kills, {resumes} resumes, {inputs} inputs tried in {minutes:.1f} minutes: nothing lost")
+    total = {count: sum(getattr(one, count) for one in tried.values()) for count in ("kills", "resumes", "inputs")}
+    print("{kills} kills, {resumes} resumes, {inputs} inputs tried".format(**total), end="")
+    print(f" in {minutes:.1f} minutes: nothing lost")
     if chosen.out:
-        figures_of_all = {"kills": kills, "resumes": resumes, "inputs": inputs, "minutes": round(minutes, 1)}
-        chosen.out.write_text(json.dumps(figures_of_all | {"kills_of": tried}, indent=1) + "\n")
+        kills_of = {name: one.kills for name, one in tried.items() if one.kills}
+        chosen.out.write_text(json.dumps(total | {"minutes": round(minutes, 1), "kills_of": kills_of}, indent=1) + "\n")
     return 0
+
+
+def try_all(place: Path, chosen: argparse.Namespace) -> dict[str, "Figures"]:
+    """Make every trial that was chosen, and print one line after each.
+
+    Args:
+        place: an empty folder.
+        chosen: the arguments of the command line.
+
+    Returns:
+        What was tried, by the name of the trial.
+
+    Raises:
+        RuntimeError: if a promise is broken.
+    """
+    from benchmarks.crash_test import analyze, operations, rl, sweep
+    from benchmarks.crash_test.commands import Figures
+
+    tried: dict[str, Figures] = {}
+    if chosen.step:
+        kills = sum(operations.all_kills(place, chosen.step).values())
+        tried["operations"] = Figures(kills, kills)
+        print(f"file operations of a run's folder: {kills} kills, each resumed or overwritten", flush=True)
+    if chosen.analyze or chosen.inputs:
+        analyze.prepare(place)
+    if chosen.analyze:
+        tried["analyze"] = _said("analyze", analyze.kill_and_resume(place, chosen.analyze, chosen.seed))
+    if chosen.inputs:
+        tried["inputs"] = analyze.damaged_files(place, chosen.inputs, chosen.seed)
+        print(f"damaged files: {tried['inputs'].inputs} tried, each ended in a result or in one line", flush=True)
+    for name, trial, count in (("rl", rl, chosen.rl), ("sweep", sweep, chosen.sweep)):
+        if count:
+            (place / name).mkdir()
+            tried[name] = _said(name, trial.kill_and_resume(place / name, count, chosen.seed))
+    return tried
+
+
+def _said(command: str, figures: "Figures") -> "Figures":
+    print(f"coupling {command}: {figures.kills} kills, {figures.resumes} resumes", flush=True)
+    return figures
 
 
 if __name__ == "__main__":
