@@ -2,18 +2,19 @@
 
 import copy
 import statistics
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import GPT2Model
+from torch import Tensor, nn
 
 import coupling
 from benchmarks.full_svd import mismatch_of_pairs, with_full_svd
-from benchmarks.memory import PeakMemory, clock
+from benchmarks.memory import Clock, PeakMemory
+from benchmarks.operations import Operations
 from benchmarks.results import progress
 from coupling.linalg.jacobian import DenseJacobian
 from coupling.linalg.pairwise import compare, factor
@@ -23,7 +24,9 @@ from coupling.models.recording import record_blocks
 STAGES: tuple[str, ...] = ("forward and record", "linearize", "Jacobians", "singular vectors", "compare")
 
 
-def measure_engine(model: GPT2Model, prompts: list[Tensor], k: int, repeats: int) -> list[dict[str, Any]]:
+def measure_engine(
+    model: nn.Module, prompts: list[Tensor], k: int, repeats: int, clock: Clock = time.perf_counter
+) -> list[dict[str, Any]]:
     """Measure the engine at every prompt length.
 
     The lengths take turns, so that a drift of the machine's speed affects all of them equally.
@@ -33,39 +36,50 @@ def measure_engine(model: GPT2Model, prompts: list[Tensor], k: int, repeats: int
         prompts: one per length, (1, n).
         k: number of top singular vectors.
         repeats: runs per length; their median is reported.
+        clock: what counts the time.
 
     Returns:
         One result per prompt length; ``exact`` is the mismatch in float64.
     """
     results = [_memory_and_error(model, ids, k) for ids in prompts]
     runs: list[list[tuple[float, float, float, dict[str, float]]]] = [[] for _ in prompts]
+    peaks = []
     for turn in range(repeats):
         progress(f"engine, turn {turn + 1} of {repeats}")
+        peaks.append(gemm_peak(width_of(model), str(prompts[0].device), clock))
         for ids, runs_of_prompt in zip(prompts, runs, strict=True):
-            runs_of_prompt.append(_time_once(model, ids, k))
+            runs_of_prompt.append(_time_once(model, ids, k, clock))
+    peak = max(peaks)
     for ids, result, runs_of_prompt in zip(prompts, results, runs, strict=True):
         result |= _medians(runs_of_prompt)
-        peak, operations = gemm_peak(model.config.n_embd, str(ids.device)), jacobian_operations(model, ids)
+        bounds = {stage: operations / peak for stage, operations in stage_operations(model, ids, k).items()}
         result |= {
             "gemm_peak": peak,
-            "jacobian_bound_seconds": operations / peak,
-            "jacobian_rate": operations / result["stages"]["Jacobians"],
+            "bounds": bounds,
+            "bound_seconds": sum(bounds.values()),
+            "share_of_bound": sum(bounds.values()) / result["engine_seconds"],
         }
     return results
 
 
 def engine_pipeline(
-    model: GPT2Model, ids: Tensor, k: int
+    model: nn.Module, ids: Tensor, k: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Float[np.ndarray, "block other_block"], dict[str, float]]:
-    """The mismatch of all pairs of blocks at p = 2 as this engine computes it, and the seconds of each stage."""
-    device = str(ids.device)
+    """The mismatch of all pairs of blocks at p = 2 as this engine computes it, and what each stage takes.
+
+    Args:
+        model: the model.
+        ids: the prompt, (1, n).
+        k: number of top singular vectors.
+        clock: what is counted: the time, or anything else that grows.
+    """
     _, blocks = find_blocks(model)
     stages = dict.fromkeys(STAGES, 0.0)
-    before = clock(device)
+    before = clock()
 
     def lap(stage: str) -> None:
         nonlocal before
-        now = clock(device)
+        now = clock()
         stages[stage] += now - before
         before = now
 
@@ -84,7 +98,13 @@ def engine_pipeline(
     return arrays["mismatch"][0, 1], stages  # the only K, and p = 2
 
 
-def reference(model: GPT2Model, ids: Tensor, k: int) -> Float[np.ndarray, "block other_block"]:
+def stage_operations(model: nn.Module, ids: Tensor, k: int) -> dict[str, float]:
+    """The operations of the matrix products of each stage; divided by the GEMM peak, a bound of its time."""
+    with Operations() as operations:
+        return engine_pipeline(model, ids, k, lambda: float(operations.count))[1]
+
+
+def reference(model: nn.Module, ids: Tensor, k: int) -> Float[np.ndarray, "block other_block"]:
     """The mismatch in float64 from full SVDs; the tests compare the Jacobians themselves with autograd."""
     double = copy.deepcopy(model).double()
     _, blocks = find_blocks(double)
@@ -94,18 +114,23 @@ def reference(model: GPT2Model, ids: Tensor, k: int) -> Float[np.ndarray, "block
     return mismatch_of_pairs([with_full_svd(matrix, k) for matrix in matrices])
 
 
-def gemm_peak(hidden: int, device: str) -> float:
+def gemm_peak(hidden: int, device: str, clock: Clock = time.perf_counter) -> float:
     """The highest rate that a matrix product of the block's shape reached, in operations per second."""
     a, b = torch.randn(hidden, 4 * hidden, device=device), torch.randn(4 * hidden, hidden, device=device)
     seconds = []
     for _ in range(30):
-        before = clock(device)
+        before = clock()
         _ = a @ b
-        seconds.append(clock(device) - before)
+        seconds.append(clock() - before)
     return 8 * hidden**3 / min(seconds)
 
 
-def _memory_and_error(model: GPT2Model, ids: Tensor, k: int) -> dict[str, Any]:
+def width_of(model: nn.Module) -> int:
+    """d, the size of the residual stream."""
+    return int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+
+def _memory_and_error(model: nn.Module, ids: Tensor, k: int) -> dict[str, Any]:
     """The engine's peak memory and its error at one prompt length; a first run, which is not timed."""
     with torch.no_grad():
         model(ids, use_cache=False)
@@ -121,17 +146,16 @@ def _memory_and_error(model: GPT2Model, ids: Tensor, k: int) -> dict[str, Any]:
     }
 
 
-def _time_once(model: GPT2Model, ids: Tensor, k: int) -> tuple[float, float, float, dict[str, float]]:
+def _time_once(model: nn.Module, ids: Tensor, k: int, clock: Clock) -> tuple[float, float, float, dict[str, float]]:
     """The seconds of the model's own forward pass, of the engine, of the default call, and of each engine stage."""
-    device = str(ids.device)
-    start = clock(device)
+    start = clock()
     with torch.no_grad():
         model(ids, use_cache=False)
-    middle = clock(device)
-    _, stages = engine_pipeline(model, ids, k)
-    end = clock(device)
+    middle = clock()
+    _, stages = engine_pipeline(model, ids, k, clock)
+    end = clock()
     coupling.measure(model, ids, k)
-    return middle - start, end - middle, clock(device) - end, stages
+    return middle - start, end - middle, clock() - end, stages
 
 
 def _medians(runs: list[tuple[float, float, float, dict[str, float]]]) -> dict[str, Any]:
@@ -146,13 +170,3 @@ def _medians(runs: list[tuple[float, float, float, dict[str, float]]]) -> dict[s
         ),
         "stages": {stage: statistics.median(run[stage] for run in stages) for stage in STAGES},
     }
-
-
-def jacobian_operations(model: GPT2Model, ids: Tensor) -> int:
-    """Floating-point operations of the matrix products in the dense Jacobians of all blocks, as PyTorch counts them."""
-    _, blocks = find_blocks(model)
-    recording = record_blocks(model, blocks, {"input_ids": ids})
-    jacobian = recording.jacobian(0, recording.n_tokens - 1)
-    with FlopCounterMode(display=False) as counter:
-        jacobian.to_dense()
-    return len(blocks) * counter.get_total_flops()

@@ -5,6 +5,7 @@ import ctypes
 import gc
 import threading
 import time
+from collections.abc import Callable
 
 import psutil
 import torch
@@ -56,8 +57,23 @@ class PeakMemory:
             self._thread.join()
 
 
-def clock(device: str) -> float:
-    """The time in seconds, after all work on the device is done."""
+Clock = Callable[[], float]
+"""Returns a time in seconds."""
+
+
+def clock_of(device: str, *, processor: bool = False) -> Clock:
+    """A clock that waits for all work on a device.
+
+    Args:
+        device: the device.
+        processor: count the processor time of this process instead of the time on the wall: other processes on the
+            machine change it less. Of several threads it is the sum, so it is meant for one.
+    """
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter()
+
+        def synchronized() -> float:
+            torch.cuda.synchronize()
+            return time.perf_counter()
+
+        return synchronized
+    return time.process_time if processor else time.perf_counter

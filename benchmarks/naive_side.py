@@ -3,23 +3,27 @@
 For every block: the d x d Jacobian by reverse mode through the full sequence, and a full SVD; then all pairs.
 """
 
+import time
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformers import GPT2Model
+from torch import Tensor, nn
 
+from benchmarks.engine_side import width_of
 from benchmarks.full_svd import mismatch_of_pairs, with_full_svd
-from benchmarks.memory import PeakMemory, clock
+from benchmarks.memory import Clock, PeakMemory
 from benchmarks.results import progress
+from coupling.models.blocks import find_blocks
 
 CHUNKS = (1, 4, 8, 16, 32, 64)
 """Chunk sizes that are tried, in rows of the Jacobian per backward pass."""
 
 
-def measure_naive(model: GPT2Model, ids: Tensor, result: dict[str, Any], k: int, rows: int) -> None:
+def measure_naive(
+    model: nn.Module, ids: Tensor, result: dict[str, Any], k: int, rows: int, clock: Clock = time.perf_counter
+) -> None:
     """Time the naive pipeline at one prompt length.
 
     Args:
@@ -28,18 +32,19 @@ def measure_naive(model: GPT2Model, ids: Tensor, result: dict[str, Any], k: int,
         result: the engine's result at the same length; the naive pipeline's is added to it.
         k: number of top singular vectors.
         rows: rows of each Jacobian that are timed; with fewer than all, the time is scaled and the SVDs are left out.
+        clock: what counts the time.
     """
-    device, name = str(ids.device), f"n = {ids.shape[1]}"
+    name = f"n = {ids.shape[1]}"
     progress(f"{name}: naive, finding the best chunk size")
-    chunk = best_chunk(model, ids)
+    chunk = best_chunk(model, ids, clock)
     progress(f"{name}: naive, chunk {chunk}")
-    with PeakMemory(device) as memory:
-        before = clock(device)
-        if rows < model.config.n_embd:
-            seconds = naive_rows_seconds(model, ids, chunk, rows)
+    with PeakMemory(str(ids.device)) as memory:
+        before = clock()
+        if rows < width_of(model):
+            seconds = naive_rows_seconds(model, ids, chunk, rows, clock)
         else:
             mismatch = naive_pipeline(model, ids, k, chunk)
-            seconds = clock(device) - before
+            seconds = clock() - before
             result["naive_error"] = float(np.abs(mismatch - result["exact"]).max())
     result |= {
         "naive_chunk": chunk,
@@ -51,14 +56,14 @@ def measure_naive(model: GPT2Model, ids: Tensor, result: dict[str, Any], k: int,
     progress(f"{name}: naive {seconds:.1f} s, engine {result['engine_seconds']:.2f} s")
 
 
-def naive_pipeline(model: GPT2Model, ids: Tensor, k: int, chunk: int) -> Float[np.ndarray, "block other_block"]:
+def naive_pipeline(model: nn.Module, ids: Tensor, k: int, chunk: int) -> Float[np.ndarray, "block other_block"]:
     """The mismatch of all pairs of blocks at p = 2, as the published code computes it."""
-    factored = [with_full_svd(naive_jacobian(model, ids, block, chunk), k) for block in range(len(model.h))]
-    return mismatch_of_pairs(factored)
+    blocks = range(len(find_blocks(model)[1]))
+    return mismatch_of_pairs([with_full_svd(naive_jacobian(model, ids, block, chunk), k) for block in blocks])
 
 
 def naive_jacobian(
-    model: GPT2Model, ids: Tensor, block: int, chunk: int, rows: int | None = None
+    model: nn.Module, ids: Tensor, block: int, chunk: int, rows: int | None = None
 ) -> Float[Tensor, "rows d"]:
     """One block's Jacobian at the last token, by reverse mode through the full sequence.
 
@@ -69,14 +74,13 @@ def naive_jacobian(
         chunk: rows per backward pass.
         rows: rows to compute; default: all d.
     """
-    module = model.h[block]
-    stream = _input_of(model, module, ids).requires_grad_()
-    n, d = stream.shape[1:]
-    mask = torch.full((n, n), torch.finfo(stream.dtype).min, dtype=stream.dtype, device=stream.device).triu(1)
-    output = module(stream, attention_mask=mask[None, None])
+    module = find_blocks(model)[1][block]
+    given, keywords = _call_of(model, module, ids)
+    stream = given[0].detach().requires_grad_()
+    output = module(stream, *given[1:], **keywords)
     # f(x) = block(x) - x, the block's residual update; of the last token alone
     update = (output[0] if isinstance(output, tuple) else output)[0, -1] - stream[0, -1]
-    directions = torch.eye(d, dtype=stream.dtype, device=stream.device)[:rows]
+    directions = torch.eye(stream.shape[2], dtype=stream.dtype, device=stream.device)[:rows]
     parts = []
     for piece in directions.split(chunk):
         # row i of the Jacobian is the gradient of <e_i, f(x)>
@@ -90,29 +94,31 @@ def naive_jacobian(
 
 
 @torch.no_grad()
-def _input_of(model: GPT2Model, module: torch.nn.Module, ids: Tensor) -> Float[Tensor, "1 n d"]:
-    """The residual stream that enters a block."""
-    streams: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, args: streams.append(args[0]))
+def _call_of(model: nn.Module, module: nn.Module, ids: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that the model calls a block with; the first is the residual stream that enters it."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    handle = module.register_forward_pre_hook(
+        lambda _, args, keywords: calls.append((args, keywords)), with_kwargs=True
+    )
     model(ids, use_cache=False)
     handle.remove()
-    return streams[0].detach()
+    return calls[0]
 
 
-def best_chunk(model: GPT2Model, ids: Tensor) -> int:
+def best_chunk(model: nn.Module, ids: Tensor, clock: Clock = time.perf_counter) -> int:
     """The chunk size at which the naive Jacobian is fastest; each is tried on as many rows as the largest has."""
-    device, seconds = str(ids.device), {}
+    seconds = {}
     for chunk in CHUNKS:
         naive_jacobian(model, ids, 0, chunk, rows=chunk)
-        before = clock(device)
+        before = clock()
         naive_jacobian(model, ids, 0, chunk, rows=max(CHUNKS))
-        seconds[chunk] = clock(device) - before
+        seconds[chunk] = clock() - before
     return min(seconds, key=lambda chunk: seconds[chunk])
 
 
-def naive_rows_seconds(model: GPT2Model, ids: Tensor, chunk: int, rows: int) -> float:
+def naive_rows_seconds(model: nn.Module, ids: Tensor, chunk: int, rows: int, clock: Clock = time.perf_counter) -> float:
     """The time of the naive Jacobians, scaled from ``rows`` rows of each block: every row costs the same."""
-    before = clock(str(ids.device))
-    for block in range(len(model.h)):
+    before = clock()
+    for block in range(len(find_blocks(model)[1])):
         naive_jacobian(model, ids, block, chunk, rows=rows)
-    return (clock(str(ids.device)) - before) * model.config.n_embd / rows
+    return (clock() - before) * width_of(model) / rows

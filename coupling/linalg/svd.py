@@ -310,5 +310,6 @@ def signs_of(right: Float[Tensor, "*g n k"]) -> Float[Tensor, "*g 1 k"]:
 
 
 def _refuse_not_finite(matrix: Tensor) -> None:
-    if not torch.isfinite(matrix).all():
+    # the least and the greatest entry are NaN or infinite where any is; one pass without a copy of the matrix
+    if not torch.isfinite(torch.stack(torch.aminmax(matrix))).all():
         raise CouplingError("the Jacobian contains a NaN or an infinity; try a wider `dtype`")

@@ -129,8 +129,10 @@ def replay_groups(
         raise AmbiguousKeysError
     query = _grouped(query, groups)
     moving = flatten_heads(query)
-    if keys_move:  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
-        key, value = (repeat_heads(x[0, :, : groups * r], heads)[None] for x in (key, value))
+    if keys_move:
+        if key.shape[2] > groups * r:  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
+            key, value = key[:, :, : groups * r], value[:, :, : groups * r]
+        key, value = (repeat_heads(x.squeeze(0), heads)[None] for x in (key, value))
         # z = (q_t, k_t, v_t) of the moving tokens, flattened per head
         moving = torch.cat([moving, *(flatten_heads(_grouped(x, groups)) for x in (key, value))], -1)
     matrix, output = first_orders(seen, query.detach(), rows, keys_move=keys_move)
@@ -144,7 +146,8 @@ def replay_groups(
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """(1, heads, g * r, e) as (g, heads, r, e)."""
-    return x[0].unflatten(1, (groups, -1)).transpose(0, 1)
+    # The derivative of x[0] would write every direction's gradient into a tensor of zeros; that of squeeze is a view.
+    return x.squeeze(0).unflatten(1, (groups, -1)).transpose(0, 1)
 
 
 _answer: ContextVar[Callable[..., Tensor] | None] = ContextVar("coupling_attention", default=None)

@@ -126,9 +126,11 @@ def replayed(place: Place, token: int, target: int, replay: Replay) -> Replayed:
 
     def residual_update(x: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
         """f(X)_t as a function of x_s; every other token of X is frozen."""
-        moved = frozen.index_copy(0, position, x[None])[None]
+        # a token alone is passed on as it is: the derivatives of index_copy and of x[0, 0] copy every direction
+        moved = frozen.index_copy(0, position, x[None])[None] if len(frozen) > 1 else x[None, None]
         output = call(moved) if replay == "full-sequence" else call.at(moved, rows, columns)
-        return output[0, read] - x if moving == read else output[0, read]
+        update = output[0, read] if len(frozen) > 1 else output.reshape(x.shape)
+        return update - x if moving == read else update
 
     return Replayed(residual_update, contexts, len(kept) + extra, read)
 

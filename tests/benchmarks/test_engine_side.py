@@ -4,7 +4,15 @@ import numpy as np
 import torch
 
 from benchmarks.engine import build
-from benchmarks.engine_side import STAGES, engine_pipeline, gemm_peak, jacobian_operations, measure_engine, reference
+from benchmarks.engine_side import (
+    STAGES,
+    engine_pipeline,
+    gemm_peak,
+    measure_engine,
+    reference,
+    stage_operations,
+    width_of,
+)
 
 
 def test_the_engine_agrees_with_float64():
@@ -23,17 +31,24 @@ def test_what_is_reported_for_each_length(capsys):
     for result in results:
         assert result["engine_error"] < 1e-3
         assert result["engine_seconds"] > sum(result["stages"].values()) / 2 > 0
-        operations = result["jacobian_rate"] * result["stages"]["Jacobians"]
-        assert np.isclose(operations, jacobian_operations(model, torch.arange(8)[None]))
-        assert np.isclose(operations / result["gemm_peak"], result["jacobian_bound_seconds"])
+        operations = stage_operations(model, torch.arange(result["tokens"])[None], 3)
+        assert tuple(result["bounds"]) == STAGES
+        assert np.isclose(sum(operations.values()) / result["gemm_peak"], result["bound_seconds"])
+        assert np.isclose(result["bound_seconds"] / result["engine_seconds"], result["share_of_bound"])
         assert result["default_call_seconds"] > 0
     assert "n = 9: float64 reference" in capsys.readouterr().err
 
 
 def test_the_operations_are_those_of_all_layers_but_the_last():
     """Of the 12 d^2 weights of a block all but the 4 d^2 of the last layer, and the small matrices of the heads."""
-    operations = jacobian_operations(build(2, 32, 2, 9, "cpu"), torch.arange(8)[None])
-    assert 2 * 2 * 8 * 32**3 < operations < 2 * 2 * 12 * 32**3
+    operations = stage_operations(build(2, 32, 2, 9, "cpu"), torch.arange(8)[None], 3)
+    assert 2 * 2 * 8 * 32**3 < operations["Jacobians"] < 2 * 2 * 12 * 32**3
+    # a forward pass of 8 tokens through the 12 d^2 weights
+    assert 2 * 2 * 8 * 12 * 32**2 <= operations["forward and record"] < 2 * 2 * 8 * 14 * 32**2
+
+
+def test_the_width_is_that_of_the_stream():
+    assert width_of(build(1, 24, 2, 9, "cpu")) == 24
 
 
 def test_the_peak_of_this_machine_is_a_rate():

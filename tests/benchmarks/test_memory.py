@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from benchmarks.memory import PeakMemory, clock
+from benchmarks.memory import PeakMemory, clock_of
 
 
 def test_memory_that_was_freed_again_counts():
@@ -16,6 +16,14 @@ def test_memory_that_was_freed_again_counts():
 
 
 def test_the_clock_runs():
-    before = clock("cpu")
+    clock = clock_of("cpu")
+    before = clock()
     time.sleep(0.01)
-    assert 0.01 <= clock("cpu") - before < 10
+    assert 0.01 <= clock() - before < 10
+
+
+def test_processor_time_does_not_count_waiting():
+    clock = clock_of("cpu", processor=True)
+    before = clock()
+    time.sleep(0.2)
+    assert clock() - before < 0.1

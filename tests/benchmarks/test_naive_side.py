@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from benchmarks.engine import build
 from benchmarks.engine_side import engine_pipeline, reference
@@ -23,6 +24,16 @@ def test_both_sides_measure_the_same(model):
     mismatch, _ = engine_pipeline(model, IDS, 5)
     for chunk in (1, 7):
         assert np.allclose(naive_pipeline(model, IDS, 5, chunk), mismatch, atol=1e-4)
+
+
+def test_blocks_that_take_more_than_the_stream():
+    config = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=50, attn_implementation="eager",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.LlamaModel(config).eval()
+    assert np.allclose(naive_pipeline(model, IDS, 3, 16), reference(model, IDS, 3), atol=1e-4)
 
 
 def test_some_rows_of_the_jacobian(model):
