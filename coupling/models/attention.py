@@ -36,6 +36,10 @@ HARMLESS = frozenset({
 kernels. Any other keyword with a value sends the block to the full sequence."""
 
 
+MASK_ROWS = 1024
+"""Rows of a mask that are looked at together."""
+
+
 class UnknownAttentionError(Exception):
     """An attention call that the recording attention cannot reproduce, in a module without an eager function."""
 
@@ -49,12 +53,14 @@ class Tape:
         foreign: blocks that cannot be replayed from the tape, with the reason.
         own: modules whose own eager attention is used, because the recording attention does not reproduce it.
         block: the index of the block that is being called; None outside of the blocks.
+        causal: the last mask that was looked at, and whether it says no more than that later tokens are not seen.
     """
 
     attended: dict[tuple[int, nn.Module], Attended] = field(default_factory=dict)
     foreign: dict[int, str] = field(default_factory=dict)
     own: WeakSet[nn.Module] = field(default_factory=WeakSet)
     block: int | None = None
+    causal: tuple[Tensor, bool] | None = None
 
     def record(
         self,
@@ -76,13 +82,28 @@ class Tape:
                 self._exclude("one attention module is called several times")
             self.attended[self.block, module] = seen
         if seen.softcap is None and seen.sinks is None:
+            causal = self._is_causal(seen.mask)  # the kernels then leave half of the work out
             output = nn.functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=seen.mask, scale=seen.scaling, enable_gqa=key.shape[1] != query.shape[1]
+                query,
+                key,
+                value,
+                attn_mask=None if causal else seen.mask,
+                is_causal=causal,
+                scale=seen.scaling,
+                enable_gqa=key.shape[1] != query.shape[1],
             )
         else:
             weights, _ = seen.weights(query[0])
             output = torch.matmul(weights.to(value.dtype), repeat_heads(value[0], query.shape[1]))[None]
         return output.transpose(1, 2)
+
+    def _is_causal(self, mask: Tensor | None) -> bool:
+        """Whether a mask is the causal one; models give the same mask to all of their blocks."""
+        if mask is None:
+            return False
+        if self.causal is None or self.causal[0] is not mask:
+            self.causal = mask, is_causal(mask)
+        return self.causal[1]
 
     def _exclude(self, reason: str) -> None:
         if self.block is not None:
@@ -97,6 +118,28 @@ class Tape:
     ) -> Tensor:
         """Attention of the tokens ``rows`` of a block alone, expanded to first order; (1, r, heads, head_v)."""
         return replay_groups([self.attended[block, module]], query, key, value, rows[None])
+
+
+def is_causal(mask: Tensor) -> bool:
+    """Whether an attention mask hides from each token those after it, and changes nothing else.
+
+    Example:
+        >>> is_causal(torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()), is_causal(torch.zeros(1, 1, 3, 3))
+        (True, False)
+    """
+    n = mask.shape[-1]
+    if mask.ndim != 4 or mask.shape[-2] != n or n < 2:
+        return False
+    for start in range(0, n, MASK_ROWS):  # a few rows at a time, because a whole mask of a long prompt is large
+        part = mask[:, :, start : start + MASK_ROWS]
+        seen = torch.ones(part.shape[-2], n, dtype=torch.bool, device=mask.device).tril(start)
+        if mask.dtype == torch.bool:
+            right = part == seen
+        else:
+            right = torch.where(seen, part == 0, part <= torch.finfo(mask.dtype).min)
+        if not right.all():
+            return False
+    return True
 
 
 class AmbiguousKeysError(Exception):

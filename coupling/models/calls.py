@@ -14,7 +14,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 
 from coupling.errors import CouplingError
 from coupling.models.blocks import BlocksError
-from coupling.models.recurrence import NAMES, Memory
+from coupling.models.recurrence import NAMES
 
 CACHES = (Cache, EncoderDecoderCache)
 COPIES, GRID = "several parallel copies of the residual stream", "a grid of patches or pixels"
@@ -115,7 +115,7 @@ class BlockCall:
         accepted = inspect.signature(self.block.forward).parameters
         return next((name for name in NAMES if name in (*self.names, *self.keywords, *accepted)), None)
 
-    def remembering(self, memory: Memory) -> "BlockCall":
+    def remembering(self, memory: Cache) -> "BlockCall":
         """The same call with a cache.
 
         Raises:

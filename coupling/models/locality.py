@@ -90,6 +90,10 @@ class Replayable(Protocol):
         """The update of the last token by the attention that the model was loaded with."""
         ...
 
+    def own_value_alone(self, block: int) -> Tensor | None:
+        """As ``own_value``, from the recorded keys and values of the other tokens; None where that cannot be."""
+        ...
+
 
 def verify(recording: Replayable, *, checked_shorter: bool = False) -> bool:
     """Compare the replays of every block, at the greatest prompt length so far.
@@ -143,13 +147,20 @@ def _is_reproduced(recording: Replayable, block: int, expected: Tensor, scale: T
     """Whether the model's own attention gives the recorded update of the last token; True where it cannot be said."""
     if not recording.locality.interface:
         return True  # it was recorded by the model's own attention
-    try:
-        value = recording.own_value(block)
-    except Exception as error:  # a block called alone raises anything
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        return True  # what cannot be replayed is refused when it is asked for
-    return close(value, expected, scale)
+    # The last token alone costs next to nothing. Where it does not agree, it may be this call that is wrong (a sparse
+    # attention chooses among keys that it keeps elsewhere), so all tokens decide.
+    for own_value in (recording.own_value_alone, recording.own_value):
+        try:
+            value = own_value(block)
+        except Exception as error:  # a block called alone raises anything
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            if own_value == recording.own_value:
+                return True  # what cannot be replayed is refused when it is asked for
+            continue
+        if value is not None and close(value, expected, scale):
+            return True
+    return False
 
 
 def _full_sequence(recording: Replayable, block: int, u: Tensor) -> tuple[Tensor, Tensor] | None:

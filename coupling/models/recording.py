@@ -28,6 +28,7 @@ from coupling.models.blocks import find_blocks, is_prompt_learning
 from coupling.models.calls import BlockCall
 from coupling.models.forward import Pass, not_finite, run
 from coupling.models.locality import LONGEST_CHECK, Locality, close, verify
+from coupling.models.recurrence import RecordedKeys
 from coupling.models.replay import Place, entered, replayed
 from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail, linear_layers, observing
 from coupling.numerics import exact_numerics
@@ -197,6 +198,22 @@ class Recording:
         with torch.no_grad(), attention.implementation(self.model, None):
             output = self.calls[block](self.trajectory[block][None])
         return output[0, -1] - self.trajectory[block, -1]
+
+    def own_value_alone(self, block: int) -> Float[Tensor, "d"] | None:
+        """As ``own_value``, computing the last token alone, as when text is generated.
+
+        The keys and values of the tokens before it are those recorded. None where the block takes no cache, or has
+        several attention modules.
+        """
+        call, last = self.calls[block], self.n_tokens - 1
+        seen = [attended for (index, _), attended in self.tape.attended.items() if index == block]
+        if len(seen) != 1 or call.memory_name is None:
+            return None
+        call = call.remembering(RecordedKeys(seen[0].key[:, :last], seen[0].value[:, :last]))
+        rows = torch.tensor([last], device=self.trajectory.device)
+        with torch.no_grad(), attention.implementation(self.model, None):
+            output = call.at(self.trajectory[block][None, last:], rows)
+        return output[0, -1] - self.trajectory[block, last]
 
     def _place(self, block: int) -> Place:
         known = self.locality

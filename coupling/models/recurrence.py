@@ -124,6 +124,29 @@ class Memory(Cache):
         return new
 
 
+class RecordedKeys(Cache):
+    """A cache that gives a block the keys and values of earlier tokens as they were recorded.
+
+    Args:
+        key: those of the earlier tokens, (key heads, n, head).
+        value: their values.
+    """
+
+    def __init__(self, key: Tensor, value: Tensor) -> None:
+        super().__init__(layers=[])
+        self.key, self.value = key[None], value[None]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: Any = None, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values, (1, heads, n, head)."""
+        return torch.cat([self.key, key_states], -2), torch.cat([self.value, value_states], -2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The number of earlier tokens."""
+        return self.key.shape[-2]
+
+
 class _WritesNowhere(TorchFunctionMode):
     """Leaves out ``copy_`` into some tensors and their views."""
 
