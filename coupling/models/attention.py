@@ -173,7 +173,9 @@ def replay_groups(
     query = _grouped(query, groups)
     moving = flatten_heads(query)
     if keys_move:
-        if key.shape[2] > groups * r:  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
+        if (
+            key.shape[2] > groups * r
+        ):  # behind those of the moving tokens there may be keys that do not move (T5Gemma 2)
             key, value = key[:, :, : groups * r], value[:, :, : groups * r]
         key, value = (repeat_heads(x.squeeze(0), heads)[None] for x in (key, value))
         # z = (q_t, k_t, v_t) of the moving tokens, flattened per head

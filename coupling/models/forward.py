@@ -15,6 +15,7 @@ from coupling.errors import CouplingError, one_line
 from coupling.models import attention
 from coupling.models.blocks import BlocksError, first_bad_block, other_lists, trunk
 from coupling.models.calls import COPIES, GRID, GRID_OR_COPIES, BlockCall
+from coupling.models.locality import close
 
 try:
     from transformers.backbone_utils import BackboneMixin
@@ -66,6 +67,31 @@ def run(
         return observe(model, modules, inputs, name, tape)
     except BlocksError as error:
         raise BlocksError(f"{error}{other_lists(model, modules, inputs)}") from None
+
+
+def run_twice(
+    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None, tape: attention.Tape
+) -> Pass:
+    """As ``run``; where the pass drew random numbers, a second one must agree.
+
+    Raises:
+        CouplingError: if two passes differ.
+    """
+    before = torch.get_rng_state()
+    done = run(model, modules, inputs, name, tape)
+    if torch.equal(before, torch.get_rng_state()):
+        return done
+    again = run(model, modules, inputs, name, attention.Tape(own=tape.own))
+    torch.set_rng_state(before)
+    if any(
+        a.shape != b.shape or not close(a.flatten(), b.flatten(), a.flatten())
+        for a, b in zip(done.streams, again.streams, strict=True)
+    ):
+        raise CouplingError(
+            f"the forward pass of {type(model).__name__} draws random numbers, so that two passes differ (as in models "
+            "that mask their input at random); no Jacobian of it can be measured"
+        )
+    return done
 
 
 def observe(

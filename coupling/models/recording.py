@@ -26,7 +26,7 @@ from coupling.linalg.jacobian import REPLAYS, BlockJacobian, Replay
 from coupling.models import attention
 from coupling.models.blocks import find_blocks, is_prompt_learning
 from coupling.models.calls import BlockCall
-from coupling.models.forward import Pass, not_finite, run
+from coupling.models.forward import Pass, not_finite, run_twice
 from coupling.models.locality import LONGEST_CHECK, Locality, close, verify
 from coupling.models.recurrence import RecordedKeys
 from coupling.models.replay import Place, entered, replayed
@@ -292,7 +292,7 @@ def _pass(
     if locality.interface:
         tape = attention.Tape(own=locality.own)
         try:
-            done = _deterministic(model, modules, inputs, attention.NAME, tape)
+            done = run_twice(model, modules, inputs, attention.NAME, tape)
         except CouplingError as error:
             if error.__cause__ is None or isinstance(error.__cause__, IndexError):
                 raise  # the model's own attention would not help
@@ -303,29 +303,4 @@ def _pass(
                 return done, tape
         locality.interface = False
     tape = attention.Tape()
-    return _deterministic(model, modules, inputs, None, tape), tape
-
-
-def _deterministic(
-    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None, tape: attention.Tape
-) -> Pass:
-    """A forward pass; where it drew random numbers, a second one must agree.
-
-    Raises:
-        CouplingError: if two passes differ.
-    """
-    before = torch.get_rng_state()
-    done = run(model, modules, inputs, name, tape)
-    if torch.equal(before, torch.get_rng_state()):
-        return done
-    again = run(model, modules, inputs, name, attention.Tape(own=tape.own))
-    torch.set_rng_state(before)
-    if any(
-        a.shape != b.shape or not close(a.flatten(), b.flatten(), a.flatten())
-        for a, b in zip(done.streams, again.streams, strict=True)
-    ):
-        raise CouplingError(
-            f"the forward pass of {type(model).__name__} draws random numbers, so that two passes differ (as in models "
-            "that mask their input at random); no Jacobian of it can be measured"
-        )
-    return done
+    return run_twice(model, modules, inputs, None, tape), tape

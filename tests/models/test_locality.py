@@ -8,6 +8,7 @@ from transformers.models.llama import modeling_llama
 
 import coupling
 from coupling.models import recording as module_under_test
+from coupling.models.locality import close
 from coupling.models.recording import Recording
 from tests.helpers import GROUPED, block_list, make_ids, make_model, reference_jacobian
 
@@ -248,13 +249,16 @@ def test_a_long_prompt_is_checked_on_its_first_tokens(monkeypatch):
 def test_attention_that_differs_only_in_a_long_prompt_is_noticed(monkeypatch):
     """As where a sparse attention begins to choose among keys: the block is recorded by its own attention then."""
     monkeypatch.setattr("coupling.models.recording.LONGEST_CHECK", 6)
-    own_value = Recording.own_value
 
-    def differing(self, block):
-        is_recorded = (block, model.layers[block].self_attn) in self.tape.attended
-        return own_value(self, block) + (block == 1 and is_recorded)
+    def differing(own_value):
+        def changed(self, block):
+            is_recorded = (block, model.layers[block].self_attn) in self.tape.attended
+            return own_value(self, block) + float(block == 1 and is_recorded)
 
-    monkeypatch.setattr(Recording, "own_value", differing)
+        return changed
+
+    for name in ("own_value", "own_value_alone"):
+        monkeypatch.setattr(Recording, name, differing(getattr(Recording, name)))
     model = make_model("llama")
     recording = coupling.record(model, {"input_ids": make_ids()})
     assert list(recording.locality.own) == [model.layers[1].self_attn]
@@ -262,3 +266,23 @@ def test_attention_that_differs_only_in_a_long_prompt_is_noticed(monkeypatch):
     expected = reference_jacobian(model, make_ids(), 1, 10, 10)
     dense = recording.jacobian(1, 10).to_dense().double()
     assert torch.linalg.norm(dense - expected) <= 1e-5 * torch.linalg.norm(expected)
+
+
+def test_the_last_token_alone_has_the_value_of_all_tokens(architecture):
+    """By the model's own attention, from the recorded keys and values."""
+    recording = coupling.record(make_model(architecture), {"input_ids": make_ids()})
+    for block in range(recording.n_blocks):
+        alone = recording.own_value_alone(block)
+        takes_cache = recording.calls[block].memory_name is not None and recording.tape.attends(block)
+        assert (alone is not None) == takes_cache
+        if alone is not None:
+            assert close(alone, recording.own_value(block), recording.trajectory[block + 1, -1])
+
+
+def test_a_long_prompt_of_a_usual_model_runs_no_block_on_all_tokens_again(monkeypatch):
+    monkeypatch.setattr("coupling.models.recording.LONGEST_CHECK", 6)
+    monkeypatch.setattr(Recording, "own_value", lambda self, block: pytest.fail("all tokens were computed"))
+    for name in ("llama", "gpt2"):
+        recording = coupling.record(make_model(name), {"input_ids": make_ids()})
+        assert recording.token_local
+        assert set(recording.locality.verified.values()) == {recording.n_tokens}

@@ -5,7 +5,7 @@ import inspect
 import torch
 from transformers.cache_utils import LinearAttentionAndFullAttentionLayer
 
-from coupling.models.recurrence import Memory
+from coupling.models.recurrence import Memory, RecordedKeys
 
 
 def filled(keys=True):
@@ -75,3 +75,12 @@ def test_writes_into_states_are_left_out_and_others_are_not():
 def test_keys_that_are_recorded_elsewhere_are_not_put_in_front():
     new = torch.ones(1, 1, 1, 2)
     assert filled(keys=False).update(new, new, 0)[0] is new
+
+
+def test_recorded_keys_stand_in_front_of_the_new_one():
+    key, value = torch.randn(2, 3, 5), torch.randn(2, 3, 4)
+    cache = RecordedKeys(key[:, :2], value[:, :2])
+    keys, values = cache.update(key[None, :, 2:], value[None, :, 2:], 0)
+    assert torch.equal(keys[0], key)
+    assert torch.equal(values[0], value)
+    assert cache.get_seq_length() == 2
