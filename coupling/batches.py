@@ -53,6 +53,15 @@ class Batches:
             self._of.append(batch)
         self._admitted: list[bool] = []
 
+    @classmethod
+    def of_texts(
+        cls, texts: Sequence[dict[str, Any] | None], width: int, blocks: int, resources: Resources
+    ) -> "Batches":
+        """The batches of inputs, by the arguments of their forward passes; None for one that is measured alone."""
+        shapes = [None if given is None else shape_of(given) for given in texts]
+        lengths = [0 if given is None else given["input_ids"].shape[-1] for given in texts]
+        return cls(shapes, lengths, width, blocks, resources)
+
     def of(self, index: int) -> list[int]:
         """The inputs that an input is measured with, itself included."""
         return self._of[index]

@@ -1,6 +1,6 @@
 """Makes the factored Jacobians of prompts, one by one or many at once, and records how they were made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -125,12 +125,9 @@ class Factory:
 
     def projected(self, keys: Sequence[Key], frames: Frames) -> Iterator[Projection]:
         """Jacobians, of which only the frames were kept, made again and multiplied with frames of others."""
-        for chunk in _chunks([(self, key) for key in keys], self.resources):
-            dense = _dense(chunk)
-            for index, (_, key) in enumerate(chunk):
-                with self.naming(key):
-                    operator = DenseJacobian(dense[index]) if dense is not None else self.jacobian(key)
-                    yield project(operator, frames)
+        for key, operator in zip(keys, operators([(self, key) for key in keys]), strict=True):
+            with self.naming(key):
+                yield project(operator, frames)
 
     @contextmanager
     def naming(self, key: Key) -> Iterator[None]:
@@ -158,16 +155,28 @@ def make_ahead(factories: Sequence[Factory], groups: Sequence[Group]) -> Iterato
     Yields:
         The number of Jacobians that the last pass made.
     """
-    first = factories[0]
-    width, k = first.recording.width, first.plan.ks.largest
     counts: dict[Key, int] = {}
     for group in groups:
         for key in group.made:
             counts[key] = max(counts.get(key, 0), len(group.a))
+    size = factories[0].recording.width ** 2 * factories[0].recording.trajectory.dtype.itemsize
+    kept = {key for key, count in counts.items() if size * count <= factories[0].resources.kept_bytes}
+    yield from make_keys_ahead(factories, counts, kept)
+
+
+def make_keys_ahead(factories: Sequence[Factory], counts: Mapping[Key, int], kept: Container[Key]) -> Iterator[int]:
+    """As ``make_ahead``, of the Jacobians that are named.
+
+    Args:
+        factories: of prompts that have the same plan.
+        counts: the Jacobians, each with the number of those that it is compared with.
+        kept: those whose matrix is kept, and not only their frames.
+    """
+    first = factories[0]
+    width, k = first.recording.width, first.plan.ks.largest
     dense = [
         key for key, count in counts.items() if engine_for((width, width), k, count, first.settings.engine) == "dense"
     ]
-    size = width * width * first.recording.trajectory.dtype.itemsize
     for _, keys in groupby(sorted(dense, key=_order), _kind_of):
         wanted = [(factory, key) for key in keys for factory in factories]
         for chunk in _chunks(wanted, first.resources):
@@ -181,10 +190,26 @@ def make_ahead(factories: Sequence[Factory], groups: Sequence[Group]) -> Iterato
                 if factory.baselines and item.operator is not None:
                     properties = JacobianProperties.of(item.operator, item.moments, factory.settings.seed)
                     factory.properties[key] = properties
-                if size * counts[key] > first.resources.kept_bytes:
+                if key not in kept:
                     item = FactoredJacobian(None, item.triplets, item.moments)
                 factory.ready[key] = item
             yield len(chunk)
+
+
+def operators(wanted: Sequence[Wanted]) -> Iterator[BlockJacobian | DenseJacobian]:
+    """Jacobians of one or several prompts in their order, as many formed at once as the memory allows.
+
+    Where they cannot be formed together, each is an operator that is not formed.
+    """
+    for chunk in _chunks(wanted, wanted[0][0].resources) if wanted else ():
+        dense = _dense(chunk)
+        for index, (factory, key) in enumerate(chunk):
+            if dense is not None:
+                yield DenseJacobian(dense[index])
+                continue
+            with factory.naming(key):
+                jacobian = factory.jacobian(key)
+            yield jacobian
 
 
 def _order(key: Key) -> tuple[int, bool, int, int]:

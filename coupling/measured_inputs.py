@@ -9,7 +9,7 @@ from typing import Any, Literal
 import xarray as xr
 from torch import nn
 
-from coupling.batches import Batches, joint_progress, shape_of
+from coupling.batches import Batches, joint_progress
 from coupling.choices import DEFAULT_K, DEFAULT_TOL, Detail, Engine, Kind
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError, renamed
@@ -164,9 +164,7 @@ class MeasuredInputs:
 
     def _batches(self, width: int) -> Batches:
         if self._planned is None:
-            shapes = [None if given is None else shape_of(given) for given in self.texts]
-            lengths = [0 if given is None else given["input_ids"].shape[-1] for given in self.texts]
-            self._planned = Batches(shapes, lengths, width, len(self.modules), self.resources)
+            self._planned = Batches.of_texts(self.texts, width, len(self.modules), self.resources)
         return self._planned
 
     def _saved(self, index: int) -> xr.Dataset | None:

@@ -11,11 +11,13 @@ from typing import Any
 import xarray as xr
 
 from coupling.baselines import Baselines
+from coupling.batches import Batches
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError
 from coupling.files import environment
 from coupling.joining import join_prompts
 from coupling.measured_inputs import MeasuredInputs
+from coupling.measurement import BATCH
 from coupling.models.blocks import find_blocks
 from coupling.models.checkpoint import Checkpoint
 from coupling.models.inputs import TextInput
@@ -55,6 +57,7 @@ class Session:
         self.load_seconds = 0.0
         self.seconds: list[float | None] = []
         self.streamed: StreamedMeasurement | None = None
+        self._planned: Batches | None = None
 
     def run(
         self,
@@ -119,9 +122,7 @@ class Session:
         offloaded = self.checkpoint.offloaded
         assert offloaded is not None
         stack.callback(offloaded.close)
-        left = {
-            index: one for index, one in enumerate(self.inputs.items) if folder is None or folder.part(index) is None
-        }
+        left = {index: one for index, one in enumerate(self.inputs.items) if self._streamed_part(folder, index) is None}
         hashes = dict(enumerate(self.inputs.hashes))
         if folder is None:
             store = temporary_store(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coupling-"))), hashes)
@@ -136,9 +137,26 @@ class Session:
             store,
             self._naming,
             getattr(self.progress, "over_blocks", self.progress),
+            self.resources,
+            self._batches,
         )
         if left:
             self.streamed.run()
+
+    def _batches(self, width: int) -> Batches:
+        """Which inputs are measured together."""
+        if self._planned is None:
+            texts = [one.arguments() if isinstance(one, TextInput) else None for one in self.inputs.items]
+            self._planned = Batches.of_texts(texts, width, len(self.modules), self.resources)
+        return self._planned
+
+    def _streamed_part(self, folder: RunFolder | None, index: int) -> xr.Dataset | None:
+        """What an earlier start measured of an input, together with as many others as it is measured with now."""
+        part = None if folder is None else folder.part(index)
+        if part is None:
+            return None
+        batch = int(part[BATCH]) if BATCH in part else 1
+        return part if batch == len(self._batches(int(part.attrs["width"])).of(index)) else None
 
     def _each(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
         items = self.inputs.items
@@ -175,7 +193,7 @@ class Session:
     def _each_streamed(self, folder: RunFolder | None, budget: DetailBudget) -> Iterator[xr.Dataset]:
         assert self.streamed is not None
         for index in range(len(self.inputs.items)):
-            part = folder.part(index) if folder is not None else None
+            part = self._streamed_part(folder, index) if index not in self.streamed.inputs else None
             if part is not None:
                 self.seconds.append(None)
                 budget.count(part)

@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 from torch import Tensor, nn
 
+from coupling.batches import Batches
 from coupling.detail import DetailBudget
 from coupling.errors import CouplingError
 from coupling.models.chat import PromptWarning
@@ -23,15 +24,15 @@ from coupling.models.locality import noted, recall, verify
 from coupling.models.offloading import Offloaded
 from coupling.models.streaming import RUN, Passed, Stop
 from coupling.numerics import exact_numerics
+from coupling.resources import DEFAULT_RESOURCES, Resources
 from coupling.settings import Settings
 from coupling.stream_store import RecordKind, StreamStore
 from coupling.streamed_learning import AgainError, BeginError, Learner
 from coupling.streamed_prompt import StreamedPrompt
+from coupling.streamed_together import Naming, Waiting, factor_together, multiply_together
 
 Progress = Callable[[int, int, int, int], None]
 """Called with (blocks done, blocks in total over both passes, prompts done at this one, prompts in total)."""
-Naming = Callable[[int], Any]
-"""A context whose errors name a prompt, by its number."""
 
 
 class StreamedMeasurement(Learner):
@@ -46,6 +47,8 @@ class StreamedMeasurement(Learner):
         store: what is measured is kept there; what it contains already is not measured again.
         naming: see ``Naming``.
         progress: see ``Progress``.
+        resources: the memory that may be used.
+        batches: which prompts are measured together, by the width of the stream; default: each alone.
     """
 
     def __init__(
@@ -58,8 +61,11 @@ class StreamedMeasurement(Learner):
         store: StreamStore,
         naming: Naming,
         progress: Progress | None = None,
+        resources: Resources = DEFAULT_RESOURCES,
+        batches: Callable[[int], Batches] | None = None,
     ) -> None:
         super().__init__(model, modules, offloaded)
+        self.resources, self.batches = resources, batches
         self.settings, self.inputs, self.store = settings, inputs, store
         self.naming, self.progress = naming, progress
         self.prompts: list[StreamedPrompt] = []
@@ -98,7 +104,7 @@ class StreamedMeasurement(Learner):
 
     # The passes
 
-    def _pass_all(self, advance: Callable[[StreamedPrompt, Stop], None]) -> None:
+    def _pass_all(self, advance: Callable[[list[StreamedPrompt]], None]) -> None:
         is_first = advance == self._first
         with ExitStack() as stack:
             stack.callback(self._end)
@@ -114,53 +120,89 @@ class StreamedMeasurement(Learner):
                     return
                 if is_first and first.position == len(self._order):
                     self._order.append(first.module)
+                batches = self._batches_of(group, first)
                 if any(self._is_needed(prompt, first.position, is_first=is_first) for prompt in group):
                     self.offloaded.load(first.module)
                     self._prefetch(first.position + 1, first.module, is_first=is_first)
-                for done, prompt in enumerate(group):
+                done = 0
+                for batch in batches:
                     self._report(done)
-                    stop = _stop_of(prompt)
-                    assert stop is not None
-                    with self.naming(prompt.number):
-                        advance(prompt, stop)
+                    advance(batch)
+                    done += len(batch)
                 self._steps += first.block is not None
                 self._report(0)
             if is_first:
                 self._check_numbers()
 
-    def _first(self, prompt: StreamedPrompt, stop: Stop) -> None:
-        """The first pass, at one block: factor its Jacobians."""
-        if stop.block is not None:
-            prompt.resolve(stop, self.numbers)
-        kind: RecordKind = "result" if stop.block is None else "factors"
-        if self.store.has(kind, stop.position, prompt.number):
-            if stop.block is not None:
-                self._recall("factors", prompt, stop)
-            self._repeat(prompt, stop)
-            return
-        if stop.block is not None:
-            self.verify(prompt, stop)
-        passed = self._proceed(prompt)
-        prompt.keep_result(stop, passed)
-        if stop.block is not None:
-            recording = self._recording(prompt, stop, passed.output)
-            self.check_attended(prompt)
-            if not verify(recording):
-                raise AgainError
-            prompt.measure(recording, stop.block, self._noted(stop.block))
-            _forget(prompt)
+    def _batches_of(self, group: list[StreamedPrompt], stop: Stop) -> list[list[StreamedPrompt]]:
+        """The prompts that wait at a block, those together that are measured together."""
+        if self.batches is None or stop.stream is None:
+            return [[prompt] for prompt in group]
+        planned = self.batches(stop.stream.shape[-1])
+        found: dict[tuple[int, ...], list[StreamedPrompt]] = {}
+        for prompt in group:
+            members = planned.of(prompt.number)
+            prompt.batch = len(members)
+            found.setdefault(tuple(members), []).append(prompt)
+        return list(found.values())
 
-    def _second(self, prompt: StreamedPrompt, stop: Stop) -> None:
+    def _first(self, batch: list[StreamedPrompt]) -> None:
+        """The first pass, at one block: factor its Jacobians."""
+        waiting: list[Waiting] = []
+        at = _stop_of(batch[0])
+        assert at is not None
+        kind: RecordKind = "result" if at.block is None else "factors"
+        is_done = [prompt.has(kind, at.position) for prompt in batch]
+        for prompt, is_saved in zip(batch, is_done, strict=True):
+            with self.naming(prompt.number):
+                stop = _stop_of(prompt)
+                assert stop is not None
+                if stop.block is not None:
+                    prompt.resolve(stop, self.numbers)
+                    if self.store.has("factors", stop.position, prompt.number):
+                        self._recall("factors", prompt, stop)
+                if is_saved and (all(is_done) or stop.block is None):
+                    self._repeat(prompt, stop)
+                    continue
+                if stop.block is not None:
+                    self.verify(prompt, stop)
+                passed = self._proceed(prompt)
+                prompt.keep_result(stop, passed)
+                if stop.block is not None:
+                    recording = self._recording(prompt, stop, passed.output)
+                    self.check_attended(prompt)
+                    if not verify(recording):
+                        raise AgainError
+                    waiting.append((prompt, prompt.factory(recording, self.resources), is_saved))
+        if waiting:
+            assert at.block is not None
+            self.resources = factor_together(waiting, at.block, self._noted(at.block), self.naming)
+            for prompt, _, _ in waiting:
+                _forget(prompt)
+
+    def _second(self, batch: list[StreamedPrompt]) -> None:
         """The second pass, at one block: multiply its Jacobians with the frames of later blocks."""
-        block = stop.block
-        if block is None or not prompt.later_rows(block) or self.store.has("rows", stop.position, prompt.number):
-            if block is not None and self.store.has("rows", stop.position, prompt.number):
-                self._recall("rows", prompt, stop)
-            self._repeat(prompt, stop)
-            return
-        passed = self._proceed(prompt)
-        prompt.measure_rows(self._recording(prompt, stop, passed.output), block, self._noted(block))
-        _forget(prompt)
+        at = _stop_of(batch[0])
+        assert at is not None
+        is_wanted = at.block is not None and bool(batch[0].later_rows(at.block))
+        is_done = [not is_wanted or prompt.has("rows", at.position) for prompt in batch]
+        waiting: list[Waiting] = []
+        for prompt, is_saved in zip(batch, is_done, strict=True):
+            with self.naming(prompt.number):
+                stop = _stop_of(prompt)
+                assert stop is not None
+                if stop.block is not None and self.store.has("rows", stop.position, prompt.number):
+                    self._recall("rows", prompt, stop)
+                if all(is_done):
+                    self._repeat(prompt, stop)
+                    continue
+                recording = self._recording(prompt, stop, self._proceed(prompt).output)
+                waiting.append((prompt, prompt.factory(recording, self.resources), is_saved))
+        if waiting:
+            assert at.block is not None
+            multiply_together(waiting, at.block, self._noted(at.block), self.naming)
+            for prompt, _, _ in waiting:
+                _forget(prompt)
 
     def _proceed(self, prompt: StreamedPrompt, answer: Any = RUN) -> Passed:
         assert prompt.walk is not None
@@ -187,14 +229,13 @@ class StreamedMeasurement(Learner):
     def _is_needed(self, prompt: StreamedPrompt, position: int, *, is_first: bool) -> bool:
         """Whether a prompt needs the weights of the block at a position."""
         block = next((block for block, at in prompt.positions.items() if at == position), None)
-        has = self.store.has
-        if not has("result", position, prompt.number):
+        if not prompt.has("result", position):
             return True
         if is_first:
             is_measured = self._order[position] in self.modules if position < len(self._order) else True
-            if is_measured and not has("factors", position, prompt.number):
+            if is_measured and not prompt.has("factors", position):
                 return True
-        elif block is not None and prompt.later_rows(block) and not has("rows", position, prompt.number):
+        elif block is not None and prompt.later_rows(block) and not prompt.has("rows", position):
             return True
         return not self.store.get("result", position, prompt.number)[0]["stands_for_block"]
 

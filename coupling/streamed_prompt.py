@@ -6,10 +6,8 @@ triplets, its moments and these products (K x K each) are kept, on disk.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -17,11 +15,9 @@ from torch import Tensor, nn
 from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
 from coupling.factory import Factory, Made
-from coupling.linalg.jacobian import DenseJacobian, Replay
-from coupling.linalg.pairwise import FactoredJacobian, Frames, Projection, compare, project
-from coupling.linalg.svd import SingularTriplets
+from coupling.linalg.jacobian import Replay
+from coupling.linalg.pairwise import FactoredJacobian, Frames, Projected, Projection, compare, project
 from coupling.measurement import BATCH
-from coupling.metrics import JacobianMoments
 from coupling.models import attention
 from coupling.models.block_results import packed, unpacked
 from coupling.models.calls import BlockCall
@@ -31,8 +27,10 @@ from coupling.models.recording import Recording
 from coupling.models.streaming import Passed, PromptPass, Stop
 from coupling.numerics import exact_numerics
 from coupling.plan import Group, Key, Plan
+from coupling.resources import DEFAULT_RESOURCES, Resources
 from coupling.settings import Settings
-from coupling.stream_store import StreamStore
+from coupling.stream_store import RecordKind, StreamStore
+from coupling.streamed_records import add_factored, add_row, factored_of, rows_of
 
 
 class StreamedPrompt:
@@ -49,6 +47,7 @@ class StreamedPrompt:
         plan: what is measured of it; known once it has come to the first block.
         made: how its Jacobians were made.
         positions: for each measured block the position of its call among those of all blocks that are streamed.
+        batch: the number of prompts whose Jacobians are made together, itself included.
     """
 
     def __init__(self, number: int, one: Input, settings: Settings, store: StreamStore) -> None:
@@ -58,6 +57,13 @@ class StreamedPrompt:
         self.groups: list[Group] = []
         self.positions: dict[int, int] = {}
         self.resolved = settings
+        self.batch = 1
+
+    def has(self, kind: RecordKind, position: int) -> bool:
+        """Whether there is a record; those of Jacobians only count where they were made with as many prompts."""
+        if not self.store.has(kind, position, self.number):
+            return False
+        return kind == "result" or self.store.get(kind, position, self.number)[0].get("batch", 1) == self.batch
 
     def start(self, model: nn.Module, modules: list[nn.Module], locality: Locality) -> None:
         """Begin a pass; it goes to the first block."""
@@ -137,58 +143,42 @@ class StreamedPrompt:
             if key.block == block
         ]
 
+    def factory(self, recording: Recording, resources: Resources = DEFAULT_RESOURCES) -> Factory:
+        """What makes the Jacobians of a block."""
+        assert self.plan is not None
+        return Factory(recording, self.plan, self.resolved, resources)
+
     @exact_numerics()
-    def measure(self, recording: Recording, block: int, noted: dict[str, Any]) -> None:
+    def measure(self, factory: Factory, block: int, noted: dict[str, Any]) -> None:
         """Factor the Jacobians of a block, multiply them with the frames that are known, and save what came out.
 
         Args:
-            recording: of the block.
-            block: its number among the calls.
+            factory: makes the Jacobians; those that it has made ahead are ready.
+            block: the number of the block among the calls.
             noted: what else the record says.
         """
-        assert self.plan is not None
-        factory = Factory(recording, self.plan, self.resolved)
         factored: dict[Key, FactoredJacobian] = {}
-        content: dict[str, Any] = {"keys": [], "rows": [], "noted": noted}
+        content: dict[str, Any] = {"keys": [], "rows": [], "noted": noted, "batch": self.batch}
         tensors: dict[str, Tensor] = {}
         for key, n_compared in self.keys(block).items():
             alone = Made()
             factory.made = alone
             factored[key] = factory(key, n_compared=n_compared)
-            _add_factored(content, tensors, key, factored[key], alone.replays[block])
+            add_factored(content, tensors, key, factored[key], alone.replays[block])
         later = set(self.later_rows(block))
-        frames: dict[int, Frames] = {}
         for index, group in enumerate(self.groups):
-            for key in group.a:
-                if key.block != block or (index, key) in later:
-                    continue
-                if index not in frames:
-                    known = self.factored([other for other in group.b if other.block != block]) | factored
-                    frames[index] = Frames.of([known[other] for other in group.b])
-                _add_row(content, tensors, index, key, project(factored[key].operator, frames[index]))
+            keys = [key for key in group.a if key.block == block and (index, key) not in later]
+            if not keys:
+                continue
+            known = self.factored([other for other in group.b if other.block != block]) | factored
+            frames = Frames.of([known[other] for other in group.b])
+            if all(factored[key].operator is not None for key in keys):
+                rows: Projected = (project(factored[key].operator, frames) for key in keys)
+            else:
+                rows = factory.projected(keys, frames)
+            for key, row in zip(keys, rows, strict=True):
+                add_row(content, tensors, index, key, row)
         self.store.put("factors", self.positions[block], self.number, content, tensors)
-
-    @exact_numerics()
-    def measure_rows(self, recording: Recording, block: int, noted: dict[str, Any]) -> None:
-        """Multiply the Jacobians of a block with the frames of later blocks, and save the products."""
-        assert self.plan is not None
-        factory = Factory(recording, self.plan, self.resolved)
-        content: dict[str, Any] = {"rows": [], "noted": noted}
-        tensors: dict[str, Tensor] = {}
-        own = self.factored(list(self.keys(block)))
-        made: dict[Key, Any] = {}
-        frames: dict[int, Frames] = {}
-        for index, key in self.later_rows(block):
-            if index not in frames:
-                known = self.factored(self.groups[index].b)
-                frames[index] = Frames.of([known[other] for other in self.groups[index].b])
-            if key not in made:
-                with factory.naming(key):
-                    jacobian = factory.jacobian(key)
-                    is_dense = own[key].triplets.engine == "dense"
-                    made = {key: DenseJacobian(jacobian.to_dense()) if is_dense else jacobian}
-            _add_row(content, tensors, index, key, project(made[key], frames[index]))
-        self.store.put("rows", self.positions[block], self.number, content, tensors)
 
     # What was kept
 
@@ -198,7 +188,7 @@ class StreamedPrompt:
         for block in dict.fromkeys(key.block for key in keys):
             content, tensors = self.store.get("factors", self.positions[block], self.number)
             for index, entry in enumerate(content["keys"]):
-                found[Key(*entry["key"])] = _factored(entry, tensors, index)
+                found[Key(*entry["key"])] = factored_of(entry, tensors, index)
         return {key: found[key] for key in keys}
 
     def dataset(self, budget: DetailBudget) -> xr.Dataset:
@@ -219,10 +209,10 @@ class StreamedPrompt:
             for kind in ("factors", "rows"):
                 if kind == "factors" or self.later_rows(block):
                     content, tensors = self.store.get(kind, position, self.number)
-                    rows |= _rows(content, tensors)
+                    rows |= rows_of(content, tensors)
                     for index, entry in enumerate(content.get("keys", ())):
                         key = Key(*entry["key"])
-                        factored[key], replays[key] = _factored(entry, tensors, index), entry["replay"]
+                        factored[key], replays[key] = factored_of(entry, tensors, index), entry["replay"]
         trajectory = torch.stack(layers).double().numpy()
         n_tokens, width = trajectory.shape[1:]
         ks = self.plan.ks.numbers
@@ -234,7 +224,7 @@ class StreamedPrompt:
             groups.append(compare(a, b, ks, projections=detailed, projected=projected))
             for key in group.made:
                 made.add(key.block, factored[key].triplets, replays[key])
-        others = made.variables(self.plan) | {BATCH: ((), 1)}
+        others = made.variables(self.plan) | {BATCH: ((), self.batch)}
         dataset = assemble(groups, self.plan, trajectory, detailed=detailed, others=others)
         dataset.attrs |= made.attributes
         self.one.describe(dataset, self.one.arguments(), self.settings)
@@ -257,42 +247,3 @@ class _TwoLayers:
 def _result_of(content: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> Any:
     numbered = [tensors[str(index)].to(device) for index in range(sum(name.isdigit() for name in tensors))]
     return unpacked(content["structure"], numbered)
-
-
-def _add_factored(
-    content: dict[str, Any], tensors: dict[str, Tensor], key: Key, item: FactoredJacobian, replay: Replay
-) -> None:
-    triplets, index = item.triplets, len(content["keys"])
-    names = ("left", "values", "right", "error")
-    tensors |= {f"{name}-{index}": getattr(triplets, name) for name in names}
-    rest = {"power_iterations": triplets.power_iterations, "engine": triplets.engine, "converged": triplets.converged}
-    content["keys"].append(
-        {
-            "key": [key.block, key.token, key.output_token],
-            "triplets": rest,
-            "moments": asdict(item.moments),
-            "replay": replay,
-        }
-    )
-
-
-def _factored(entry: dict[str, Any], tensors: dict[str, Tensor], index: int) -> FactoredJacobian:
-    parts: dict[str, Any] = {name: tensors[f"{name}-{index}"] for name in ("left", "values", "right", "error")}
-    moments = entry["moments"] | {"shape": tuple(entry["moments"]["shape"])}
-    return FactoredJacobian(None, SingularTriplets(**parts, **entry["triplets"]), JacobianMoments(**moments))
-
-
-def _add_row(content: dict[str, Any], tensors: dict[str, Tensor], group: int, key: Key, row: Projection) -> None:
-    index = len(content["rows"])
-    tensors |= {f"plain-{index}": torch.from_numpy(row[0]), f"swapped-{index}": torch.from_numpy(row[1])}
-    content["rows"].append([group, key.block, key.token, key.output_token])
-
-
-def _rows(content: dict[str, Any], tensors: dict[str, Tensor]) -> dict[tuple[int, Key], Projection]:
-    def array(name: str, index: int) -> np.ndarray:
-        return tensors[f"{name}-{index}"].numpy()
-
-    return {
-        (group, Key(*key)): (array("plain", index), array("swapped", index))
-        for index, (group, *key) in enumerate(content["rows"])
-    }
