@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from coupling.choices import BASELINES, CALIBRATED, CHANCE, NORMS, SD
-from coupling.metrics import expodistance, line_shape_score
+from coupling.metrics import expodistance, line_shape_score, residual_norms
 from coupling.plan import Plan
 from coupling.shares import LABEL
 
@@ -116,7 +116,7 @@ def assemble(
     variables |= {
         "line_shape_score": (("token",), line_shape_score(trajectory)),
         "expodistance": (("token",), expodistance(trajectory)),
-        "residual_norm": (("token", "layer"), np.linalg.norm(trajectory, axis=-1).T),
+        "residual_norm": (("token", "layer"), residual_norms(trajectory).T),
     }
     if detailed:
         variables["residual_stream"] = (("token", "layer", "feature"), trajectory.transpose(1, 0, 2))

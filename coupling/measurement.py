@@ -4,7 +4,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
 
 from coupling.baselines import add_jacobian_baselines, add_stream_baselines
 from coupling.dataset import assemble
@@ -174,18 +178,24 @@ def _windows(plan: Plan, prompts: int, recording: Recording, resources: Resource
 def _assembled(factory: Factory, groups: Sequence[dict[str, Any]], *, detailed: bool, batch: int) -> xr.Dataset:
     """The Dataset of one prompt, from its comparisons."""
     recording, plan = factory.recording, factory.plan
-    trajectory = recording.trajectory[:, recording.n_virtual :].double().cpu().numpy()
+    trajectory = as_array(recording.trajectory[:, recording.n_virtual :])
     dataset = assemble(
         groups, plan, trajectory, detailed=detailed, others=factory.made.variables(plan) | {BATCH: ((), batch)}
     )
     dataset.attrs |= factory.made.attributes
     if factory.baselines:
-        add_stream_baselines(dataset, trajectory)
+        add_stream_baselines(dataset, trajectory.astype(np.float64))
         if plan.kind == "depth" and not plan.has_token_axis:
             add_jacobian_baselines(dataset, [factory.properties[key] for key in sorted(factory.properties, key=_place)])
     if recording.n_virtual:
         dataset.attrs["virtual_tokens"] = recording.n_virtual
     return dataset
+
+
+def as_array(trajectory: Float[Tensor, "layers n d"]) -> Float[np.ndarray, "layers n d"]:
+    """The residual stream in its own precision, or float32 where NumPy has no such type."""
+    wide = trajectory.dtype in (torch.float32, torch.float64)
+    return (trajectory if wide else trajectory.float()).cpu().numpy()
 
 
 def _place(key: Key) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ ICLR 2025 (arXiv 2407.07810); line shape after Gai and Zhang 2021. Chance level 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from scipy.special import gammaln
 
 from coupling.choices import NORMS
 from coupling.errors import CouplingError
+
+TOKENS_AT_ONCE = 512
+"""Tokens whose paths are in float64 at one time."""
 
 
 def _array(values: Any) -> Float[np.ndarray, "*a"]:
@@ -217,11 +221,15 @@ def line_shape_score(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.nd
         >>> line_shape_score(np.arange(3.0).reshape(3, 1, 1)).tolist()  # two steps in one direction
         [1.0]
     """
-    steps = np.diff(_array(trajectory), axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lengths = np.linalg.norm(steps, axis=-1, keepdims=True)
-        units = np.where(lengths == 0, 0.0, steps / lengths)
-        return (lengths[..., 0] != 0).sum(axis=0) / np.linalg.norm(units.sum(axis=0), axis=-1)
+
+    def score(part: Float[np.ndarray, "layers m d"]) -> Float[np.ndarray, "m"]:
+        steps = np.diff(part, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lengths = np.linalg.norm(steps, axis=-1, keepdims=True)
+            units = np.where(lengths == 0, 0.0, steps / lengths)
+            return (lengths[..., 0] != 0).sum(axis=0) / np.linalg.norm(units.sum(axis=0), axis=-1)
+
+    return over_tokens(score, trajectory)
 
 
 def expodistance(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarray, "n"]:
@@ -243,7 +251,37 @@ def expodistance(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarra
         >>> float(np.round(expodistance(np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1))[0], 12))  # doubles at every block
         0.0
     """
-    norms = np.linalg.norm(_array(trajectory), axis=-1)
+    norms = residual_norms(trajectory)
     with np.errstate(invalid="ignore", divide="ignore"):
         growth = np.diff(np.log(norms), axis=0)
         return growth.var(axis=0) / growth.mean(axis=0) ** 2
+
+
+def residual_norms(trajectory: Float[np.ndarray, "layers n d"]) -> Float[np.ndarray, "layers n"]:
+    """The norm of the residual stream at every layer and token, in the units of the activations.
+
+    Args:
+        trajectory: the residual stream from layer 0 to L.
+
+    Example:
+        >>> import numpy as np
+        >>> residual_norms(np.array([[[3.0, 4.0]]])).tolist()
+        [[5.0]]
+    """
+    return over_tokens(lambda part: np.linalg.norm(part, axis=-1), trajectory)
+
+
+def over_tokens(
+    function: Callable[[Float[np.ndarray, "layers m d"]], Float[np.ndarray, "*k m"]],
+    trajectory: Float[np.ndarray, "layers n d"],
+) -> Float[np.ndarray, "*k n"]:
+    """A function of each token's path, in float64, of some tokens at a time: copies of a long prompt are large.
+
+    Args:
+        function: gives a value, or several, for each token.
+        trajectory: the residual stream from layer 0 to L.
+    """
+    layers = trajectory if hasattr(trajectory, "detach") else np.asarray(trajectory)
+    starts = range(0, max(layers.shape[1], 1), TOKENS_AT_ONCE)
+    parts = [function(_array(layers[:, start : start + TOKENS_AT_ONCE])) for start in starts]
+    return np.concatenate(parts, axis=-1)

@@ -17,7 +17,7 @@ from coupling.detail import DetailBudget, detail_bytes
 from coupling.factory import Factory, Made
 from coupling.linalg.jacobian import Replay
 from coupling.linalg.pairwise import FactoredJacobian, Frames, Projected, Projection, compare, project
-from coupling.measurement import BATCH
+from coupling.measurement import BATCH, as_array
 from coupling.models import attention
 from coupling.models.block_results import packed, unpacked
 from coupling.models.calls import BlockCall
@@ -213,7 +213,7 @@ class StreamedPrompt:
                     for index, entry in enumerate(content.get("keys", ())):
                         key = Key(*entry["key"])
                         factored[key], replays[key] = factored_of(entry, tensors, index), entry["replay"]
-        trajectory = torch.stack(layers).double().numpy()
+        trajectory = as_array(torch.stack(layers))
         n_tokens, width = trajectory.shape[1:]
         ks = self.plan.ks.numbers
         detailed = budget.admits(detail_bytes(self.plan, n_tokens, width))

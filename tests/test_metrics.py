@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -209,3 +210,16 @@ def test_a_step_of_no_length_has_no_direction():
     still = np.array([[[1.0, 0.0]], [[1.0, 0.0]], [[2.0, 0.0]]])
     assert coupling.line_shape_score(still) == pytest.approx([1.0])  # one step has a direction, and it is straight
     assert np.isnan(coupling.line_shape_score(still[:2])).all()
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_paths_are_taken_some_tokens_at_a_time(n, monkeypatch):
+    trajectory = walk(4, n, 5, 0)
+    whole = coupling.line_shape_score(trajectory), coupling.expodistance(trajectory), metrics.residual_norms(trajectory)
+    monkeypatch.setattr(metrics, "TOKENS_AT_ONCE", 3)
+    parts = coupling.line_shape_score(trajectory), coupling.expodistance(trajectory), metrics.residual_norms(trajectory)
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array_equal(one, other)
+    assert np.allclose(whole[2], np.sqrt((trajectory**2).sum(-1)))
+    tensor = torch.from_numpy(trajectory).requires_grad_()
+    assert np.array_equal(coupling.line_shape_score(tensor), whole[0])

@@ -106,7 +106,9 @@ def observe(
         call, stream = BlockCall.of(block, args, kwargs, several)
         tape.block = len(calls)
         calls.append(call)
-        streams.append(stream.detach().clone())  # a block may write into its input
+        # what the block before returned, where that is what enters; else a copy, since a block may write into its input
+        is_same = bool(outputs) and outputs[-1].shape == stream.shape and torch.equal(outputs[-1], stream)
+        streams.append(outputs[-1] if is_same else stream.detach().clone())
 
     def after(block: nn.Module, args: tuple[Any, ...], result: Any) -> None:
         tape.block = None
@@ -258,6 +260,8 @@ def check_chain(
                 "in hierarchical models, so the blocks have no residual stream in common"
             )
     for index, (output, following) in enumerate(zip(outputs[:-1], streams[1:], strict=True), first):
+        if output is following:
+            continue
         if output.shape != following.shape or not torch.equal(output.nan_to_num(), following.nan_to_num()):
             raise BlocksError(
                 f"the input of block {index + 1} is not the output of block {index}, so the modules of class "
