@@ -119,8 +119,7 @@ def analyze(
         stream: read the blocks from disk one at a time, and pass all prompts through each before the next is read, so
             that a model larger than the memory can be measured; the numbers are the same to rounding. "auto" does so
             where the weights do not fit into the device's memory.
-        batch_size: how many prompts of equal length are measured together; see ``measure``. A streamed run does not
-            need it: all of its prompts pass through a block before the next is read.
+        batch_size: how many prompts of equal length are measured together; see ``measure``.
         memory_budget: bytes, or a size such as "2GB", for Jacobians and the passes that make them; see ``measure``.
         progress: see ``Progress``.
         token: the former name of ``tokens``.
