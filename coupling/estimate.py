@@ -21,6 +21,7 @@ from coupling.linalg.svd import EXPECTED_POWER_ITERATIONS, OVERSAMPLING
 from coupling.models.blocks import find_blocks
 from coupling.models.devices import resolve_device
 from coupling.models.loading import read_config
+from coupling.models.narrow import FEWEST, HALF
 from coupling.models.prompts import Prompts, bundled_prompts
 from coupling.models.size import memory_of
 from coupling.models.stream_loading import SHARE, Stream, check_stream
@@ -155,13 +156,17 @@ def estimate(
     compared = max(len(group.a) for group in plan.groups())
     engine = engine_for((width, width), plan.ks.largest, compared, settings.engine)
     is_streamed = stream is True
+    outside, largest = parameters - sum(of_blocks), max(of_blocks)
+    # blocks in half precision are widened one at a time
+    is_narrow = dtype in ("auto", "float32") and config.dtype in HALF and parameters >= FEWEST
+    whole_bytes = 4 * (outside + largest) + 2 * sum(of_blocks) if is_narrow else parameters * itemsize
     available = memory_of(place)
     if stream == "auto" and available is not None:
-        is_streamed = parameters * itemsize > SHARE * available
+        is_streamed = whole_bytes > SHARE * available
     rates = _calibrated(width, plan.ks.largest, place, dense=engine == "dense")
     model_size = _Model(width, max(of_blocks), sum(of_blocks), parameters, len(modules), itemsize)
     seconds = prompts * _seconds_of_prompt(model_size, plan, prompts, length, rates, resources, engine)
-    weights = (parameters - sum(of_blocks) + 2 * max(of_blocks) if is_streamed else parameters) * itemsize
+    weights = (outside + 2 * largest) * itemsize if is_streamed else whole_bytes
     memory = weights + _working_memory(model_size, plan, prompts, length, resources, engine)
     return Estimate(
         place,

@@ -15,6 +15,7 @@ from coupling.linalg.batched import factor_dense
 from coupling.linalg.jacobian import REPLAYS, BlockJacobian, DenseJacobian, Replay
 from coupling.linalg.pairwise import FactoredJacobian, Frames, Projection, engine_for, factor, project
 from coupling.linalg.svd import SingularTriplets
+from coupling.models.narrow import narrow_of
 from coupling.models.recording import Recording
 from coupling.models.together import Place, dense_together, places_per_pass
 from coupling.plan import Group, Key, Plan
@@ -105,6 +106,9 @@ class Factory:
                     seed=self.settings.seed,
                 )
             replay = jacobian.replay
+            if isinstance(result.operator, BlockJacobian) and narrow_of(self.recording.model) is not None:
+                # its graph would keep the block's weights in float32; the products go through the block again
+                result = FactoredJacobian(None, result.triplets, result.moments)
             if self.baselines:
                 operator = result.operator or jacobian
                 self.properties[key] = JacobianProperties.of(operator, result.moments, self.settings.seed)
@@ -118,6 +122,11 @@ class Factory:
         jacobian.chunk = max(1, int(jacobian.chunk * self.resources.pass_share))
         return jacobian
 
+    def named(self, key: Key) -> BlockJacobian:
+        """As ``jacobian``; an error names the block and the token."""
+        with self.naming(key):
+            return self.jacobian(key)
+
     def place(self, key: Key) -> Place:
         """The tokens of a key, counted on what the blocks see."""
         virtual = self.recording.n_virtual
@@ -125,9 +134,11 @@ class Factory:
 
     def projected(self, keys: Sequence[Key], frames: Frames) -> Iterator[Projection]:
         """Jacobians, of which only the frames were kept, made again and multiplied with frames of others."""
-        for key, operator in zip(keys, operators([(self, key) for key in keys]), strict=True):
+        made = operators([(self, key) for key in keys])
+        for key in keys:
             with self.naming(key):
-                yield project(operator, frames)
+                row = project(next(made), frames)  # no name keeps the last operator while the next is made
+            yield row
 
     @contextmanager
     def naming(self, key: Key) -> Iterator[None]:
@@ -207,9 +218,7 @@ def operators(wanted: Sequence[Wanted]) -> Iterator[BlockJacobian | DenseJacobia
             if dense is not None:
                 yield DenseJacobian(dense[index])
                 continue
-            with factory.naming(key):
-                jacobian = factory.jacobian(key)
-            yield jacobian
+            yield factory.named(key)
 
 
 def _order(key: Key) -> tuple[int, bool, int, int]:

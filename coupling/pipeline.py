@@ -14,6 +14,7 @@ from coupling.errors import CouplingError, renamed, require
 from coupling.models.images import Images
 from coupling.models.inputs import parse_patches
 from coupling.models.loading import load
+from coupling.models.narrow import narrow_of
 from coupling.models.parts import Part
 from coupling.models.prompts import Prompts
 from coupling.models.sources import fitting_source, given_source, inputs_of
@@ -172,15 +173,18 @@ def analyze(
             allow_pickle=allow_pickle,
             random_weights=settings.seed if random_weights else None,
             stream=stream,
+            narrow=not baselines,
         )
         source = fitting_source(checkpoint, given, limit)
         bar: Any = progress
         if hasattr(bar, "word"):
             bar.word = "prompt" if checkpoint.processor is None else "image"
-        offloaded = checkpoint.offloaded
+        offloaded, narrow = checkpoint.offloaded, narrow_of(checkpoint.model)
         known = {} if offloaded is None else {"weights_hash": offloaded.checked_hash()}
+        if narrow is not None:
+            known = {"weights_hash": narrow.hash(checkpoint.model), "dtype": "float32"}
         origin = (
-            provenance(checkpoint.model, settings, hash_weights=offloaded is None)
+            provenance(checkpoint.model, settings, hash_weights=not known)
             | known
             | {
                 "model": checkpoint.name,

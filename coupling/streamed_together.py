@@ -56,11 +56,13 @@ def multiply_together(waiting: Sequence[Waiting], block: int, noted: dict[str, A
     rows = [LaterRows(prompt, block, noted) for prompt, _, _ in waiting]
     wanted = [(index, key) for key in rows[0].keys for index in range(len(waiting))]
     made = operators([(waiting[index][1], key) for index, key in wanted])
-    for (index, key), operator in zip(wanted, made, strict=True):
+    for index, key in wanted:
         prompt, _, is_saved = waiting[index]
-        if not is_saved:
-            with naming(prompt.number):
+        with naming(prompt.number):
+            operator = next(made)
+            if not is_saved:
                 rows[index].add(key, operator)
+        del operator  # before the next is made
     for (prompt, _, is_saved), products in zip(waiting, rows, strict=True):
         if not is_saved:
             with naming(prompt.number):

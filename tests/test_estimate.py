@@ -11,6 +11,7 @@ import transformers
 
 from coupling.errors import CouplingError
 from coupling.estimate import INTERPRETER, Estimate, estimate, sizes_of
+from coupling.models.narrow import FEWEST
 from coupling.models.prompts import Prompts
 from coupling.resources import Resources
 from coupling.settings import Settings
@@ -103,3 +104,17 @@ def test_nothing_to_measure_is_refused(options):
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(CouplingError, match="4000"):
         estimate(None, Settings(4000))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_blocks_are_counted_as_they_are_stored(tmp_path, dtype):
+    """Beside them one block in float32, and what is outside of the blocks."""
+    shape = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 20}
+    folder = configuration(tmp_path, **shape, dtype=dtype)
+    found = estimate(str(folder), Settings(), prompts=1, length=16, device="cpu", stream=False)
+    block = 4 * 1024**2 + 3 * 1024 * 4096 + 2 * 1024
+    outside = found.parameters - 20 * block
+    assert found.parameters > FEWEST
+    assert found.weights_bytes == 2 * 20 * block + 4 * (block + outside)
+    half = estimate(str(folder), Settings(), prompts=1, length=16, device="cpu", stream=False, dtype=dtype)
+    assert half.weights_bytes == 2 * found.parameters

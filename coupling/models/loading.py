@@ -35,7 +35,8 @@ from coupling.models.folder import loadable as loadable_folder
 from coupling.models.hub import commit_of, materialize
 from coupling.models.image_models import check_widths, load_timm_checkpoint, takes_images
 from coupling.models.image_processing import check_processor_folder, load_processor
-from coupling.models.offloading import Offloaded
+from coupling.models.narrow import Narrow, is_worth_narrowing
+from coupling.models.offloading import Offloaded, offloaded_names
 from coupling.models.parts import HALVES, PARTS, Part, check_halves, part_list, vision_tower
 from coupling.models.size import check_counts, check_size
 from coupling.models.stream_loading import Stream, check_stream, is_streamed, load_offloaded, why_not
@@ -57,6 +58,7 @@ class _Options:
     random_weights: int | None
     allow_pickle: bool
     stream: Stream = False
+    narrow: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def load(
     random_weights: int | None = None,
     tokenizer: str | None = None,
     stream: Stream = False,
+    narrow: bool = False,
 ) -> Checkpoint:
     """Load anything that ``AutoModel`` or ``AutoModelForCausalLM`` loads.
 
@@ -122,6 +125,8 @@ def load(
         tokenizer: the folder of the tokenizer, where it is not the checkpoint's own.
         stream: leave the blocks on disk, from where ``coupling.analyze`` reads one at a time; "auto": where the weights
             do not fit into the memory of the device.
+        narrow: keep the blocks of a large half-precision or quantized checkpoint in half precision, and widen each when
+            it is called; ``coupling.measure`` and ``coupling.analyze`` then give the numbers of the widened model.
 
     Raises:
         CouplingError: if the folder, its files, the hub, the device or the weights cannot be used.
@@ -133,7 +138,15 @@ def load(
     if part is not None and block_list is not None:
         raise CouplingError("`part` finds the list of blocks that `block_list` names; give one of them")
     check_stream(stream)
-    options = _Options(dtype, resolve_device(device), trust_remote_code, random_weights, allow_pickle, stream)
+    options = _Options(
+        dtype,
+        resolve_device(device),
+        trust_remote_code,
+        random_weights,
+        allow_pickle,
+        stream,
+        narrow and part != "vision",
+    )
     timm_name = timm_source(name)
     if name is not None and timm_name is not None:
         if stream is True:
@@ -318,8 +331,11 @@ def _load_model(
         auto_class = AutoModelForCausalLM if causal else AutoModel
     known = source.found if options.random_weights is None else None
     reason = why_not(config, source.form, is_adapter=is_adapter, is_random=is_random)
-    streamed = is_streamed(options.stream, reason, source.name, config, known, precision, options.device)
-    check_size(source.name, config, known, precision, None if streamed else options.device)
+    may_narrow = options.narrow and precision == torch.float32 and not is_random and not is_adapter
+    narrowed = may_narrow and is_worth_narrowing(config, known)
+    resident = torch.float16 if narrowed and reason is None else precision
+    streamed = is_streamed(options.stream, reason, source.name, config, known, resident, options.device)
+    check_size(source.name, config, known, resident, None if streamed else options.device)
     if is_random:
         return _random_model(source, config, options, auto_class, precision), {}, "none", None
     quantization = formats.prepare_quantized(source.name, config)
@@ -346,7 +362,7 @@ def _load_model(
                 ignore_mismatched_sizes=True,  # check_weights reports them by name
             )
 
-        if streamed:
+        if streamed or (narrowed and reason is None):
             empty = partial(auto_class.from_config, trust_remote_code=options.trust_remote_code)
             model, report, offloaded = load_offloaded(from_pretrained, empty, find, config, options.device)
         else:
@@ -355,6 +371,12 @@ def _load_model(
         check_stored_types(source.name, model, source.found)
     if quantization is not None:
         formats.widen(source.name, model, quantization, precision)
+    if narrowed and not streamed:
+        if offloaded is not None:
+            Narrow.of_offloaded(offloaded)
+        else:
+            Narrow(model, offloaded_names(model, find(model)))
+        offloaded = None
     on_disk = formats.on_disk(source.found, quantization, allow_pickle=options.allow_pickle)
     return model.eval().requires_grad_(False), report, on_disk, offloaded
 

@@ -150,6 +150,12 @@ class Offloaded:
         }
         return combined_hash({key: digests[key] for key in state})
 
+    def stored(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """The weights of a block one by one, as they are on disk; tied ones are one tensor."""
+        raw = self._read(module)
+        for key, place in self._places[module].items():
+            yield key, raw[place.file, place.key]
+
     def _tensors(self, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """The weights of a block one by one, as they are in memory."""
         for key, place in self._places[module].items():
