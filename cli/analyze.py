@@ -225,7 +225,8 @@ def analyze(
     Settings(**settings)  # a wrong setting is reported before anything is loaded
     place = out
     try:
-        from coupling.cli.progress import PromptProgress, quiet_libraries
+        from coupling.cli.progress import PromptProgress
+        from coupling.programs import quiet_libraries
 
         screen = console(stderr=True, quiet=quiet)
         weights = not random_weights

@@ -44,7 +44,7 @@ def directions(
         raise typer.BadParameter("--csv and --json exclude each other")
     chosen = None if blocks is None else parse_range(blocks, "blocks")
     at = None if token is None else parse_token(token)
-    from coupling.cli.progress import quiet_libraries
+    from coupling.programs import quiet_libraries
     from coupling.run_files import finished_run
 
     finished_run(run)

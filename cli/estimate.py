@@ -79,8 +79,8 @@ def estimate(
     together = parse_batch_size(batch_size)
     named: Any = None if tokens is None else parse_tokens(tokens)
     texts = prompts_of(prompts, None, None, None, None, limit, chat=False, images=None)
-    from coupling.cli.progress import quiet_libraries
     from coupling.early import check_early
+    from coupling.programs import quiet_libraries
 
     check_early(model, weights=False)  # before PyTorch is loaded
     quiet_libraries()

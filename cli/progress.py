@@ -1,9 +1,5 @@
 """Progress bars with the remaining time, on stderr: over prompts and blocks, over steps of RL."""
 
-import logging
-import os
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -85,21 +81,3 @@ class StepProgress(_Bar):
     def checkpoint(self, done: int, total: int, name: str) -> None:
         """Move the bar to a checkpoint."""
         self._move(name, done, total)
-
-
-def quiet_libraries() -> None:
-    """Keep other libraries' progress bars and warnings off the user's screen.
-
-    transformers and huggingface_hub read the variables when they are imported, so they are not imported here.
-    """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # its retries do not concern the user
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore")
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # speaks of torchao whenever that is installed
-    if "transformers" in sys.modules or "huggingface_hub" in sys.modules:
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()

@@ -108,7 +108,7 @@ def report(
 
 def _directions(folders: list[Path], blocks: tuple[int, int]) -> list[Any]:
     """The directions of each run's blocks."""
-    from coupling.cli.progress import quiet_libraries
+    from coupling.programs import quiet_libraries
     from coupling.readout import directions
 
     quiet_libraries()

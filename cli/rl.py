@@ -159,7 +159,7 @@ def rl(
         raise typer.BadParameter("--resume needs --out, the folder of the unfinished run")
 
     from coupling.analyses.rl.processes import is_main_process, is_only_process
-    from coupling.cli.progress import quiet_libraries
+    from coupling.programs import quiet_libraries
 
     if not is_only_process() and out is None:
         raise CouplingError("several processes need one folder to write to: give --out")

@@ -157,8 +157,8 @@ def sweep(
     }  # fmt: skip
     study = study_of(what, {name: value for name, value in given.items() if value is not None and value != []})
 
-    from coupling.cli.progress import quiet_libraries
     from coupling.cli.render.sweep import SweepProgress, print_index
+    from coupling.programs import quiet_libraries
 
     screen = console(stderr=True, quiet=quiet)
     quiet_libraries()

@@ -23,7 +23,7 @@ from coupling.analyses.correlation.small_models import TABLE
 from coupling.analyses.studies.family_members import MEMBER, Member, members
 from coupling.analyses.studies.family_results import RESULT, collect
 from coupling.analyses.studies.family_training import make_member
-from coupling.errors import CouplingError
+from coupling.programs import errors_in_one_line
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -106,15 +106,13 @@ def main() -> None:
     parser.add_argument("--step-share", type=float, default=1.0, help="shorten every training, for a quick look")
     arguments = parser.parse_args()
     family = members(arguments.step_share)
-    try:
-        make_family(family, arguments.out, arguments.workers, arguments.device)
+    with errors_in_one_line("interrupted; finished members are kept, continue with the same command"):
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        try:
+            make_family(family, arguments.out, arguments.workers, arguments.device)
+        except BrokenProcessPool:  # its processes end at once on Ctrl-C
+            raise KeyboardInterrupt from None
         collect([member.name for member in family], arguments.out)
-    except (KeyboardInterrupt, BrokenProcessPool):
-        print("interrupted; finished members are kept, continue with the same command", file=sys.stderr)
-        sys.exit(130)
-    except CouplingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     print(f"{arguments.out / TABLE} contains the table, {arguments.out / RESULT} what correlates in it")
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from coupling.analyses.correlation.models import ModelTable
 from coupling.analyses.correlation.small_models import family_table
 from coupling.files import write_atomically
+from coupling.programs import errors_in_one_line
 
 TABLE = "family-held-out.csv"
 """The file."""
@@ -92,8 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the folder of the table")
     out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / TABLE, prediction_table(family_table()).round(6).to_csv(index=False).encode())
+    with errors_in_one_line():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / TABLE, prediction_table(family_table()).round(6).to_csv(index=False).encode())
     print(out / TABLE)
 
 

@@ -19,6 +19,7 @@ from coupling.analyses.correlation.matching import join
 from coupling.analyses.correlation.models import ModelTable
 from coupling.analyses.correlation.published import BENCHMARK, SCORE, published_table
 from coupling.files import write_atomically
+from coupling.programs import errors_in_one_line
 
 TABLE = "leaderboard-columns.csv"
 """The file."""
@@ -89,9 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Published points against the columns of the Open LLM Leaderboard.")
     parser.add_argument("--out", type=Path, default=Path(), help="the folder of the table")
     out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    table = columns_table()
-    write_atomically(out / TABLE, table.round(DIGITS).to_csv(index=False).encode())
+    with errors_in_one_line():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / TABLE, columns_table().round(DIGITS).to_csv(index=False).encode())
     print(out / TABLE, file=sys.stderr)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import coupling
 from coupling.analyses.correlation.small_models import family_table
 from coupling.files import write_atomically
+from coupling.programs import errors_in_one_line
 
 KS = (1, 2, 5, 10, 20, 40, 80)
 LIMIT = 8
@@ -76,10 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the folder of the tables")
     out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in ((BY_K, sweep_k()), (BY_WIDTH, sweep_width(family_table().frame))):
-        write_atomically(out / name, table.round(6).to_csv(index=False).encode())
-        print(out / name)
+    with errors_in_one_line():
+        out.mkdir(parents=True, exist_ok=True)
+        for name, table in ((BY_K, sweep_k()), (BY_WIDTH, sweep_width(family_table().frame))):
+            write_atomically(out / name, table.round(6).to_csv(index=False).encode())
+            print(out / name)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ torch and the processor's instruction set. It prints the held-out loss and write
 import argparse
 import json
 import platform
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import torch
 from transformers import set_seed
 
 from coupling.analyses.studies import training
-from coupling.errors import CouplingError
 from coupling.files import environment, to_json, write_atomically
+from coupling.programs import errors_in_one_line
 
 WEIGHT_DECAY = 0.1
 
@@ -115,11 +114,8 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    try:
+    with errors_in_one_line(interrupted="interrupted; the training has to begin again"):
         summary = pretrain(**vars(parser.parse_args()))
-    except CouplingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     print(json.dumps(summary, indent=2))
 
 

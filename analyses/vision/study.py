@@ -30,6 +30,7 @@ from coupling.errors import CouplingError, require
 from coupling.files import load_json, to_json, write_atomically
 from coupling.locking import locked
 from coupling.models.chat import PromptWarning
+from coupling.programs import errors_in_one_line, quiet_libraries
 
 MODELS, SWEEP, IMAGES, IDENTITY = "models", "sweep", "held-out.npy", "vision.json"
 """What is in a study's folder beside the results: the models, the sweep, the measured images, and whose study it is."""
@@ -172,13 +173,7 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, help="folder with cifar-10-batches-py; default: handwritten digits")
     parser.add_argument("--workers", type=int, default=2, help="processes side by side; default: 2")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    try:
+    quiet_libraries()
+    with errors_in_one_line():
         run_study(options.out, source=str(options.cifar10 or DIGITS), workers=options.workers)
-    except KeyboardInterrupt:
-        print("interrupted; continue with the same command", file=sys.stderr)
-        sys.exit(130)
-    except CouplingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     print(f"the tables and the pictures are in {options.out}")

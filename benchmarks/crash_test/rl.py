@@ -21,8 +21,8 @@ from coupling.analyses.rl.config import from_mapping
 from coupling.analyses.rl.folder import check_folder
 from coupling.analyses.rl.post_training import post_train
 from coupling.analyses.rl.warm_start import warm_start
-from coupling.cli.progress import quiet_libraries
 from coupling.errors import CouplingError
+from coupling.programs import quiet_libraries
 
 SEEDS = (0, 1)
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"}

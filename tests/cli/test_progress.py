@@ -1,9 +1,6 @@
 """Progress bars, and other libraries' messages."""
 
 import io
-import os
-import subprocess
-import sys
 
 import pytest
 from rich.console import Console
@@ -61,26 +58,6 @@ def test_nothing_is_drawn_where_nobody_looks():
     with PromptProgress(Console(file=output), "m") as progress:
         progress(0, 1, 1, 2)
     assert output.getvalue() == ""
-
-
-QUIET = """
-import sys
-{before}
-from coupling.cli.output import PlainConsole
-from coupling.cli.progress import quiet_libraries
-quiet_libraries()
-assert ("transformers" in sys.modules) == {imported}
-from transformers.utils import logging
-assert logging.get_verbosity() == logging.ERROR
-assert not logging.is_progress_bar_enabled()
-"""
-
-
-@pytest.mark.parametrize(("before", "imported"), [("", False), ("import transformers", True)])
-def test_libraries_are_quiet_without_being_imported(before, imported):
-    environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
-    code = QUIET.format(before=before, imported=imported)
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 
 def test_what_takes_longer_than_a_second_shows_that_it_works(cli, monkeypatch, tmp_path):

@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from coupling.analyses.studies.emergence.results import write_results
 from coupling.analyses.studies.emergence.training import STEPS, Member, members, train_member
 from coupling.analyses.sweep import sweep
 from coupling.errors import CouplingError
+from coupling.programs import errors_in_one_line, quiet_libraries
 
 K = (5, 10)
 PROMPTS = 8
@@ -76,23 +76,14 @@ def run_study(out: Path, everything: Sequence[Member], steps: tuple[int, ...] = 
 
 def main() -> None:
     """Run what is missing; then write the table and the pictures."""
-    from transformers.utils import logging
-
     parser = argparse.ArgumentParser(
         prog="python -m coupling.analyses.studies.emergence", description=str(__doc__).splitlines()[0]
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for models, runs, the table and the pictures")
     out: Path = parser.parse_args().out.resolve()
-    warnings.filterwarnings("ignore")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
+    quiet_libraries()
+    with errors_in_one_line():
+        out.mkdir(parents=True, exist_ok=True)
         run_study(out, members())
         write_results(out)
-    except KeyboardInterrupt:
-        print("interrupted; continue with the same command", file=sys.stderr)
-        sys.exit(130)
-    except CouplingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     print(f"the table and the pictures are in {out}")

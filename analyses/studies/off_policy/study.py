@@ -9,7 +9,6 @@ import argparse
 import multiprocessing
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -20,8 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: one t
 from coupling.analyses.studies.off_policy.design import STEPS, Planned, planned
 from coupling.analyses.studies.off_policy.results import write_results
 from coupling.analyses.studies.off_policy.runs import read_result, run
-from coupling.errors import CouplingError
 from coupling.locking import locked
+from coupling.programs import errors_in_one_line, quiet_libraries
 
 RESULTS = Path(__file__).parents[1] / "results" / "off-policy"
 """The folder of the results, one file per run."""
@@ -48,7 +47,7 @@ def run_all(plans: Sequence[Planned], out: Path, workers: int) -> None:
             _report(index + 1, len(plans), plan, run(plan, out))
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_libraries) as pool:
         futures = {pool.submit(run, plan, out): plan for plan in plans}
         try:
             for index, future in enumerate(as_completed(futures)):
@@ -68,34 +67,18 @@ def _report(index: int, count: int, plan: Planned, result: dict[str, Any]) -> No
     )
 
 
-def _quiet() -> None:
-    """Keep other libraries' warnings and progress bars off the screen."""
-    from transformers.utils import logging
-
-    warnings.filterwarnings("ignore")
-    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 def main() -> None:
     """Make what is missing, then write the tables and the pictures."""
     arguments = _parser().parse_args()
     out: Path = arguments.out.resolve()
     plans = planned(arguments.steps)
-    _quiet()
-    try:
+    quiet_libraries()
+    with errors_in_one_line():
         with locked(out):
             chosen = missing(plans, out)[: arguments.limit]
             if chosen and not arguments.summarize:
                 run_all(chosen, out, arguments.workers)
         print(write_results(plans, out))
-    except KeyboardInterrupt:
-        print("interrupted; continue with the same command", file=sys.stderr)
-        sys.exit(130)
-    except CouplingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:

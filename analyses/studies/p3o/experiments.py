@@ -17,7 +17,6 @@ run that is complete is not repeated; ``--summarize`` only reads.
 import argparse
 import json
 import sys
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from coupling.analyses.studies.p3o.results import write_results
 from coupling.analyses.studies.p3o.rollouts import BehaviorPolicy
 from coupling.errors import DivergedError
 from coupling.files import load_json
+from coupling.programs import errors_in_one_line, quiet_libraries
 
 TASK = "brackets"
 SEEDS = (0, 1, 2)
@@ -189,10 +189,24 @@ def collect(out: Path, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
 def main() -> None:
     """Run what is missing, then write the tables and one picture per experiment."""
     arguments = _parser().parse_args()
-    out, seeds = arguments.out, tuple(range(arguments.seeds))
+    with errors_in_one_line():
+        run_all(arguments.out, arguments)
+
+
+def run_all(out: Path, arguments: argparse.Namespace) -> None:
+    """Run what is missing of what the arguments name, and write the results.
+
+    Args:
+        out: the folder of the runs and results.
+        arguments: those of the command.
+
+    Raises:
+        CouplingError: if a run fails for another reason than a model that diverges.
+    """
+    seeds = tuple(range(arguments.seeds))
     out.mkdir(parents=True, exist_ok=True)
     if not arguments.summarize:
-        _quiet_libraries()
+        quiet_libraries()
         runs = [(case, seed) for seed in seeds for case in cases() if arguments.only in (None, case.experiment)]
         for index, (case, seed) in enumerate(runs):
             print(f"{index + 1}/{len(runs)} {case.folder} seed {seed}", file=sys.stderr, flush=True)
@@ -210,12 +224,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=EXPERIMENTS, help="run one experiment only")
     parser.add_argument("--summarize", action="store_true", help="run nothing; write the results of complete runs")
     return parser
-
-
-def _quiet_libraries() -> None:
-    """Keep other libraries' warnings and progress bars off the screen."""
-    from transformers.utils import logging
-
-    warnings.filterwarnings("ignore")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

@@ -23,6 +23,7 @@ from coupling.analyses.studies.real_models.results import distance_table, measur
 from coupling.choices import KINDS, Kind
 from coupling.errors import CouplingError
 from coupling.figures.style import save
+from coupling.programs import errors_in_one_line, quiet_libraries
 from coupling.run_files import SUMMARY
 from coupling.shares import K
 
@@ -130,10 +131,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Coupling of real models, trained and with random weights.")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the runs and tables")
     out: Path = parser.parse_args().out
+    quiet_libraries()
     runs: dict[tuple[str, str, str], xr.Dataset] = {}
-    for one in measurements():
-        print(one.name, file=sys.stderr, flush=True)
-        runs[one.subject.name, "random" if one.random else "trained", one.kind] = measure(one, out)
-        for path in write_results(runs, out):
-            print(f"  {path}", file=sys.stderr, flush=True)
-    save(draw(measures_table(runs), distance_table(runs)), out / PICTURE)
+    with errors_in_one_line():
+        out.mkdir(parents=True, exist_ok=True)
+        for one in measurements():
+            print(one.name, file=sys.stderr, flush=True)
+            runs[one.subject.name, "random" if one.random else "trained", one.kind] = measure(one, out)
+            for path in write_results(runs, out):
+                print(f"  {path}", file=sys.stderr, flush=True)
+        save(draw(measures_table(runs), distance_table(runs)), out / PICTURE)
