@@ -76,7 +76,7 @@ IN_A_ROW = 2
 """Measurements in a row that have to be beyond the threshold, on the same side, for an alarm."""
 SMOOTHED = 3
 """Measurements of the held-out reward, up to the present one, that are averaged."""
-BAD = 0.8
+BAD = 0.85
 """A run has gone bad when its averaged held-out reward is below this share of its peak so far."""
 
 
@@ -114,7 +114,9 @@ class Planned:
 
 
 def planned() -> list[Planned]:
-    """All runs, one seed after the other, so that what is finished is balanced; then the further healthy ones."""
-    return [Planned(fault, seed) for seed in SEEDS for fault in FAULTS] + [
-        Planned(HEALTHY, seed) for seed in HEALTHY_SEEDS
+    """All runs, one seed after the other, each with one more healthy run, so that what is finished is balanced."""
+    return [
+        plan
+        for seed, other in zip(SEEDS, HEALTHY_SEEDS, strict=True)
+        for plan in (*(Planned(fault, seed) for fault in FAULTS), Planned(HEALTHY, other))
     ]

@@ -1,6 +1,7 @@
 """The design of the study, which was fixed before its first run: SmolLM2 with LoRA learns to add two-digit numbers.
 
-A few updates with seed 90 served to measure the time of one; the study does not use that seed.
+Four updates with seed 90 served to measure the time of one, and thereby to choose their number; the study does not use
+that seed.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,14 +11,14 @@ from coupling.analyses.studies.off_policy.design import OBJECTIVES, Objective
 from coupling.analyses.studies.resumable import design_hash
 
 SEEDS = (200, 201)
-STEPS = 40
+STEPS = 24
 EVERY = 4
 """Updates on each batch of rollouts, and between two measurements of the held-out prompts."""
 SAMPLED_AT = 1.2
 """The temperature of the sampler, which reports log-probabilities at 1: what is closest to the authors' code."""
-EXAMPLES = "2 + 3 = 5\n14 + 25 = 39\n"
+EXAMPLES = "35 + 14 = 49\n"
 """What each prompt begins with, so that the model answers with a number at all."""
-HELD_OUT = 64
+HELD_OUT = 48
 """The number of held-out prompts."""
 PROBES = 2
 """Prompts that coupling is measured on, before the first update and after the last one."""

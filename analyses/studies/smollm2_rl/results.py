@@ -1,0 +1,1 @@
+def write_results(plans, out): return ""
