@@ -29,7 +29,7 @@ def standardized(steps: Series, values: Series) -> Series:
         return np.full(len(values), np.nan)
     distance, sd = values - own.mean(), own.std(ddof=1)
     if sd == 0:
-        return np.where(distance == 0, 0.0, np.sign(distance) * np.inf)
+        return np.where(distance == 0, 0.0, np.copysign(np.inf, distance))
     return distance / sd
 
 

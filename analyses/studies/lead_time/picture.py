@@ -39,7 +39,7 @@ def draw_leads(leads: pd.DataFrame, table: pd.DataFrame) -> Figure:
     with styled():
         figure = new_figure(5.2)
         axes, aside = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-        missed = -STEPS / 4
+        missed = min(0.0, bad["lead"].min()) - STEPS / 10  # left of all alarms
         axes.axvline(0, color=GRAY, linewidth=0.8)
         for row, signal in enumerate(SIGNALS):
             own = bad[bad["signal"] == signal]
@@ -87,7 +87,7 @@ def draw_rewards(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
                 if np.isfinite(bad):
                     axes.plot(bad, means[steps == bad], "x", color=PALETTE[6])
             axes.set_ylabel(fault)
-            axes.set_ylim(0, None)
+        panels[0].set_ylim(bottom=0)  # of all panels
         panels[-1].set_xlabel("update (dotted: from here on the fault; cross: the run has gone bad)")
         figure.supylabel("smoothed held-out reward", fontsize=10)
     return figure
