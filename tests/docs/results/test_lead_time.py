@@ -1,0 +1,117 @@
+"""The page says how many of the planned runs are in, and its tables follow from their files."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from coupling.analyses.studies.lead_time.design import (
+    BAD,
+    BASELINE,
+    COUPLING,
+    EVERY,
+    FAULTS,
+    HEALTHY,
+    HEALTHY_SEEDS,
+    RIVALS,
+    SEEDS,
+    SIGNALS,
+    STEPS,
+    planned,
+)
+from coupling.analyses.studies.lead_time.faults import BONUS, ONSET
+from coupling.analyses.studies.lead_time.picture import label_of
+from coupling.analyses.studies.lead_time.results import ALLOWED, alarms, by_run, by_signal, read_curves, severities
+from coupling.analyses.studies.lead_time.study import RESULTS
+from tests.docs.pages import tables_of, text_of
+
+PAGE = "results/lead-time.md"
+NONE = "–"
+
+
+@pytest.fixture(scope="module")
+def curves() -> pd.DataFrame:
+    return read_curves(planned(), RESULTS)
+
+
+def update(value: float) -> str:
+    return NONE if pd.isna(value) else f"{value:.0f}"
+
+
+def lead(value: float) -> str:
+    return NONE if pd.isna(value) else f"{value:+.0f}"
+
+
+def runs_table(curves: pd.DataFrame) -> list[list[str]]:
+    """One row per fault: when its runs went bad, in the order of seeds, and the means of their peaks and ends."""
+    runs = by_run(curves)
+    return [
+        [
+            str(fault),
+            str(len(part)),
+            ", ".join(update(value) for value in part.sort_values("seed")["bad"]),
+            f"{part['peak'].mean():.2f}",
+            f"{part['end'].mean():.2f}",
+        ]
+        for fault, part in runs.groupby("fault", sort=False)
+    ]
+
+
+def signals_table(curves: pd.DataFrame) -> list[list[str]]:
+    """One row per signal: alarms at both thresholds, and the lead times without false alarms, in the order of seeds."""
+    runs = by_run(curves)
+    strict = alarms(severities(curves), runs, ALLOWED[0])
+    strict = strict[strict["bad"].notna()].sort_values("seed")
+    counts = by_signal(curves).set_index(["signal", "allowed"])
+    rows = []
+    for signal in SIGNALS:
+        none, one = (counts.loc[(signal, allowed)] for allowed in ALLOWED)
+        own = strict[strict["signal"] == signal]
+        by_fault = [
+            ", ".join(lead(value) for value in own[own["fault"] == fault]["lead"]) for fault in FAULTS if fault != HEALTHY
+        ]
+        rows.append(
+            [label_of(signal), f"{none['threshold']:.1f}"]
+            + [f"{none['before']} / {none['late']} / {none['none']}", lead(none["median_lead"])]
+            + by_fault
+            + [f"{one['before']} / {one['late']} / {one['none']}", lead(one["median_lead"])]
+            + [f"{none['separation']:.2f}"]
+        )
+    return rows
+
+
+def test_the_number_of_finished_runs(curves):
+    found = re.search(r"(\d+) of the (\d+) planned runs are finished", text_of(PAGE))
+    assert found is not None
+    done = len(curves.drop_duplicates(["fault", "seed"]))
+    assert (int(found[1]), int(found[2])) == (done, len(planned()))
+    assert {path.name for path in RESULTS.glob("*")} <= {plan.file for plan in planned()}
+
+
+def test_the_tables_follow_from_the_files(curves):
+    _, runs, signals = tables_of(PAGE)
+    assert runs[1:] == runs_table(curves)
+    assert signals[1:] == signals_table(curves)
+    committed = {name: pd.read_csv(RESULTS.parent / f"lead-time{name}.csv") for name in ("", "-runs", "-alarms")}
+    expected = {
+        "": by_signal(curves),
+        "-runs": by_run(curves),
+        "-alarms": alarms(severities(curves), by_run(curves), ALLOWED[0]),
+    }
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(committed[name], table.round(4), check_dtype=False)
+
+
+def test_the_design_on_the_page_is_that_of_the_code():
+    text = text_of(PAGE)
+    fault = FAULTS["rate"]
+    assert f"all from update {ONSET} on" in text
+    assert f"the learning rate doubles every {fault.doubling} updates" in text
+    assert f"samples at temperature {FAULTS['temperature'].temperature:.0f} and reports" in text
+    assert f"plus up to {BONUS} for a longer one" in text
+    assert f"P3O, {STEPS} updates of 128 completions" in text
+    assert f"({SEEDS[0]} to {SEEDS[-1]}), and six healthy runs ({SEEDS[0]} to {HEALTHY_SEEDS[-1]})" in text
+    assert f"every {EVERY} updates: the policy's own reward" in text
+    assert f"is below {BAD:.0%} of its peak so far" in text
+    assert f"at updates {BASELINE[0]} to {BASELINE[1]} than a threshold" in text
+    assert f"({len(COUPLING)} measures of the model, {len(RIVALS)} rivals" in text
