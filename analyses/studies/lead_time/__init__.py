@@ -1,1 +1,1 @@
-"""Does any coupling measure see a run go bad before its reward does? ``python -m coupling.analyses.studies.lead_time``."""
+"""Alarms before the reward of a run falls: ``python -m coupling.analyses.studies.lead_time``."""

@@ -1,5 +1,7 @@
 """The study's pictures: lead times by signal, and the held-out reward of every run."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -35,7 +37,9 @@ def draw_leads(leads: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """
     faults = [fault for fault in FAULTS if fault != HEALTHY]
     bad = leads[(leads["fault"] != HEALTHY) & leads["bad"].notna()]
-    looks = {fault: {"color": PALETTE[at], "marker": MARKERS[at]} for at, fault in enumerate(faults)}
+    looks: dict[str, dict[str, Any]] = {
+        fault: {"color": PALETTE[at], "marker": MARKERS[at]} for at, fault in enumerate(faults)
+    }
     with styled():
         figure = new_figure(5.2)
         axes, aside = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))

@@ -9,7 +9,6 @@ import pandas as pd
 
 from coupling.analyses.studies.lead_time.alarms import first_alarm, severity, smoothed, went_bad
 from coupling.analyses.studies.lead_time.design import (
-    BASELINE,
     COUPLING,
     HEALTHY,
     HELD_OUT,
@@ -92,7 +91,10 @@ def thresholds(found: pd.DataFrame) -> pd.DataFrame:
     healthy = found[found["fault"] == HEALTHY].groupby("seed")[list(SIGNALS)].max()
     ordered = {signal: sorted(healthy[signal], reverse=True) for signal in SIGNALS}
     return pd.DataFrame(
-        {allowed: {signal: values[min(allowed, len(values) - 1)] for signal, values in ordered.items()} for allowed in ALLOWED}
+        {
+            allowed: {signal: values[min(allowed, len(values) - 1)] for signal, values in ordered.items()}
+            for allowed in ALLOWED
+        }
     )
 
 
@@ -120,10 +122,10 @@ def alarms(found: pd.DataFrame, runs: pd.DataFrame, allowed: int) -> pd.DataFram
 
 
 def separation(found: pd.DataFrame, runs: pd.DataFrame, signal: str) -> float:
-    """The share of pairs in which a run, before it goes bad, is more severe than a healthy run ever is; ties count half.
+    """The share of pairs in which a run, before it goes bad, is more severe than a healthy run ever is.
 
-    It does not depend on a threshold: 1 means that one threshold would tell all runs apart in time, and 0.5 is what
-    a signal has that knows nothing, or less, because the healthy runs are longer.
+    Ties count half. It does not depend on a threshold: 1 means that one threshold would tell all runs apart in time,
+    and 0.5 is what a signal has that knows nothing, or less, because the healthy runs are longer.
     """
     largest: dict[bool, list[float]] = {True: [], False: []}
     for row in runs.itertuples():

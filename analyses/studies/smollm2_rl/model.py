@@ -54,11 +54,11 @@ def converted(cache: Path | None = None) -> Path:
 
 
 def question(example: Example, shown: str) -> str:
-    """A prompt such as ``31 + 10 =`` after the examples that are shown, from the task's ``31+10=``.
+    r"""A prompt such as ``31 + 10 =`` after the examples that are shown, from the task's ``31+10=``.
 
     Example:
-        >>> question(Example("31+10=", "41"), "2 + 3 = 5\\n")
-        '2 + 3 = 5\\n31 + 10 ='
+        >>> question(Example("31+10=", "41"), "2 + 3 = 5\n")
+        '2 + 3 = 5\n31 + 10 ='
     """
     a, b = example.prompt.removesuffix("=").split("+")
     return f"{shown}{a} + {b} ="

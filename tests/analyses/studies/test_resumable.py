@@ -34,7 +34,10 @@ def make(plan, out):
 
 def command(monkeypatch, out, *options, run=make):
     monkeypatch.setattr(sys, "argv", ["study", "--out", str(out), *options])
-    said = lambda folder: f"{len(PLANS) - len(missing(PLANS, folder))} are there"  # noqa: E731
+
+    def said(folder):
+        return f"{len(PLANS) - len(missing(PLANS, folder))} are there"
+
     resumable.command("a.module", "What it does.", PLANS, run, said, out)
 
 

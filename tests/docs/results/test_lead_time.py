@@ -68,14 +68,21 @@ def signals_table(curves: pd.DataFrame) -> list[list[str]]:
         none, one = (counts.loc[(signal, allowed)] for allowed in ALLOWED)
         own = strict[strict["signal"] == signal]
         by_fault = [
-            ", ".join(lead(value) for value in own[own["fault"] == fault]["lead"]) for fault in FAULTS if fault != HEALTHY
+            ", ".join(lead(value) for value in own[own["fault"] == fault]["lead"])
+            for fault in FAULTS
+            if fault != HEALTHY
         ]
         rows.append(
-            [label_of(signal), f"{none['threshold']:.1f}"]
-            + [f"{none['before']} / {none['late']} / {none['none']}", lead(none["median_lead"])]
-            + by_fault
-            + [f"{one['before']} / {one['late']} / {one['none']}", lead(one["median_lead"])]
-            + [f"{none['separation']:.2f}"]
+            [
+                label_of(signal),
+                f"{none['threshold']:.1f}",
+                f"{none['before']} / {none['late']} / {none['none']}",
+                lead(none["median_lead"]),
+                *by_fault,
+                f"{one['before']} / {one['late']} / {one['none']}",
+                lead(one["median_lead"]),
+                f"{none['separation']:.2f}",
+            ]
         )
     return rows
 
@@ -100,6 +107,12 @@ def test_the_tables_follow_from_the_files(curves):
     }
     for name, table in expected.items():
         pd.testing.assert_frame_equal(committed[name], table.round(4), check_dtype=False)
+
+
+def test_runs_of_one_seed_are_the_same_until_the_onset(curves):
+    before = curves[curves["step"] <= ONSET].drop(columns=["fault", "ended"])
+    for _, part in before.groupby(["seed", "step"]):
+        assert len(part.drop_duplicates()) == 1
 
 
 def test_the_design_on_the_page_is_that_of_the_code():

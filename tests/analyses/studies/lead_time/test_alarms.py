@@ -55,7 +55,7 @@ def test_a_run_goes_bad_where_pandas_says_so():
     for _ in range(20):
         rewards = 0.5 + np.cumsum(RANDOM.normal(0, 0.03, len(STEPS)))
         means = pd.Series(rewards).rolling(SMOOTHED).mean()
-        bad = STEPS[(means < BAD * means.cummax()).to_numpy() & (STEPS > BASELINE[1])]
+        bad = STEPS[(means < BAD * means.cummax()).to_numpy() & (BASELINE[1] < STEPS)]
         assert smoothed(rewards)[SMOOTHED - 1 :] == pytest.approx(means[SMOOTHED - 1 :].to_numpy())
         assert went_bad(STEPS, rewards) == pytest.approx(bad[0] if len(bad) else np.nan, nan_ok=True)
     assert np.isnan(went_bad(STEPS, np.linspace(0.1, 0.9, len(STEPS))))

@@ -7,6 +7,7 @@ import pytest
 from coupling.analyses.studies.smollm2_rl.design import planned
 from coupling.analyses.studies.smollm2_rl.results import by_run, read_curves, write_results
 
+
 def test_one_row_per_run(results):
     runs = by_run(read_curves(planned(), results))
     assert runs["updates"].tolist() == [12, 4, 0]
