@@ -1,6 +1,7 @@
 """One run: how it is configured, when its result is written, and how it is continued."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,45 @@ def test_a_run_that_diverges_is_finished(post_train, tmp_path, capsys):
     assert result["ended"].startswith("diverged: step 7")
     assert str(tmp_path) not in result["ended"]
     assert "the loss is nan" in capsys.readouterr().err
+
+
+@pytest.fixture
+def tiny_model(tiny, monkeypatch, tmp_path):
+    """A tiny model in the place of the real one."""
+    folder = tmp_path / "model"
+    for part in tiny:
+        part.save_pretrained(folder)
+    monkeypatch.setattr(runs, "converted", lambda work: folder)
+    monkeypatch.setattr(runs, "TRAINER", runs.TRAINER | {"per_device_train_batch_size": 8})
+
+
+@pytest.mark.parametrize("objective", [P3O.objective, DAPO.objective], ids=["p3o", "dapo"])
+def test_a_real_run_that_is_stopped_ends_as_one_that_is_not(objective, tiny_model, monkeypatch, tmp_path):
+    plan = replace(P3O, objective=objective, steps=8)
+    whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
+    for folder in (whole, stopped):
+        folder.mkdir()
+    expected = run(plan, whole, whole)["columns"]
+    assert expected["step"] == [0.0, 4.0, 8.0]
+    assert all(0 < value < 1 for value in expected["held_out_reward"])
+
+    original = runs.post_train
+
+    def interrupted(*args, progress, **options):
+        def stop(seed, done, total, row):
+            progress(seed, done, total, row)
+            if done == 6:
+                raise KeyboardInterrupt
+
+        return original(*args, progress=stop, **options)
+
+    monkeypatch.setattr(runs, "post_train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, stopped, stopped)
+    monkeypatch.setattr(runs, "post_train", original)
+    kept = read_result(plan, stopped)
+    assert kept is not None
+    assert kept["ended"] == "at update 4"
+    continued = run(plan, stopped, stopped)
+    assert continued["ended"] == "finished"
+    assert continued["columns"] == expected
