@@ -4,6 +4,7 @@ For every block: the d x d Jacobian by reverse mode through the full sequence, a
 """
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,28 +59,53 @@ def measure_naive(
 
 def naive_pipeline(model: nn.Module, ids: Tensor, k: int, chunk: int) -> Float[np.ndarray, "block other_block"]:
     """The mismatch of all pairs of blocks at p = 2, as the published code computes it."""
-    blocks = range(len(find_blocks(model)[1]))
-    return mismatch_of_pairs([with_full_svd(naive_jacobian(model, ids, block, chunk), k) for block in blocks])
+    matrices = (naive_rows(*output_of(call), chunk) for call in calls_of(model, ids))
+    return mismatch_of_pairs([with_full_svd(matrix, k) for matrix in matrices])
 
 
-def naive_jacobian(
-    model: nn.Module, ids: Tensor, block: int, chunk: int, rows: int | None = None
+@dataclass(frozen=True)
+class Call:
+    """How the model called a block: the residual stream is the first argument."""
+
+    block: nn.Module
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+@torch.no_grad()
+def calls_of(model: nn.Module, ids: Tensor) -> list[Call]:
+    """The calls of all blocks in one forward pass."""
+    calls: list[Call] = []
+
+    def before(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        calls.append(Call(module, arguments, keywords))
+
+    handles = [block.register_forward_pre_hook(before, with_kwargs=True) for block in find_blocks(model)[1]]
+    model(ids, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return calls
+
+
+def output_of(call: Call) -> tuple[Float[Tensor, "d"], Float[Tensor, "1 n d"]]:
+    """What a block adds at the last token, and the stream that it is a function of."""
+    stream = call.arguments[0].detach().requires_grad_()
+    output = call.block(stream, *call.arguments[1:], **call.keywords)
+    # f(x) = block(x) - x, the block's residual update; of the last token alone
+    return (output[0] if isinstance(output, tuple) else output)[0, -1] - stream[0, -1], stream
+
+
+def naive_rows(
+    update: Float[Tensor, "d"], stream: Float[Tensor, "1 n d"], chunk: int, rows: int | None = None
 ) -> Float[Tensor, "rows d"]:
     """One block's Jacobian at the last token, by reverse mode through the full sequence.
 
     Args:
-        model: the model, with eager attention.
-        ids: the prompt, (1, n).
-        block: index of the block.
+        update: what the block adds at the last token.
+        stream: what it is a function of.
         chunk: rows per backward pass.
         rows: rows to compute; default: all d.
     """
-    module = find_blocks(model)[1][block]
-    given, keywords = _call_of(model, module, ids)
-    stream = given[0].detach().requires_grad_()
-    output = module(stream, *given[1:], **keywords)
-    # f(x) = block(x) - x, the block's residual update; of the last token alone
-    update = (output[0] if isinstance(output, tuple) else output)[0, -1] - stream[0, -1]
     directions = torch.eye(stream.shape[2], dtype=stream.dtype, device=stream.device)[:rows]
     parts = []
     for piece in directions.split(chunk):
@@ -93,32 +119,28 @@ def naive_jacobian(
     return torch.cat(parts)
 
 
-@torch.no_grad()
-def _call_of(model: nn.Module, module: nn.Module, ids: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that the model calls a block with; the first is the residual stream that enters it."""
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    handle = module.register_forward_pre_hook(
-        lambda _, args, keywords: calls.append((args, keywords)), with_kwargs=True
-    )
-    model(ids, use_cache=False)
-    handle.remove()
-    return calls[0]
-
-
 def best_chunk(model: nn.Module, ids: Tensor, clock: Clock = time.perf_counter) -> int:
     """The chunk size at which the naive Jacobian is fastest; each is tried on as many rows as the largest has."""
     seconds = {}
+    update, stream = output_of(calls_of(model, ids)[0])
     for chunk in CHUNKS:
-        naive_jacobian(model, ids, 0, chunk, rows=chunk)
+        naive_rows(update, stream, chunk, rows=chunk)
         before = clock()
-        naive_jacobian(model, ids, 0, chunk, rows=max(CHUNKS))
+        naive_rows(update, stream, chunk, rows=max(CHUNKS))
         seconds[chunk] = clock() - before
     return min(seconds, key=lambda chunk: seconds[chunk])
 
 
 def naive_rows_seconds(model: nn.Module, ids: Tensor, chunk: int, rows: int, clock: Clock = time.perf_counter) -> float:
-    """The time of the naive Jacobians, scaled from ``rows`` rows of each block: every row costs the same."""
-    before = clock()
-    for block in range(len(find_blocks(model)[1])):
-        naive_jacobian(model, ids, block, chunk, rows=rows)
-    return (clock() - before) * width_of(model) / rows
+    """The time of the naive Jacobians, from ``rows`` rows of each block: every row costs the same.
+
+    The forward passes of the model and of each block are made once, whatever the number of rows, and not scaled.
+    """
+    before, of_rows = clock(), 0.0
+    for call in calls_of(model, ids):
+        update, stream = output_of(call)
+        start = clock()
+        naive_rows(update, stream, chunk, rows=rows)
+        of_rows += clock() - start
+    once = clock() - before - of_rows
+    return once + of_rows * width_of(model) / rows

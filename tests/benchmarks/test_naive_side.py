@@ -5,9 +5,18 @@ import pytest
 import torch
 import transformers
 
+from benchmarks import naive_side
 from benchmarks.engine import build
 from benchmarks.engine_side import engine_pipeline, reference
-from benchmarks.naive_side import CHUNKS, best_chunk, measure_naive, naive_jacobian, naive_pipeline
+from benchmarks.naive_side import (
+    CHUNKS,
+    best_chunk,
+    calls_of,
+    measure_naive,
+    naive_pipeline,
+    naive_rows,
+    output_of,
+)
 
 
 @pytest.fixture
@@ -37,9 +46,34 @@ def test_blocks_that_take_more_than_the_stream():
 
 
 def test_some_rows_of_the_jacobian(model):
-    whole = naive_jacobian(model, IDS, 1, 16)
+    calls = calls_of(model, IDS)
+    assert [call.block for call in calls] == list(model.h)
+    update, stream = output_of(calls[1])
+    whole = naive_rows(update, stream, 16)
     assert whole.shape == (48, 48)
-    assert torch.allclose(naive_jacobian(model, IDS, 1, 1, rows=5), whole[:5], atol=1e-6)
+    assert torch.allclose(naive_rows(update, stream, 1, rows=5), whole[:5], atol=1e-6)
+
+
+def test_only_the_rows_are_scaled(model, monkeypatch):
+    """A clock that counts the passes: a second for the model, one for each block, and one for each row."""
+    time = 0
+
+    def taking(seconds, function):
+        def timed(*arguments, **options):
+            nonlocal time
+            time += seconds(options)
+            return function(*arguments, **options)
+
+        return timed
+
+    for name, seconds in (
+        ("calls_of", lambda _: 1),
+        ("output_of", lambda _: 1),
+        ("naive_rows", lambda options: options["rows"]),
+    ):
+        monkeypatch.setattr(naive_side, name, taking(seconds, getattr(naive_side, name)))
+    for rows in (12, 24):
+        assert naive_side.naive_rows_seconds(model, IDS, 4, rows, lambda: time) == 1 + 3 + 3 * 48
 
 
 def test_the_best_chunk_is_one_of_those_tried(model):
