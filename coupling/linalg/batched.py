@@ -83,14 +83,12 @@ class _Batch:
         return [
             FactoredJacobian(
                 DenseJacobian(self.matrices[index]),
-                SingularTriplets(
-                    left[index], values[index], right[index], error[index], 0, "dense", bool(converged[index])
-                ),
+                SingularTriplets(left[index], values[index], right[index], error[index], 0, "dense", is_converged),
                 moments[index],
             )
             if is_accepted
             else None
-            for index, is_accepted in enumerate(accepted.tolist())
+            for index, (is_accepted, is_converged) in enumerate(torch.stack([accepted, converged], 1).tolist())
         ]
 
     def _moments(

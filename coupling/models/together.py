@@ -106,7 +106,7 @@ def _are_alike(places: Sequence[Place], block: int) -> bool:
         len({len(place.rows) for place in places}) == 1
         and all(one.locality is first.locality and one.replays(block)[0] == "token-local" for one in recordings)
         and all(one.n_tokens == first.n_tokens for one in recordings)
-        and all(same_call(first.calls[block], one.calls[block]) for one in recordings[1:])
+        and same_calls([one.calls[block] for one in recordings])
     )
 
 
@@ -166,27 +166,41 @@ def _derivatives_agree(many: ManyJacobians, places: Sequence[Place], block: int)
     return True
 
 
-def same_call(a: BlockCall, b: BlockCall) -> bool:
-    """Whether two calls of a block have the same arguments beside the stream."""
-    return (
-        a.block is b.block
-        and a.packed == b.packed
-        and a.names == b.names
-        and a.length == b.length
-        and _same([a.arguments, a.keywords], [b.arguments, b.keywords])
-    )
+def same_calls(calls: Sequence[BlockCall]) -> bool:
+    """Whether calls of a block have the same arguments beside the stream.
+
+    The host waits once for the comparison of all tensors, and not for each of them.
+    """
+    first, pairs = calls[0], list[tuple[Tensor, Tensor]]()
+    for call in calls[1:]:
+        if (
+            call.block is not first.block
+            or call.packed != first.packed
+            or call.names != first.names
+            or call.length != first.length
+            or not _same([first.arguments, first.keywords], [call.arguments, call.keywords], pairs)
+        ):
+            return False
+    equal: dict[torch.device, list[Tensor]] = {}
+    for a, b in pairs:
+        equal.setdefault(a.device, []).append((a == b).all())
+    return all(bool(torch.stack(found).all()) for found in equal.values())
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Whether two arguments are equal; objects of unknown kinds are only where they are the same object."""
+def _same(a: Any, b: Any, pairs: list[tuple[Tensor, Tensor]]) -> bool:
+    """Whether two arguments are equal, if the pairs of tensors that are added are.
+
+    Objects of unknown kinds are only where they are the same object.
+    """
     if a is b:
         return True
     if type(a) is not type(b):
         return False
     if isinstance(a, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+        pairs.append((a, b))
+        return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(_same, a, b))
+        return len(a) == len(b) and all(_same(one, other, pairs) for one, other in zip(a, b, strict=True))
     if isinstance(a, dict):
-        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+        return list(a) == list(b) and all(_same(a[key], b[key], pairs) for key in a)
     return isinstance(a, (bool, int, float, str)) and a == b

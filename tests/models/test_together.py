@@ -1,12 +1,14 @@
 """Jacobians made in one pass against those made one by one; what cannot be made so is left alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import coupling
 from coupling.linalg.jacobian import PASS_MEMORY
-from coupling.models.together import Place, dense_together, places_per_pass, same_call
+from coupling.models.together import Place, dense_together, places_per_pass, same_calls
 from tests.helpers import TOKEN_LOCAL, TOKENS, block_list, make_ids, make_model, reference_jacobian
 
 
@@ -86,10 +88,14 @@ def test_a_wrong_derivative_is_noticed_where_the_value_is_right():
 def test_calls_with_other_arguments_are_not_the_same():
     model = make_model("llama")
     one, other = recordings(model, 2)
-    assert same_call(one.calls[0], other.calls[0])
-    assert not same_call(one.calls[0], other.calls[1])
+    assert same_calls([one.calls[0], other.calls[0], one.calls[0]])
+    assert not same_calls([one.calls[0], other.calls[1]])
     (shorter,) = recordings(model, 1, 7)
-    assert not same_call(one.calls[0], shorter.calls[0])
+    assert not same_calls([one.calls[0], other.calls[0], shorter.calls[0]])
+    mask = one.calls[0].keywords["attention_mask"].clone()
+    mask[..., -1, 0] = -1
+    masked = replace(other.calls[0], keywords=other.calls[0].keywords | {"attention_mask": mask})
+    assert not same_calls([one.calls[0], other.calls[0], masked])
 
 
 def test_a_pass_has_as_many_jacobians_as_its_memory_holds():
