@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -92,6 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--spin", type=int, action="append", help="spin count that is tried; may be repeated")
     parser.add_argument("--json", action="store_true", help="print JSON alone on stdout")
+    parser.add_argument("--out", type=Path, help="file for the figures, as JSON")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -103,7 +105,11 @@ def main() -> None:
         child(arguments)
         return
     shape = ("layers", "hidden", "heads", "tokens", "prompts")
+    load = [round(value, 1) for value in os.getloadavg()]  # before: on a quiet machine it is near 0
     results = run(arguments, [word for name in shape for word in (f"--{name}", str(getattr(arguments, name)))])
+    if arguments.out is not None:
+        figures = {name: getattr(arguments, name) for name in shape} | {"load_before": load, "rows": results}
+        arguments.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if arguments.json:
         print(json.dumps(results, indent=2))
         return

@@ -9,13 +9,20 @@ from benchmarks import sharing
 SMALL = "--layers 2 --hidden 32 --heads 2 --tokens 8 --prompts 1"
 
 
-def test_the_command_prints_json(capsys, monkeypatch):
+def test_the_command_prints_json(capsys, monkeypatch, tmp_path):
+    out = tmp_path / "figures.json"
     monkeypatch.setattr(sharing, "COPIES", (1,))
-    monkeypatch.setattr(sys, "argv", ["benchmarks.sharing", *SMALL.split(), "--turns", "1", "--json"])
+    monkeypatch.setattr(
+        sys, "argv", ["benchmarks.sharing", *SMALL.split(), "--turns", "1", "--json", "--out", str(out)]
+    )
     sharing.main()
     rows = json.loads(capsys.readouterr().out)
     assert [(row["spin"], row["copies"]) for row in rows] == [(None, 1), (str(sharing.SPIN_COUNT), 1)]
     assert all(row["slowest"] >= row["seconds"] > 0 for row in rows)
+    figures = json.loads(out.read_text())
+    assert figures["rows"] == rows
+    assert (figures["layers"], figures["tokens"]) == (2, 8)
+    assert len(figures["load_before"]) == 3
 
 
 def test_the_variant_reaches_the_processes(monkeypatch):
