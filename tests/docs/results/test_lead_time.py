@@ -128,3 +128,49 @@ def test_the_design_on_the_page_is_that_of_the_code():
     assert f"is below {BAD:.0%} of its peak so far" in text
     assert f"at updates {BASELINE[0]} to {BASELINE[1]} than a threshold" in text
     assert f"({len(COUPLING)} measures of the model, {len(RIVALS)} rivals" in text
+
+
+def test_what_the_page_says_of_the_signals(curves):
+    text, table, runs = text_of(PAGE), by_signal(curves), by_run(curves)
+    rows = table.set_index(["signal", "allowed"])
+    coupling, rivals = (table[table["group"] == group] for group in ("coupling", "rival"))
+    strict, lenient = (coupling[coupling["allowed"] == allowed] for allowed in ALLOWED)
+    bad = int(strict["bad"].iloc[0])
+    faulty = runs[runs["fault"] != HEALTHY]
+    healthy_bad = runs[(runs["fault"] == HEALTHY) & runs["bad"].notna()]
+    assert f"All {len(faulty)} runs with a fault went bad" in text
+    assert bad == len(faulty)
+    assert [201, 140.0] == healthy_bad[["seed", "bad"]].iloc[0].tolist()
+    assert len(healthy_bad) == 1
+    assert f"came before the reward in more than {strict['before'].max()} of the {bad} runs" in text
+    assert rows.loc[("score", 0), "before"] == rows.loc[("excess", 0), "before"] == 0
+    best = lenient.loc[lenient["before"].idxmax()]
+    assert f"{label_of(best['signal'])} is the best of them, with {best['before']} of {bad}" in text
+    assert f"Their separation is at most {coupling['separation'].max():.2f}" in text
+    assert (
+        f"mismatch to the initial model, which looked promising in [an earlier study](p3o.md), came before in {rows.loc[('mismatch_to_initial', 0), 'before']}"
+        in text
+    )
+    counts = {signal: rows.loc[(signal, 0), "before"] for signal in RIVALS}
+    assert f"in {counts['grad_norm']} of the {bad} runs for the gradient norm" in text
+    assert f"{counts['reward']} for the trained reward" in text
+    assert f"{counts['ess']} each for ess and kl" in text
+    assert counts["ess"] == counts["kl"]
+    ess = rows.loc[("ess", 1)]
+    assert f"ess comes before in {ess['before']} of {bad}, {ess['median_lead']:.0f} updates in the median" in text
+    assert f"its separation, {ess['separation']:.2f}, is the highest" in text
+    assert table["separation"].max() == ess["separation"] > rivals["separation"].median()
+
+
+def test_what_the_page_says_of_the_faults(curves):
+    leads = alarms(severities(curves), by_run(curves), ALLOWED[0]).dropna(subset=["bad"])
+    before = leads[leads["lead"] > 0]
+    assert set(before[before["fault"] == "reward"]["signal"]) == {"reward"}
+    for signal in ("reward", "grad_norm"):
+        at_once = leads[(leads["fault"] == "temperature") & (leads["signal"] == signal)]["alarm"]
+        assert at_once.tolist() == [ONSET + 2 * EVERY] * len(at_once)
+    for fault in ("stale", "rate"):
+        for signal in ("ess", "kl", "grad_norm"):
+            found = before[(before["fault"] == fault) & (before["signal"] == signal)]["lead"]
+            assert len(found) >= 1
+            assert found.between(4, 24).all()

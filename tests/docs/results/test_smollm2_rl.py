@@ -71,3 +71,18 @@ def test_the_design_on_the_page_is_that_of_the_code():
     assert f"{STEPS} updates, which are six batches of rollouts" in text
     assert f"averaged over {HELD_OUT} held-out prompts" in text
     assert f"{SEEDS[0]} and {SEEDS[1]}" in text
+
+
+def test_what_the_page_says_of_the_objectives(runs):
+    text = text_of(PAGE)
+    assert set(runs["ended"]) == {"finished"}
+    assert f"all four runs are finished, in {runs['seconds'].sum() / 60:.0f} minutes of processor time" in text
+    assert {f"{chance:.2f}" for chance in runs["start"]} == {"0.22"}
+    assert runs["end"].between(0.45, 0.51).all()
+    p3o, dapo = (runs[runs["objective"] == name].sort_values("seed") for name in ("P3O, batch", "DAPO 0.2"))
+    assert (p3o["end"].to_numpy() > dapo["end"].to_numpy()).tolist() == [True, False]
+    assert (p3o["area"].to_numpy() > dapo["area"].to_numpy()).tolist() == [False, True]
+    low, high = (sorted(part["kl"]) for part in (p3o, dapo))
+    assert f"kl is {low[0]:.2f} and {low[1]:.2f} under P3O" in text
+    assert f"{high[0]:.2f} and {high[1]:.2f} under DAPO" in text
+    assert f"(ess from {runs['ess'].min():.2f} to {runs['ess'].max():.2f})" in text
