@@ -140,17 +140,15 @@ def test_what_the_page_says_of_the_signals(curves):
     healthy_bad = runs[(runs["fault"] == HEALTHY) & runs["bad"].notna()]
     assert f"All {len(faulty)} runs with a fault went bad" in text
     assert bad == len(faulty)
-    assert [201, 140.0] == healthy_bad[["seed", "bad"]].iloc[0].tolist()
-    assert len(healthy_bad) == 1
+    assert sorted(healthy_bad["bad"]) == [92.0, 140.0]
+    assert (runs["fault"] == HEALTHY).sum() == 4
     assert f"came before the reward in more than {strict['before'].max()} of the {bad} runs" in text
     assert rows.loc[("score", 0), "before"] == rows.loc[("excess", 0), "before"] == 0
     best = lenient.loc[lenient["before"].idxmax()]
     assert f"{label_of(best['signal'])} is the best of them, with {best['before']} of {bad}" in text
     assert f"Their separation is at most {coupling['separation'].max():.2f}" in text
-    assert (
-        f"mismatch to the initial model, which looked promising in [an earlier study](p3o.md), came before in {rows.loc[('mismatch_to_initial', 0), 'before']}"
-        in text
-    )
+    mismatch = rows.loc[("mismatch_to_initial", 0), "before"]
+    assert f"[an earlier study](p3o.md), came before in {mismatch}." in text
     counts = {signal: rows.loc[(signal, 0), "before"] for signal in RIVALS}
     assert f"in {counts['grad_norm']} of the {bad} runs for the gradient norm" in text
     assert f"{counts['reward']} for the trained reward" in text
@@ -160,6 +158,17 @@ def test_what_the_page_says_of_the_signals(curves):
     assert f"ess comes before in {ess['before']} of {bad}, {ess['median_lead']:.0f} updates in the median" in text
     assert f"its separation, {ess['separation']:.2f}, is the highest" in text
     assert table["separation"].max() == ess["separation"] > rivals["separation"].median()
+
+
+def test_the_dips_of_healthy_runs(curves):
+    lowest = {}
+    for key, part in curves.groupby(["fault", "seed"]):
+        means = part["held_out_reward"].rolling(3).mean()
+        lowest[key] = (means / means.cummax())[part["step"] > ONSET].min()
+    dips = sorted(value for (fault, _), value in lowest.items() if fault == HEALTHY and value < BAD)
+    assert f"below 85% of its peak, to {dips[0]:.0%} and {dips[1]:.0%}" in text_of(PAGE)
+    assert sum(value < 0.8 for (fault, _), value in lowest.items() if fault != HEALTHY) == 8
+    assert sum(value < 0.8 for (fault, _), value in lowest.items() if fault == HEALTHY) == 1
 
 
 def test_what_the_page_says_of_the_faults(curves):
