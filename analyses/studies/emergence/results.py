@@ -15,12 +15,13 @@ from coupling.files import load_json, write_atomically
 TABLE, POINTS, SUMMARY = "emergence.csv", "emergence-points.csv", "emergence-summary.md"
 K = 10
 """The K of the table and the pictures."""
-MEASURES = ("score", "excess", "line_shape_score", "expodistance", "residual_growth")
+MEASURES = ("score", "excess", "diagonal_share", "line_shape_score", "expodistance", "residual_growth")
 MATRIX_STEPS = (0, 16, 32, 64, 128, 256, 768)
 """The steps whose matrices are drawn."""
 LABELS = {
     "score": "coupling",
     "excess": "excess",
+    "diagonal_share": "diagonal share",
     "line_shape_score": "line-shape score",
     "expodistance": "expodistance",
     "residual_growth": "growth of the residual norm",

@@ -2,6 +2,7 @@
 
 import json
 
+from coupling.threads import SPIN_COUNT
 from tests.docs.pages import ROOT, tables_of, text_of
 
 PAGE = "results/speed.md"
@@ -50,9 +51,9 @@ def test_the_engine_beside_the_naive_pipeline_is_as_recorded():
         assert abs(result["ratio"] - result["naive_seconds"] / result["engine_seconds"]) < 1e-9
     of_128, of_512 = (next(r for r in results if r["tokens"] == n) for n in (128, 512))
     text = text_of(PAGE)
-    assert figures["threads"] == 1
-    assert figures["processor_time"]
-    assert f"load {figures['load'][0]:.0f} on 2 cores" in text
+    assert figures["threads"] == 2
+    assert not figures["processor_time"]
+    assert "on two cores" in text
     assert f"{of_128['naive_rows']} of the 768 rows" in text
     assert f"{of_128['gemm_peak'] / 1e9:.0f} GFLOP/s" in text
     # the goals, and whether they are met, are said plainly
@@ -94,6 +95,20 @@ def test_real_weights_beside_random_ones_are_as_recorded():
             ]
         )
     assert table_of("weights, n = 128")[1:] == rows
+
+
+def test_several_analyses_at_once_are_as_recorded():
+    found = {(row["spin"], row["copies"]): row["seconds"] for row in recorded("sharing.json")["rows"]}
+    (bound,) = {spin for spin, _ in found} - {None}
+    assert bound == str(SPIN_COUNT)
+    shares = {copies: found[bound, copies] / found[bound, 1] for copies in (1, 2, 4)}
+    assert table_of("analyses at once")[1:] == [
+        [str(copies), seconds(found[None, copies]), seconds(found[bound, copies]), f"{share:.2f}"]
+        for copies, share in shares.items()
+    ]
+    assert shares[2] <= 2.2
+    assert shares[4] <= 4.5
+    assert found[bound, 1] <= 1.03 * found[None, 1]
 
 
 def test_a_long_prompt_is_as_recorded():
