@@ -45,6 +45,14 @@ def test_coupling_rises_from_chance_peaks_and_falls_by_about_half(table):
         assert loss[model].iloc[-1] == loss[model].min()
 
 
+def test_the_diagonal_share_rises_from_its_chance_level_and_recedes(table):
+    share = curves(table, "diagonal_share").mean(axis=1)
+    assert (share.loc[:8] - 1 / 10).abs().max() < 0.005
+    assert share.idxmax() == 128
+    said = f"rises to {share[32]:.2f} at step 32 and to {share[128]:.2f} at step 128, and recedes to {share[768]:.2f}"
+    assert said in text_of(PAGE)
+
+
 def test_at_p_1_the_score_hardly_moves_while_its_chance_level_falls_and_recovers(table):
     score, chance = curves(table, "score", norm=1), curves(table, "chance", norm=1)
     for model in score:
