@@ -140,8 +140,9 @@ def test_what_the_page_says_of_the_signals(curves):
     healthy_bad = runs[(runs["fault"] == HEALTHY) & runs["bad"].notna()]
     assert f"All {len(faulty)} runs with a fault went bad" in text
     assert bad == len(faulty)
-    assert sorted(healthy_bad["bad"]) == [92.0, 140.0]
-    assert (runs["fault"] == HEALTHY).sum() == 4
+    assert sorted(healthy_bad["bad"]) == [56.0, 92.0, 140.0]
+    assert (runs["fault"] == HEALTHY).sum() == 6
+    assert set(faulty[faulty["seed"] == 202]["bad"]) == {52.0, 56.0}  # an alarm comes at 56 at the earliest
     assert f"came before the reward in more than {strict['before'].max()} of the {bad} runs" in text
     assert rows.loc[("score", 0), "before"] == rows.loc[("excess", 0), "before"] == 0
     best = lenient.loc[lenient["before"].idxmax()]
@@ -154,10 +155,12 @@ def test_what_the_page_says_of_the_signals(curves):
     assert f"{counts['reward']} for the trained reward" in text
     assert f"{counts['ess']} each for ess and kl" in text
     assert counts["ess"] == counts["kl"]
-    ess = rows.loc[("ess", 1)]
-    assert f"ess comes before in {ess['before']} of {bad}, {ess['median_lead']:.0f} updates in the median" in text
-    assert f"its separation, {ess['separation']:.2f}, is the highest" in text
-    assert table["separation"].max() == ess["separation"] > rivals["separation"].median()
+    kl = rows.loc[("kl", 1)]
+    assert f"kl comes before in {kl['before']} of {bad}, {kl['median_lead']:.0f} updates in the median" in text
+    highest = table["separation"].max()
+    assert f"The separation of ess and kl, {highest:.2f}, is the highest" in text
+    assert rows.loc[("ess", 1), "separation"] == kl["separation"] == highest == rivals["separation"].max()
+    assert coupling["separation"].max() < 0.5
 
 
 def test_the_dips_of_healthy_runs(curves):
@@ -166,8 +169,8 @@ def test_the_dips_of_healthy_runs(curves):
         means = part["held_out_reward"].rolling(3).mean()
         lowest[key] = (means / means.cummax())[part["step"] > ONSET].min()
     dips = sorted(value for (fault, _), value in lowest.items() if fault == HEALTHY and value < BAD)
-    assert f"below 85% of its peak, to {dips[0]:.0%} and {dips[1]:.0%}" in text_of(PAGE)
-    assert sum(value < 0.8 for (fault, _), value in lowest.items() if fault != HEALTHY) == 8
+    assert f"below 85% of its peak, to {dips[0]:.0%}, {dips[1]:.0%} and {dips[2]:.0%}" in text_of(PAGE)
+    assert sum(value < 0.8 for (fault, _), value in lowest.items() if fault != HEALTHY) == 12
     assert sum(value < 0.8 for (fault, _), value in lowest.items() if fault == HEALTHY) == 1
 
 
@@ -175,11 +178,11 @@ def test_what_the_page_says_of_the_faults(curves):
     leads = alarms(severities(curves), by_run(curves), ALLOWED[0]).dropna(subset=["bad"])
     before = leads[leads["lead"] > 0]
     assert set(before[before["fault"] == "reward"]["signal"]) == {"reward"}
-    for signal in ("reward", "grad_norm"):
-        at_once = leads[(leads["fault"] == "temperature") & (leads["signal"] == signal)]["alarm"]
-        assert at_once.tolist() == [ONSET + 2 * EVERY] * len(at_once)
+    for signal, seeds in (("reward", 3), ("grad_norm", 2)):
+        at_once = leads[(leads["fault"] == "temperature") & (leads["signal"] == signal)]["alarm"].dropna()
+        assert at_once.tolist() == [ONSET + 2 * EVERY] * seeds
     for fault in ("stale", "rate"):
         for signal in ("ess", "kl", "grad_norm"):
             found = before[(before["fault"] == fault) & (before["signal"] == signal)]["lead"]
-            assert len(found) >= 1
+            assert 1 <= len(found) <= 2
             assert found.between(4, 24).all()
