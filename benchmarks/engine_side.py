@@ -99,7 +99,10 @@ def engine_pipeline(
 
 
 def stage_operations(model: nn.Module, ids: Tensor, k: int) -> dict[str, float]:
-    """The operations of the matrix products of each stage; divided by the GEMM peak, a bound of its time."""
+    """The operations of the matrix products of each stage; divided by the GEMM peak, a bound of its time.
+
+    A model that is measured for the first time is also checked in the recording pass, and those operations count, too.
+    """
     with Operations() as operations:
         return engine_pipeline(model, ids, k, lambda: float(operations.count))[1]
 

@@ -27,8 +27,6 @@ OTHER_OPTIONS = {
     "--head",  # of Ray
     "--no-python",  # of accelerate
     "--logprobs-mode",  # of vLLM
-    "--out",  # also of the studies
-    "--tokens",  # also of the benchmark
     "--from-checkpoints",
     "--cifar",  # --cifar10, of the study of vision transformers
 }
@@ -46,9 +44,15 @@ def options() -> set[str]:
     }
 
 
+def options_of_programs() -> set[str]:
+    """The options of the benchmarks and the studies, which are no commands of ``coupling``."""
+    files = [*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("analyses/**/*.py")]
+    return {name for path in files for name in re.findall(r'add_argument\(\s*"(--[a-z-]+)"', path.read_text("utf-8"))}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_option_that_is_named_exists(document):
-    known = options() | OTHER_OPTIONS
+    known = options() | options_of_programs() | OTHER_OPTIONS
     if document.name == "glossary.md":
         known |= FORMER_OPTIONS
     assert set(OPTION.findall(document.read_text(encoding="utf-8"))) <= known
