@@ -4,11 +4,14 @@ import json
 import os
 import sys
 
+import pytest
+
 from benchmarks import sharing
 
 SMALL = "--layers 2 --hidden 32 --heads 2 --tokens 8 --prompts 1"
 
 
+@pytest.mark.slow
 def test_the_command_prints_json(capsys, monkeypatch, tmp_path):
     out = tmp_path / "figures.json"
     monkeypatch.setattr(sharing, "COPIES", (1,))

@@ -70,6 +70,7 @@ def _wait_for_handlers(process: subprocess.Popen) -> None:
     raise AssertionError("the command never began")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_early_signal_is_not_swallowed(tmp_path, how):
     """At any moment of the imports: the process ends with the signal's exit code, and leaves nothing."""

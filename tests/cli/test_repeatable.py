@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import coupling
 
@@ -28,6 +29,7 @@ def _measured(folder: Path, threads: int) -> bytes:
     return (folder / "run.nc").read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_agree(tmp_path):
     assert _measured(tmp_path / "a", threads=1) == _measured(tmp_path / "b", threads=1)
     _measured(tmp_path / "c", threads=2)

@@ -64,6 +64,7 @@ def stopped_in_the_second_seed(tmp_path: Path, how: signal.Signals) -> tuple[int
     return process.returncode, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "code"),
     [(signal.SIGTERM, 143), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)],

@@ -168,6 +168,7 @@ def test_a_path_that_may_have_been_meant_for_the_hub(tmp_path, monkeypatch):
         load("org/name/f.gguf")
 
 
+@pytest.mark.slow
 def test_the_base_of_an_adapter_may_be_on_the_hub(served):
     shutil.copytree(BUNDLED, served[1] / "base")
     save_adapter(served[1] / "adapter")

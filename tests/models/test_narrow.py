@@ -72,6 +72,7 @@ def test_the_numbers_are_those_of_the_widened_model(llama, monkeypatch, name):
     assert to_bytes(run) == to_bytes(widened(llama, monkeypatch, **options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_no_two_blocks_are_in_float32_at_any_time(llama, monkeypatch, name):
     """Not even in the graph of an operator that is kept for a comparison."""

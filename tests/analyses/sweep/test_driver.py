@@ -53,6 +53,7 @@ def test_a_finished_task_is_never_repeated_and_a_failed_one_is(trained):
     assert sweep("study")["attempts"].tolist() == [1, 2]  # the folder alone, and nothing to do
 
 
+@pytest.mark.slow
 def test_a_task_that_always_kills_its_worker_is_set_aside(trained):
     study = trained("kill", "ok", "kill once", "crash")
     table = sweep(study, out="study", workers=2)
@@ -111,6 +112,7 @@ def test_names_of_folders(trained):
     assert Path("sweeps/trained/index.csv").exists()
 
 
+@pytest.mark.slow
 def test_models_of_the_same_name_are_not_mixed_by_a_default_folder(light, tmp_path):
     for parent in ("one", "two"):
         save_pretended(tmp_path / parent / "model")
@@ -120,6 +122,7 @@ def test_models_of_the_same_name_are_not_mixed_by_a_default_folder(light, tmp_pa
     assert sweep({"models": ["one/model", "two/model"], "prompts": "a"})["state"].tolist() == ["done", "done"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_sweep_ends_cleanly(trained, tmp_path, how, code):
     trained("ok", "sleep 600", "sleep 600")

@@ -69,6 +69,7 @@ def fewest_bytes(run, prompts):
     return len(render(material(run, prompts=prompts, bits=8, variants=1, skips=range(4))).encode())
 
 
+@pytest.mark.slow
 def test_precision_is_lowered_before_prompts_are_left_out(deep_run):
     page = report([deep_run, deep_run])
     assert len(page.encode()) <= 5_000_000
