@@ -194,7 +194,7 @@ class RunConfig:
             raise CouplingError(f"seed is {quoted(self.seed)}, but must be 0 to 2^32 - 1")
 
     def keeping_checkpoints(self, every: int) -> "RunConfig":
-        """The same configuration with a checkpoint every so many steps."""
+        """The same configuration, with a checkpoint after each given number of steps."""
         return replace(self, trainer=self.trainer | {"save_strategy": "steps", "save_steps": every})
 
     @property

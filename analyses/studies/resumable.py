@@ -4,9 +4,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 from coupling.errors import CouplingError
 from coupling.files import environment, write_atomically
 from coupling.locking import locked
+from coupling.programs import errors_in_one_line, quiet_libraries
 from coupling.untrusted import read_json
 from coupling.version import __version__
 
@@ -110,7 +109,7 @@ def run_all(run: Run, plans: Sequence[Planned], out: Path, workers: int) -> None
             _report(index + 1, len(plans), plan, run(plan, out))
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=quiet) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=quiet_libraries) as pool:
         futures = {pool.submit(run, plan, out): plan for plan in plans}
         try:
             for index, future in enumerate(as_completed(futures)):
@@ -123,16 +122,6 @@ def run_all(run: Run, plans: Sequence[Planned], out: Path, workers: int) -> None
 def _report(index: int, count: int, plan: Planned, result: dict[str, Any]) -> None:
     line = f"[{index}/{count}] {plan.file.removesuffix('.json')}: {result['ended']}, {result['seconds']:.0f} s"
     print(line, file=sys.stderr, flush=True)
-
-
-def quiet() -> None:
-    """Keep other libraries' warnings and progress bars off the screen."""
-    from transformers.utils import logging
-
-    warnings.filterwarnings("ignore")
-    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 def command(
@@ -157,18 +146,12 @@ def command(
     """
     arguments = _parser(module, description, out).parse_args()
     chosen_out: Path = arguments.out.resolve()
-    quiet()
-    try:
+    quiet_libraries()
+    with errors_in_one_line():
         if not arguments.summarize:
             with locked(chosen_out):
                 run_all(run, missing(plans, chosen_out, finished)[: arguments.limit], chosen_out, arguments.workers)
         print(write_results(chosen_out))
-    except KeyboardInterrupt:
-        print("interrupted; continue with the same command", file=sys.stderr)
-        sys.exit(130)
-    except CouplingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _parser(module: str, description: str, out: Path) -> argparse.ArgumentParser:

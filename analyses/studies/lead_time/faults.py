@@ -22,7 +22,7 @@ class Fault:
     """What is wrong with a run from update ``ONSET`` on; the defaults are a run without a fault.
 
     Attributes:
-        doubling: the learning rate doubles every so many updates; None leaves it constant.
+        doubling: the number of updates after which the learning rate doubles, again and again; None leaves it constant.
         frozen: the sampler keeps the weights that it had at the onset.
         temperature: the sampler's temperature; it goes on to report log-probabilities at 1.
         loophole: the reward can be exploited (see ``reward_with_loophole``).

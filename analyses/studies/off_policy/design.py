@@ -1,9 +1,9 @@
 """The design of the study, which was fixed before its first run: what is compared, on what, and for how long."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from coupling.analyses.studies.resumable import design_hash
 
 TASK = "brackets"
 SEEDS = (100, 101, 102, 103, 104)
@@ -108,7 +108,7 @@ class Planned:
             "objective": asdict(self.objective),
             "seed": self.seed,
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return design_hash(content)
 
 
 def planned(steps: int = STEPS) -> list[Planned]:

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from coupling.analyses.studies.off_policy.design import EVERY, FROM, OBJECTIVES, Planned
-from coupling.analyses.studies.off_policy.runs import read_result
+from coupling.analyses.studies.resumable import read_result
 from coupling.files import write_atomically
 
 SMOOTHED = 3

@@ -1,6 +1,5 @@
 """One run of the study, and its result: a small JSON file with what was measured every ten updates."""
 
-import json
 import sys
 import tempfile
 import time
@@ -16,13 +15,9 @@ from coupling.analyses.rl.tasks import task
 from coupling.analyses.studies.off_policy.design import CONDITIONS, EVERY, PROBE_EVERY, TASK, TRAINER, Planned
 from coupling.analyses.studies.p3o.held_out import HeldOutReward
 from coupling.analyses.studies.p3o.rollouts import BehaviorPolicy
-from coupling.errors import CouplingError, DivergedError
-from coupling.files import environment, write_atomically
-from coupling.untrusted import read_json
-from coupling.version import __version__
+from coupling.analyses.studies.resumable import read_result, rounded, write_result
+from coupling.errors import DivergedError
 
-MOST = 2**20
-"""The most bytes of a result."""
 AVERAGED = ("reward", "ess", "ess_micro", "kl", "p3o/kl_from_behavior", "entropy", "grad_norm", "completion_length")
 """Columns of a run's table whose means over the updates since the measurement before are kept."""
 MEASURED = ("held_out_reward", "score", "excess", "mismatch_to_initial")
@@ -59,28 +54,19 @@ def run(plan: Planned, out: Path) -> dict[str, Any]:
             ended = f"diverged: {error}"
             print(f"{plan.file}: {error}", file=sys.stderr)
         table = pd.read_csv(Path(folder) / TABLE)
-    result = {
-        "condition": plan.condition,
-        "objective": plan.objective.name,
-        "seed": plan.seed,
-        "steps": plan.steps,
-        "design": plan.design,
-        "ended": ended.replace(folder, "the run's folder"),
-        "seconds": round(time.perf_counter() - started, 1),
-        "environment": {**environment("torch", "transformers", "trl"), "block-coupling": __version__},
-        "columns": condense(table),
-    }
-    write_atomically(out / plan.file, (json.dumps(result, indent=1) + "\n").encode())
-    return result
-
-
-def read_result(plan: Planned, out: Path) -> dict[str, Any] | None:
-    """The result of a run of exactly this design; None if there is none."""
-    try:
-        content = read_json(out / plan.file, MOST)
-    except CouplingError:
-        return None
-    return content if isinstance(content, dict) and content.get("design") == plan.design else None
+    return write_result(
+        plan,
+        out,
+        {
+            "condition": plan.condition,
+            "objective": plan.objective.name,
+            "seed": plan.seed,
+            "steps": plan.steps,
+            "ended": ended.replace(folder, "the run's folder"),
+            "seconds": round(time.perf_counter() - started, 1),
+            "columns": condense(table),
+        },
+    )
 
 
 def run_config(plan: Planned) -> RunConfig:
@@ -110,16 +96,12 @@ def condense(table: pd.DataFrame) -> dict[str, list[float | None]]:
     columns: dict[str, list[float | None]] = {"step": list(map(float, steps))}
     for name in MEASURED:
         if name in table:
-            columns[name] = [_rounded(value) for value in measured[name]]
+            columns[name] = [rounded(value) for value in measured[name]]
     for name in AVERAGED:
         if name in table:
             parts = [
                 table[(table["step"] > before) & (table["step"] <= step)][name]
                 for before, step in zip([-1, *steps], steps, strict=False)
             ]
-            columns[name] = [_rounded(part.mean()) for part in parts]
+            columns[name] = [rounded(part.mean()) for part in parts]
     return columns
-
-
-def _rounded(value: Any) -> float | None:
-    return None if pd.isna(value) else float(f"{value:.5g}")

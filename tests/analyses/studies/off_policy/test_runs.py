@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from coupling.analyses.studies.off_policy.design import OBJECTIVES, Planned
-from coupling.analyses.studies.off_policy.runs import condense, read_result, run, run_config
+from coupling.analyses.studies.off_policy.runs import condense, run, run_config
+from coupling.analyses.studies.resumable import read_result
 
 PLAN = Planned("lag 0 to 4", OBJECTIVES[3], 100)
 

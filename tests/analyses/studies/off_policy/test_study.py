@@ -56,5 +56,5 @@ def test_a_failure_is_one_line_and_an_interruption_says_how_to_go_on(tmp_path, m
 @pytest.mark.slow
 def test_two_workers_make_real_runs(tmp_path):
     plans = planned(steps=2)[:2]
-    study.run_all(plans, tmp_path, workers=2)
+    study.run_all(study.run, plans, tmp_path, workers=2)
     assert study.missing(plans, tmp_path) == []
