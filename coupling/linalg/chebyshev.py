@@ -31,6 +31,9 @@ MAX_GROWTH = 1e5
 """Largest factor between the growth of wanted directions in one pass; beyond it float32 loses the slower ones."""
 TOWERING = 20
 """Values that are this many times the last wanted one are taken out of the matrix."""
+UNSURE = 4
+"""Residuals in float32 are wrong by up to twice their goal, how much depends on the processor; from this many times the
+goal on, those in float64 decide."""
 SMALLEST_RATIO = 12
 """The matrix must be this many times as wide as the block; below it a dense decomposition is as fast."""
 
@@ -69,7 +72,7 @@ def leading_triplets(matrix: Float[Tensor, "m n"], k: int, *, seed: int = 0) -> 
         seed: seed of the random start.
 
     Returns:
-        The triplets, with every residual ``||J^T u - s v||`` at most ``sqrt(max(m, n)) eps_32 s_1``; None where the
+        The triplets, with every residual ``||J^T u - s v||`` at most ``sqrt(max(m, n)) eps_32 s_1 / 2``; None where the
         filter did not get there (a spectrum with more equal values than columns in the block, for example).
 
     Example:
@@ -91,7 +94,7 @@ class _Filter:
 
     def __init__(self, matrix: Float[Tensor, "m n"], k: int, seed: int) -> None:
         self.matrix, self.k = matrix, k
-        self.goal = torch.finfo(torch.float32).eps * max(matrix.shape) ** 0.5  # relative to s_1
+        self.goal = 0.5 * torch.finfo(torch.float32).eps * max(matrix.shape) ** 0.5  # relative to s_1
         self.active = matrix.float()
         self.gram: Tensor | None = None
         self.locked = matrix[0, :, None][:, :0]  # (n, 0): right vectors that were taken out of the matrix
@@ -106,15 +109,17 @@ class _Filter:
             right, values, residuals = self._rayleigh_ritz()
             if not values[-1] > self.goal**2 * values[0]:  # the block spans all of a matrix of low rank
                 return self._finish(right)
-            towering = self._towering(values, residuals)
+            towering = self._towering(right, values, residuals)
             if towering:
                 self._deflate(right, towering)
                 right, values, residuals = right[:, towering:], values[towering:], residuals[towering:]
             wanted = self.k - self.locked.shape[1]
             left_to_do = max(residuals[:wanted], default=0.0) / (self.goal * values[0])
-            if left_to_do <= 0.5 and not values[0] > TOWERING * values[max(wanted - 1, 0)]:
-                return self._finish(right)
-            if not self._apply(right, values, 10 * left_to_do, wanted):
+            if left_to_do <= UNSURE and not values[0] > TOWERING * values[max(wanted - 1, 0)]:
+                found = self._finish(right)
+                if found is not None:
+                    return found
+            if not self._apply(right, values, 5 * left_to_do, wanted):
                 return None
         return None
 
@@ -162,17 +167,28 @@ class _Filter:
         """``A^T A`` times columns."""
         return self.active.mT @ (self.active @ columns) if self.gram is None else self.gram @ columns
 
-    def _towering(self, values: list[float], residuals: list[float]) -> int:
+    def _towering(self, right: Float[Tensor, "n w"], values: list[float], residuals: list[float]) -> int:
         """How many leading values are so far above the last wanted one that they hide it in float32, and are known."""
         wanted = self.k - self.locked.shape[1]
         count = 0
         while (
             count < wanted
             and values[count] > TOWERING * values[wanted - 1]
-            and residuals[count] <= 0.5 * self.goal * values[count]
+            and residuals[count] <= UNSURE * self.goal * values[count]
         ):
             count += 1
-        return count
+        if not count:
+            return 0
+        vectors = self._beside_locked(right[:, :count].double())
+        images = self.matrix @ vectors
+        exact = torch.linalg.vector_norm(images, dim=0)
+        back = self._beside_locked(self.matrix.mT @ (images / exact))
+        wrong = torch.linalg.vector_norm(back - vectors * exact, dim=0)
+        return int((wrong <= self.goal * exact).cumprod(0).sum())
+
+    def _beside_locked(self, columns: Float[Tensor, "n w"]) -> Float[Tensor, "n w"]:
+        """Columns without their part in the span of the locked vectors."""
+        return columns - self.locked @ (self.locked.mT @ columns)
 
     def _deflate(self, right: Float[Tensor, "n w"], count: int) -> None:
         """Take the leading triplets out of the matrix, in float64."""

@@ -102,6 +102,22 @@ def test_no_result_without_its_residual_test(monkeypatch):
     assert leading_triplets(torch.randn(D, D, dtype=torch.float64), K) is None
 
 
+@pytest.mark.parametrize("spectrum", ["slow", "one towering value", "one value a million times the rest"])
+def test_residuals_that_are_wrong_in_float32_do_not_keep_it_from_ending(monkeypatch, spectrum):
+    """How wrong they are depends on the processor; here they are wrong by more than their goal."""
+    original = chebyshev._Filter._rayleigh_ritz
+
+    def with_noise(self):
+        right, values, residuals = original(self)
+        return right, values, [one + 1.5 * self.goal * value for one, value in zip(residuals, values, strict=True)]
+
+    monkeypatch.setattr(chebyshev._Filter, "_rayleigh_ritz", with_noise)
+    matrix = matrix_of(EXPECTED_TO_CONVERGE[spectrum]).double()
+    found = leading_triplets(matrix, K)
+    assert found is not None
+    assert torch.allclose(found.values, torch.linalg.svdvals(matrix)[:K], rtol=3e-5, atol=0)
+
+
 def test_a_spectrum_without_gaps_is_given_up_soon(monkeypatch):
     passes = []
     original = chebyshev._Filter._rayleigh_ritz
