@@ -246,9 +246,9 @@ class DenseJacobian:
             self._kept = None
 
     def matmat(self, v: Float[Tensor, "n k"]) -> Float[Tensor, "m k"]:
-        """``J @ v``."""
+        """``J @ v``; in memory column after column, as the singular frames are."""
         wide = self.wide
-        return wide @ v.double().to(wide.device)
+        return (v.double().to(wide.device).mT @ wide.mT).mT
 
     def rmatmat(self, u: Float[Tensor, "m k"]) -> Float[Tensor, "n k"]:
         """``J.T @ u``."""

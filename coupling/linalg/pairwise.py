@@ -153,7 +153,8 @@ def compare(
     for index, pair in enumerate(projected):
         plain[index], swapped[index] = pair
     overlaps = {side: _overlap(a, b, side) for side in SIDES}
-    over_pairs = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks) | _angles(overlaps, ks)
+    over_pairs = _mismatches(plain, swapped, values, ks) | _chance_levels(a, b, values, ks)
+    over_pairs |= _angles(overlaps, ks, is_symmetric=a is b)
     over_pairs |= _calibrated(plain, overlaps, values, ks)
     if projections:
         over_pairs["projection"] = plain
@@ -172,20 +173,19 @@ def compare(
 
 @dataclass(frozen=True)
 class Frames:
-    """The singular frames of several Jacobians side by side.
+    """The singular frames of several Jacobians.
 
     Attributes:
-        left: U_b.
-        right: V_b.
+        rows: ``V_b^T`` of every b, then ``U_b^T`` of every b; in this order no product with them needs a copy.
     """
 
-    left: Float[torch.Tensor, "b d K"]
-    right: Float[torch.Tensor, "b d K"]
+    rows: Float[torch.Tensor, "2b K d"]
 
     @classmethod
     def of(cls, factored: Sequence[FactoredJacobian]) -> "Frames":
         """The frames of Jacobians."""
-        return cls(*(torch.stack([getattr(item.triplets, side) for item in factored]) for side in ("left", "right")))
+        sides = ("right", "left")
+        return cls(torch.stack([getattr(item.triplets, side).mT for side in sides for item in factored]))
 
 
 @exact_numerics()
@@ -193,14 +193,11 @@ def project(operator: BlockJacobian | DenseJacobian | None, frames: Frames) -> P
     """``U_b^T J V_b`` and ``V_b^T J U_b`` of one Jacobian in the frames of every b, each (b, K, K)."""
     if operator is None:
         raise ValueError("a Jacobian of which only the frames were kept cannot be projected")
-    left, right = frames.left, frames.right
-    n_frames, width, top = left.shape
-    # [V_1 ... V_B U_1 ... U_B] as the 2 B K columns of one matrix, (d, 2 B K)
-    columns = torch.cat([right, left]).permute(1, 0, 2).reshape(width, -1)
-    images = operator.matmat(columns).cpu().double()  # J [V_1 ... U_B]
-    images = images.reshape(len(images), 2 * n_frames, top).permute(1, 0, 2)  # (2 B, d, K)
+    right, left = frames.rows.chunk(2)
+    images = operator.matmat(frames.rows.flatten(0, 1).mT).cpu().double().mT  # (J [V_1 ... U_B])^T
+    of_right, of_left = images.reshape(frames.rows.shape).chunk(2)
     # U_b^T (J V_b) and V_b^T (J U_b)
-    return torch.bmm(left.mT, images[:n_frames]).numpy(), torch.bmm(right.mT, images[n_frames:]).numpy()
+    return torch.bmm(left, of_right.mT).numpy(), torch.bmm(right, of_left.mT).numpy()
 
 
 def _mismatches(
@@ -253,14 +250,25 @@ def _overlap(a: Sequence[FactoredJacobian], b: Sequence[FactoredJacobian], side:
 
 
 def _angles(
-    overlaps: dict[str, Float[np.ndarray, "a b K K"]], ks: Sequence[int]
+    overlaps: dict[str, Float[np.ndarray, "a b K K"]], ks: Sequence[int], *, is_symmetric: bool
 ) -> dict[str, Float[np.ndarray, "k a b rank"]]:
-    """Principal angles between the left, and between the right, top-k subspaces; NaN beyond k."""
+    """Principal angles between the left, and between the right, top-k subspaces; NaN beyond k.
+
+    Args:
+        overlaps: ``U_a^T U_b`` and ``V_a^T V_b``.
+        ks: the numbers of singular vectors.
+        is_symmetric: whether a and b are the same, so that the angles of (b, a) are those of (a, b).
+    """
     result = {}
     for side, overlap in overlaps.items():
-        angles = np.full((len(ks), *overlap.shape[:3]), np.nan)
+        n_a, n_b, top, _ = overlap.shape
+        # the pairs whose angles are computed
+        first, second = np.triu_indices(n_a) if is_symmetric else (part.ravel() for part in np.indices((n_a, n_b)))
+        angles = np.full((len(ks), n_a, n_b, top), np.nan)
         for position, k in enumerate(ks):
-            angles[position, ..., :k] = metrics.principal_angles(overlap, k=k)
+            angles[position, first, second, :k] = metrics.principal_angles(overlap[first, second], k=k)
+        if is_symmetric:
+            angles[:, second, first] = angles[:, first, second]
         result[f"{side}_angle"] = angles
     return result
 
