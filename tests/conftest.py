@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import gc
 import signal
 import sys
 
@@ -19,6 +20,13 @@ from tests.helpers import ARCHITECTURES, make_ids, make_model
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_not_collected():
+    """Garbage collection leaves out what was imported: half a second each time, and trainers collect at every step."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
