@@ -226,7 +226,7 @@ def analyze(
     place = out
     try:
         from coupling.cli.progress import PromptProgress
-        from coupling.programs import quiet_libraries
+        from coupling.programs import loading_libraries, quiet_libraries
 
         screen = console(stderr=True, quiet=quiet)
         weights = not random_weights
@@ -234,7 +234,7 @@ def analyze(
         with warning_lines():
             texts = prompts_of(prompts, column, dataset, dataset_config, split, limit, chat=chat, images=images)
         quiet_libraries()
-        with screen.status("loading libraries"):
+        with screen.status("loading libraries"), loading_libraries():
             from coupling.pipeline import analyze as run_analysis
             from coupling.summary import summarize
         check()

@@ -44,15 +44,16 @@ def directions(
         raise typer.BadParameter("--csv and --json exclude each other")
     chosen = None if blocks is None else parse_range(blocks, "blocks")
     at = None if token is None else parse_token(token)
-    from coupling.programs import quiet_libraries
+    from coupling.programs import loading_libraries, quiet_libraries
     from coupling.run_files import finished_run
 
     finished_run(run)
     quiet_libraries()
     screen = console(stderr=True)
     with screen.status("measuring"), warning_lines():
-        from coupling.readout import directions as read
-        from coupling.shared_directions import as_csv, as_json
+        with loading_libraries():
+            from coupling.readout import directions as read
+            from coupling.shared_directions import as_csv, as_json
 
         table = read(
             run,

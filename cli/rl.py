@@ -12,6 +12,7 @@ from coupling.cli.options import CHECKPOINTS, OUTPUT, CheckpointKs, Json, NoTabl
 from coupling.cli.output import PlainConsole, console, print_json, result_alone
 from coupling.cli.saved import rl_interrupted
 from coupling.errors import CouplingError
+from coupling.programs import loading_libraries
 from coupling.untrusted import clean, expanded
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _configuration(
     """The configuration of the file, or of the demo without one, with the options' values; the number of seeds."""
     from dataclasses import replace
 
-    with screen.status("loading libraries"):
+    with screen.status("loading libraries"), loading_libraries():
         from coupling.analyses.rl.config import read_config
         from coupling.analyses.rl.demo import SEEDS, demo_config
     config = demo_config() if path is None else read_config(path)
@@ -236,7 +237,7 @@ def _run(
     """Post-train; when the user interrupts, say how to continue."""
     from coupling.cli.progress import StepProgress
 
-    with screen.status("loading libraries"):
+    with screen.status("loading libraries"), loading_libraries():
         from coupling.analyses.rl.post_training import post_train
     try:
         # What a reward function or a trainer prints is not the result.
@@ -274,7 +275,7 @@ def _measure(
     """Measure checkpoints, with the run's own prompts, K's and initial model where none are given."""
     from coupling.cli.progress import StepProgress
 
-    with screen.status("loading libraries"):
+    with screen.status("loading libraries"), loading_libraries():
         from coupling.analyses.rl.checkpoints import defaults_of, measure_checkpoints
         from coupling.models.prompts import read_prompts
     with StepProgress(screen, f"looking at {', '.join(source)}") as progress, result_alone():

@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import atexit
 import gc
 import signal
 import sys
@@ -20,6 +21,9 @@ from tests.helpers import ARCHITECTURES, make_ids, make_model
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+atexit.register(gc.unfreeze)  # some libraries look at the end for objects that were never collected
 
 
 @pytest.fixture(scope="module", autouse=True)

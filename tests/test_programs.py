@@ -1,5 +1,6 @@
 """Programs on top of the library: other libraries are quiet, and an error is one line."""
 
+import gc
 import importlib
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from coupling.errors import CouplingError
-from coupling.programs import errors_in_one_line
+from coupling.programs import errors_in_one_line, loading_libraries
 from tests.helpers import ROOT
 
 QUIET = """
@@ -29,6 +30,37 @@ def test_libraries_are_quiet_without_being_imported(before, imported):
     environment = {name: value for name, value in os.environ.items() if name != "TRANSFORMERS_VERBOSITY"}
     code = QUIET.format(before=before, imported=imported)
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+
+
+LOADING = """
+import gc
+from coupling.programs import loading_libraries
+collections = []
+gc.callbacks.append(lambda phase, info: collections.append(info["generation"]))
+with loading_libraries():
+    import coupling.pipeline
+    assert not collections
+assert gc.isenabled()
+assert gc.get_freeze_count() > 100_000
+gc.collect()
+assert collections
+"""
+
+
+def test_nothing_is_collected_while_libraries_are_loaded():
+    """And at the end no library complains of what it finds not collected."""
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_collection_that_was_off_stays_off():
+    gc.disable()
+    try:
+        with loading_libraries():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

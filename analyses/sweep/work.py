@@ -7,6 +7,7 @@ from coupling.analyses.sweep.inputs import arguments_of
 from coupling.analyses.sweep.records import Records
 from coupling.analyses.sweep.study_folder import StudyFolder
 from coupling.errors import CouplingError, one_line
+from coupling.programs import loading_libraries
 
 PROGRESS_SECONDS = 1.0
 """How often a task says how far it is."""
@@ -49,9 +50,10 @@ def run_task(folder: str | Path, name: str, session: str, threads: int | None = 
 
 def _import_libraries() -> None:
     """Import what measuring needs, which takes seconds, before the task has begun: an end in it is not its fault."""
-    import coupling.analyses.sweep.index
-    import coupling.models.loading
-    import coupling.pipeline  # noqa: F401
+    with loading_libraries():
+        import coupling.analyses.sweep.index
+        import coupling.models.loading
+        import coupling.pipeline  # noqa: F401
 
 
 def _measure(place: StudyFolder, records: Records, name: str, threads: int | None) -> dict[str, float | None]:
