@@ -17,6 +17,7 @@ from benchmarks.full_svd import mismatch_of_pairs, with_full_svd
 from benchmarks.memory import Clock, PeakMemory
 from benchmarks.results import progress
 from coupling.models.blocks import find_blocks
+from coupling.models.recording import record_blocks
 
 CHUNKS = (1, 4, 8, 16, 32, 64)
 """Chunk sizes that are tried, in rows of the Jacobian per backward pass."""
@@ -32,7 +33,8 @@ def measure_naive(
         ids: the prompt, (1, n).
         result: the engine's result at the same length; the naive pipeline's is added to it.
         k: number of top singular vectors.
-        rows: rows of each Jacobian that are timed; with fewer than all, the time is scaled and the SVDs are left out.
+        rows: rows of each Jacobian that are timed; with fewer than all, their time is scaled, and the SVDs and pairs
+            are timed on Jacobians that this engine made.
         clock: what counts the time.
     """
     name = f"n = {ids.shape[1]}"
@@ -42,7 +44,7 @@ def measure_naive(
     with PeakMemory(str(ids.device)) as memory:
         before = clock()
         if rows < width_of(model):
-            seconds = naive_rows_seconds(model, ids, chunk, rows, clock)
+            seconds = naive_rows_seconds(model, ids, chunk, rows, clock) + svd_and_pairs_seconds(model, ids, k, clock)
         else:
             mismatch = naive_pipeline(model, ids, k, chunk)
             seconds = clock() - before
@@ -144,3 +146,13 @@ def naive_rows_seconds(model: nn.Module, ids: Tensor, chunk: int, rows: int, clo
         of_rows += clock() - start
     once = clock() - before - of_rows
     return once + of_rows * width_of(model) / rows
+
+
+def svd_and_pairs_seconds(model: nn.Module, ids: Tensor, k: int, clock: Clock = time.perf_counter) -> float:
+    """The time of the full SVDs and of all pairs, on Jacobians that are made before the time is taken."""
+    recording = record_blocks(model, find_blocks(model)[1], {"input_ids": ids})
+    last = recording.n_tokens - 1
+    matrices = [recording.jacobian(block, last).to_dense() for block in range(recording.n_blocks)]
+    before = clock()
+    mismatch_of_pairs([with_full_svd(matrix, k) for matrix in matrices])
+    return clock() - before

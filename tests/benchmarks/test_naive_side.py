@@ -76,6 +76,23 @@ def test_only_the_rows_are_scaled(model, monkeypatch):
         assert naive_side.naive_rows_seconds(model, IDS, 4, rows, lambda: time) == 1 + 3 + 3 * 48
 
 
+def test_svds_and_pairs_are_timed_once_each(model, monkeypatch):
+    """A clock that counts them; what makes the Jacobians is not in the time."""
+    time = 0
+
+    def counted(function):
+        def call(*arguments):
+            nonlocal time
+            time += 1
+            return function(*arguments)
+
+        return call
+
+    for name in ("with_full_svd", "mismatch_of_pairs"):
+        monkeypatch.setattr(naive_side, name, counted(getattr(naive_side, name)))
+    assert naive_side.svd_and_pairs_seconds(model, IDS, 5, lambda: time) == 3 + 1
+
+
 def test_the_best_chunk_is_one_of_those_tried(model):
     assert best_chunk(model, IDS) in CHUNKS
 
