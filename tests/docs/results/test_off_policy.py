@@ -104,3 +104,17 @@ def test_what_has_the_same_sign_in_every_seed(runs):
     assert ahead["DAPO 0.2"].loc["4 bits"].sum() == 4
     for name in ahead.columns:
         assert 0 < ahead[name].loc["T 1.2 as 1"].sum() < 5
+
+
+def test_what_the_guide_says_of_the_weighted_regularizer(runs):
+    text = text_of("guides/post-train-with-p3o.md")
+    assert (
+        "much more reward than k3 on rollouts that were 16 updates old, and a little less or the same elsewhere" in text
+    )
+    assert "on rollouts of a model rounded to 4 bits one of five runs lost half its peak" in text
+    rows = by_objective(runs).set_index(["objective", "condition"]).loc["P3O, weighted KL"]
+    assert rows.loc["16 old", "difference_low"] > 0.05
+    elsewhere = rows.drop(index="16 old")
+    assert (elsewhere["difference"].abs() < 0.05).all()
+    assert (elsewhere["difference_low"] < 0).all()  # nowhere else clearly more
+    assert rows.loc["4 bits", ["n_lost", "seeds"]].tolist() == [1, 5]
