@@ -38,9 +38,12 @@ CHARACTERS = 4
 """Of a token, on average."""
 REACHED = 0.6
 """The share of the rate of one large product that a block's own products reach."""
-JACOBIAN_OPERATIONS, PROMPT_OPERATIONS, BLOCK_OPERATIONS, PAIR_OPERATIONS = 10000, 5000, 250, 30
-"""Operations of the framework for a pass that makes Jacobians, for a prompt, for a block in its forward pass, and for a
-pair of Jacobians that are compared."""
+JACOBIAN_OPERATIONS, PRODUCT_OPERATIONS, PROMPT_OPERATIONS, BLOCK_OPERATIONS, PAIR_OPERATIONS = 3000, 800, 5000, 250, 30
+"""Operations of the framework for a pass that makes Jacobians, for a product with one that is not formed, for a prompt,
+for a block in its forward pass, and for a pair of Jacobians that are compared."""
+MODEL_OPERATIONS, CHECK_OPERATIONS, CHECK_PASSES = 80000, 6000, 3
+"""What is done once, at the first prompt: operations of the libraries and for the checks of each block, and forward
+passes of these."""
 PASSED_BACK = 0.75
 """The share of a block's weights that a dense Jacobian is multiplied with; the last layers are known."""
 
@@ -165,7 +168,8 @@ def estimate(
         is_streamed = whole_bytes > SHARE * available
     rates = _calibrated(width, plan.ks.largest, place, dense=engine == "dense")
     model_size = _Model(width, max(of_blocks), sum(of_blocks), parameters, len(modules), itemsize)
-    seconds = prompts * _seconds_of_prompt(model_size, plan, prompts, length, rates, resources, engine)
+    seconds = _seconds_of_checks(model_size, length, rates)
+    seconds += prompts * _seconds_of_prompt(model_size, plan, prompts, length, rates, resources, engine)
     weights = (outside + 2 * largest) * itemsize if is_streamed else whole_bytes
     memory = weights + _working_memory(model_size, plan, prompts, length, resources, engine)
     return Estimate(
@@ -207,13 +211,24 @@ def sizes_of(source: Prompts | None, limit: int | None = None) -> tuple[int, int
     return len(texts), max(1, round(sum(map(len, texts)) / len(texts) / CHARACTERS))
 
 
+def _seconds_of_forward(model: _Model, length: int, rates: Rates) -> float:
+    """A forward pass of one prompt."""
+    products = 2 * model.all_blocks * length + 4 * length**2 * model.width * model.blocks
+    return products / (REACHED * rates.products) + model.blocks * BLOCK_OPERATIONS * rates.operation
+
+
+def _seconds_of_checks(model: _Model, length: int, rates: Rates) -> float:
+    """What is done once, at the first prompt."""
+    operations = MODEL_OPERATIONS + model.blocks * CHECK_OPERATIONS
+    return operations * rates.operation + CHECK_PASSES * _seconds_of_forward(model, length, rates)
+
+
 def _seconds_of_prompt(
     model: _Model, plan: Plan, prompts: int, length: int, rates: Rates, resources: Resources, engine: str
 ) -> float:
     """Forward pass, Jacobians, singular vectors and comparisons of one prompt."""
     rate = REACHED * rates.products
-    forward = (2 * model.all_blocks * length + 4 * length**2 * model.width * model.blocks) / rate
-    forward += model.blocks * BLOCK_OPERATIONS * rates.operation
+    forward = _seconds_of_forward(model, length, rates)
     rows = 1 if plan.fixed is None else 2
     count, k = plan.jacobian_count(), plan.ks.largest
     compared = max(len(group.a) for group in plan.groups())
@@ -226,7 +241,7 @@ def _seconds_of_prompt(
     else:
         columns = 2 * (EXPECTED_POWER_ITERATIONS + 1) * (k + OVERSAMPLING)
         each = 4 * model.block * (columns + 64 + 2 * compared * k) * rows / rate
-        each += 2 * EXPECTED_POWER_ITERATIONS * JACOBIAN_OPERATIONS * rates.operation
+        each += 2 * EXPECTED_POWER_ITERATIONS * PRODUCT_OPERATIONS * rates.operation
     # products with the frames, in float64
     each += 4 * model.width**2 * 2 * compared * k / rates.products if engine == "dense" else 0.0
     pairs = sum(len(group.a) * len(group.b) for group in plan.groups())

@@ -291,19 +291,21 @@ def replaying_groups(tapes: Sequence[Tape], block: int, rows: Int[Tensor, "g r"]
 @contextmanager
 def implementation(model: nn.Module, attention: str | None) -> Iterator[None]:
     """Evaluation mode with the named attention and eager experts, whose derivatives exist; then the previous state."""
-    configs = {id(module.config): module.config for module in model.modules() if isinstance(module, PreTrainedModel)}
+    modules = list(model.modules())
+    configs = {id(module.config): module.config for module in modules if isinstance(module, PreTrainedModel)}
     for config in list(configs.values()):
         for name in config.sub_configs:
             sub = getattr(config, name, None)
             if sub is not None:
                 configs[id(sub)] = sub
     before = [(c, c._attn_implementation_internal, c._experts_implementation_internal) for c in configs.values()]
-    training = [module for module in model.modules() if module.training]
+    training = [module for module in modules if module.training]
     for config, _, _ in before:
         if attention is not None:
             config._attn_implementation_internal = attention
         config._experts_implementation_internal = "eager"
-    model.eval()
+    if training:
+        model.eval()
     try:
         with attending_by(model, _attention) if attention == NAME else nullcontext():
             yield

@@ -156,15 +156,16 @@ def prepared(model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any])
     """The network without its head, and its arguments on its device."""
     # A backbone has no head, and calls its trunk with arguments of its own (Swin partitions at every resolution).
     network = model if isinstance(model, BackboneMixin) else trunk(model)
-    inside, accepted = set(network.modules()), inspect.signature(network.forward).parameters
+    accepted = inspect.signature(network.forward).parameters
     # What is called the base model may be a part without the embeddings (DINOv3), or without these blocks.
     main = [name for name in inputs if name in ("input_ids", "pixel_values", "inputs_embeds", "input_features")]
-    if not all(name in accepted for name in main) or not all(module in inside for module in modules):
+    if network is not model and not (all(name in accepted for name in main) and set(modules) <= set(network.modules())):
         network = model
     keywords = dict(inputs)
-    if "pixel_values" in keywords and "pixel_values" not in inspect.signature(network.forward).parameters:
+    accepted = inspect.signature(network.forward).parameters
+    if "pixel_values" in keywords and "pixel_values" not in accepted:
         keywords["x"] = keywords.pop("pixel_values")  # as timm calls them
-    if "use_cache" in inspect.signature(network.forward).parameters:
+    if "use_cache" in accepted:
         keywords["use_cache"] = False
     device = device_of(network)
     return network, {key: v.to(device) if isinstance(v, Tensor) else v for key, v in keywords.items()}
