@@ -2,8 +2,9 @@
 
 A checkpoint is any folder with a configuration and weights that transformers or peft reads, at most three folders down:
 TRL's and ms-swift's ``checkpoint-100``, verl's ``global_step_10/actor/huggingface``, OpenRLHF's ``global_step20_hf``,
-prime-rl's ``weights/step_10``, FeynRL's ``iter000001_v000001``. The step is a number in its path. FeynRL writes it into
-``training_state.json``, and ``CHECKPOINT_COMPLETE`` once a checkpoint is complete (see its ``misc/setup_rl.py``).
+prime-rl's ``weights/step_10``, FeynRL's ``iter000001_v000001``. The step is a number in its path, or else that of
+``trainer_state.json``. FeynRL writes it into ``training_state.json``, and ``CHECKPOINT_COMPLETE`` once a checkpoint is
+complete (see its ``misc/setup_rl.py``).
 """
 
 import re
@@ -200,6 +201,8 @@ def _examine(entry: Path, root: Path, step: int | None) -> CheckpointFolder | Sk
     if of_feynrl and not (entry / FEYNRL_MARKER).exists():
         return SkippedFolder(entry, f"incomplete: {FEYNRL_MARKER} is missing, so writing it was interrupted")
     base = None
+    if not entry.is_dir():
+        return SkippedFolder(entry, "there is no such folder")
     if not (entry / "config.json").exists():
         if not (entry / ADAPTER_CONFIG).exists():
             return SkippedFolder(entry, "incomplete: config.json is missing")
@@ -215,11 +218,13 @@ def _examine(entry: Path, root: Path, step: int | None) -> CheckpointFolder | Sk
     if tokenizer is None:
         return SkippedFolder(entry, "there is no tokenizer in it or in a folder above it")
     if step is None:
-        found: Any = read_object(entry / FEYNRL_STATE).get("global_step") if of_feynrl else step_of(entry, root)
+        found: Any = None if of_feynrl else step_of(entry, root)
+        if found is None:
+            found = read_object(entry / (FEYNRL_STATE if of_feynrl else TRL_STATE)).get("global_step")
         if not isinstance(found, int):
             of_state, of_path = (
                 f"incomplete: {FEYNRL_STATE} does not contain global_step",
-                "there is no number in its path",
+                f"there is no number in its path, and no {TRL_STATE} with a global_step",
             )
             return SkippedFolder(entry, of_state if of_feynrl else of_path)
         step = found

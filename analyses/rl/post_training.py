@@ -19,7 +19,14 @@ from coupling.analyses.rl.processes import is_main_process
 from coupling.analyses.rl.resume import Resumption, check_table, resumption, trainer_folder
 from coupling.analyses.rl.run_record import RunRecord, recorded
 from coupling.analyses.rl.saved_steps import lacking_weights
-from coupling.analyses.rl.trainers import RolloutFunc, build_trainer, generation_window, measure_initial, set_up
+from coupling.analyses.rl.trainers import (
+    RolloutFunc,
+    build_trainer,
+    generation_window,
+    measure_initial,
+    set_up,
+    unseen_truncation,
+)
 from coupling.analyses.rl.warm_start import one_thread
 from coupling.errors import CouplingError, one_line, require
 from coupling.files import remove_leftovers
@@ -63,7 +70,8 @@ def post_train(
             ratios with the log-probabilities that it returns.
         prepare: called with the trainer of each seed before it starts, to attach callbacks to it.
         progress: see ``Progress``.
-        notify: called with a sentence about a checkpoint that a resumed run passes over.
+        notify: called with a sentence about a checkpoint that a resumed run passes over, or about truncated sampling
+            that the ratios do not show.
         rewards_folder: the folder in which modules of rewards are looked for first, and trusted.
         trust_rewards: import modules of rewards from anywhere, whose code then runs; without it, they have to be in
             ``rewards_folder`` or belong to an installed package.
@@ -95,6 +103,9 @@ def post_train(
                 notify(note)
         if start.finished:
             return table.rows()
+        unseen = unseen_truncation(setup, out / TRAINER)
+        if unseen and notify is not None:
+            notify(unseen)
         record = RunRecord(out, config, chosen, window, identity, dict(start.done))
         with recorded(record):
             for seed in chosen:
@@ -155,6 +166,8 @@ def _train(trainer: Any, recorder: Recorder, start: Resumption) -> None:
         if start.ended:
             _finish(trainer, start, begun)
         else:
+            if start.checkpoint is not None:
+                trainer.args.eval_on_start = False  # an evaluation at this step was made before the checkpoint
             trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     except CouplingError:
         raise
@@ -171,7 +184,18 @@ def _train(trainer: Any, recorder: Recorder, start: Resumption) -> None:
         if isinstance(error, ValueError) and step == start.step + 1:
             raise CouplingError(f"training cannot begin: {one_line(error)}") from error
         raise
+    if not begun.begun:
+        raise CouplingError(_no_step(trainer))
     recorder.table.write()
+
+
+def _no_step(trainer: Any) -> str:
+    """Why a training ended without a step."""
+    needed = trainer.args.generation_batch_size // trainer.args.num_generations
+    return (
+        f"no step was made: the data has {len(trainer.train_dataset)} prompts, and a batch needs {needed}; give more "
+        "prompts, or a smaller trainer.per_device_train_batch_size"
+    )
 
 
 class _Begun(TrainerCallback):

@@ -99,8 +99,8 @@ def _check_names(config: RunConfig, config_class: type) -> None:
             raise CouplingError(f"trainer.{name} cannot be set: {NOT_THE_USERS[name]}")
         if name not in known:
             raise CouplingError(
-                f"there is no setting trainer.{named(name, known)}; known are the fields of "
-                f"{config_class.__name__}: {', '.join(sorted(known - set(NOT_THE_USERS)))}"
+                f"there is no setting trainer.{named(name, known)}{_of_others(name, config.objective)}; known are "
+                f"the fields of {_source(config_class)}, which `help({config_class.__name__})` shows in Python"
             )
     if config.objective in OWN_OBJECTIVES:
         from coupling.rl.config import MEANINGLESS
@@ -112,6 +112,21 @@ def _check_names(config: RunConfig, config_class: type) -> None:
                 )
 
 
+def _of_others(name: str, objective: str) -> str:
+    """A remark on an unknown setting that this project's own objectives have."""
+    if objective in OWN_OBJECTIVES:
+        return ""
+    from coupling.rl.config import P3OConfig
+
+    is_own = name in {item.name for item in fields(P3OConfig)}
+    return f" with objective {objective}: it belongs to {' and '.join(OWN_OBJECTIVES)}" if is_own else ""
+
+
+def _source(config_class: type) -> str:
+    """A class of settings with its module."""
+    return f"{config_class.__module__}.{config_class.__name__}"
+
+
 def _check_ranges(given: Mapping[str, Any]) -> None:
     """Check the values that TRL would accept and then fail on."""
     for name in SIZES:
@@ -121,12 +136,16 @@ def _check_ranges(given: Mapping[str, Any]) -> None:
     steps = given.get("max_steps", -1)
     if not has_type(steps, int) or not (steps == -1 or steps >= 1):
         raise CouplingError(
-            f"trainer.max_steps is {quoted(steps)}, but must be at least 1 (or -1, for trainer.num_train_epochs)"
+            f"trainer.max_steps is {quoted(steps)}, but must be a whole number of at least 1 (or -1, for "
+            "trainer.num_train_epochs)"
         )
+    share = given.get("top_p", 1.0)
+    if has_type(share, int, float) and share > 1:
+        raise CouplingError(f"trainer.top_p is {quoted(share)}, but must be at most 1")
     for name in (*AT_LEAST_ZERO, *POSITIVE):
         value = given.get(name, 1.0)
         if not has_type(value, int, float) or not (value > 0 or (value == 0 and name in AT_LEAST_ZERO)):
-            allowed = "0 or more" if name in AT_LEAST_ZERO else "more than 0"
+            allowed = "a number of at least 0" if name in AT_LEAST_ZERO else "a number above 0"
             raise CouplingError(f"trainer.{name} is {quoted(value)}, but must be {allowed}")
 
 
@@ -143,12 +162,15 @@ def _parse_number(name: str, value: Any, config_class: type) -> Any:
     """A setting whose number YAML reads as text, such as 1e-4, as a number; every other value as it is.
 
     Raises:
-        CouplingError: if it is a text that is not a number, and the setting is a number.
+        CouplingError: if it is a text that is not a number, and the setting is a number; or if the setting is true or
+            false, and the value is neither.
     """
     (annotation,) = [
         str(getattr(item.type, "__name__", item.type)) for item in fields(config_class) if item.name == name
     ]
     types = set(annotation.replace("Optional[", "").replace("]", "").replace(" ", "").split("|")) - {"None"}
+    if types == {"bool"} and not isinstance(value, bool | None):
+        raise CouplingError(f"trainer.{name} is {quoted(value)}, but must be true or false")
     if not isinstance(value, str) or not types or not types <= {"float", "int"}:
         return value
     try:

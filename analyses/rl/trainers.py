@@ -153,12 +153,31 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
     except CouplingError:
         raise
     except Exception as error:  # TRL, transformers, trackers and peft each refuse settings in their own way
-        raise CouplingError(f"cannot set up RL of {model}: {one_line(error)}") from error
+        raise CouplingError(f"cannot set up RL of {_named(config.model)}: {one_line(error)}") from error
     trainer.evaluation = config.evaluation
     trainer.remove_callback(PrinterCallback)
     if config.probe.every:
         _attach_probe(trainer, config, rows)
     return trainer
+
+
+def _named(model: str) -> str:
+    """A model as the configuration names it."""
+    return "the built-in task's model" if model == TASK_MODEL else model
+
+
+def unseen_truncation(setup: TrainerSetup, folder: Path) -> str:
+    """What to say where rollouts are truncated, and the sampler gives no log-probabilities of its own; else empty.
+
+    Raises:
+        CouplingError: if TRL refuses the settings.
+    """
+    from coupling.rl.truncation import truncation, unseen_warning
+
+    settings = _make_settings(setup, setup.arguments | {"output_dir": str(folder)})
+    changed = truncation(settings)
+    is_seen = setup.rollout_func is not None or settings.use_vllm
+    return unseen_warning(changed) if changed and not is_seen else ""
 
 
 def measure_initial(trainer: Any) -> None:
@@ -208,7 +227,7 @@ def _make_settings(setup: TrainerSetup, arguments: dict[str, Any]) -> Any:
     except CouplingError:
         raise
     except Exception as error:  # TRL, transformers, accelerate and DeepSpeed each check in their own way
-        raise CouplingError(f"the trainer settings do not go together: {one_line(error, most=1000)}") from error
+        raise CouplingError(f"the trainer settings are refused: {one_line(error, most=1000)}") from error
 
 
 def _attach_probe(trainer: Any, config: RunConfig, rows: Any) -> None:

@@ -125,7 +125,8 @@ def _empty_notes(rows: Sequence[Row]) -> list[str]:
     shares = [share for row in rows if (share := _finite(row.get("empty_completions")))]
     if not shares:
         return []
-    return [f"empty completions in {len(shares)} steps, at most {percent(max(shares))} of the completions of a step"]
+    steps = f"{len(shares)} step" + "s" * (len(shares) != 1)
+    return [f"empty completions in {steps}, at most {percent(max(shares))} of the completions of a step"]
 
 
 def _by_seed(rows: Sequence[Row]) -> list[list[Row]]:

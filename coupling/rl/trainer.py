@@ -219,7 +219,8 @@ class P3OTrainer(GRPOTrainer):
         token's ratio, and 1 - ess weighs the regularizer. It is not additive over micro-batches, and after a backward
         pass it is too late to change either. So one more forward pass over each micro-batch, without gradients, adds
         up ``(sum r, sum r^2, n)``; the weights do not change before the step ends, so its ratios are those of the loss.
-        Where each micro-batch has its own, only tokens are counted (also those that turn out not to be finite).
+        Where each micro-batch has its own, tokens are only counted: those whose log-probabilities by the anchors are
+        finite.
         """
         # TRL keeps the micro-batches of a generation, and takes number _step modulo steps_per_generation next.
         first = self._step % self.args.steps_per_generation  # type: ignore[attr-defined]
@@ -235,10 +236,11 @@ class P3OTrainer(GRPOTrainer):
     def _ahead(self, model: Any, inputs: dict[str, Any]) -> Float[Tensor, "anchor 3"]:
         """``(sum r, sum r^2, n)`` of one micro-batch of the look-ahead pass for each anchor."""
         given, anchors = counted_mask(inputs), self._anchors(inputs, None)
+        known = [anchor for anchor in anchors if anchor is not None]
         # sampled by the present weights, so that every ratio is 1; or only the number of tokens is of interest
-        if not self._of_batch or all(anchor is None for anchor in anchors):
+        if not self._of_batch or not known:
             ones = torch.ones(given.shape, device=given.device)
-            return torch.stack([ratio_statistics(ones, given)] * len(anchors))
+            return torch.stack([ratio_statistics(ones, finite_tokens(given, *known))] * len(anchors))
         logprobs, *_ = self._forward(model, inputs, entropy=False)
         return self._compare(logprobs, self._anchors(inputs, logprobs), given)[2]
 

@@ -225,6 +225,38 @@ def test_tokens_of_probability_0_are_left_out_and_counted(tmp_path, sizes):
     assert logged(trainer, "p3o/ess")[0] > 0.1  # without the token; with it, 1 over the number of tokens
 
 
+@pytest.mark.parametrize("scope", ["batch", "micro"])
+def test_the_loss_is_the_mean_over_the_tokens_that_are_left(tmp_path, monkeypatch, scope):
+    def rollouts(prompts, trainer):
+        output = scripted(prompts, trainer)
+        for row in output["logprobs"][::3]:
+            row[0] = -float("inf")
+        return output
+
+    sizes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": 1}
+    trainer = make_trainer(tmp_path, rollout_func=rollouts, ess_scope=scope, **sizes)
+    ahead, compare, counted = trainer._look_ahead, trainer._compare, []
+    expected = []
+
+    def look_ahead(*arguments):
+        result = ahead(*arguments)
+        expected.append(result.n_tokens)
+        counted.clear()
+        return result
+
+    def compared(*arguments):
+        result = compare(*arguments)
+        counted.append(float(result[0].sum()))
+        return result
+
+    monkeypatch.setattr(trainer, "_look_ahead", look_ahead)
+    monkeypatch.setattr(trainer, "_compare", compared)
+    trainer.train()
+    assert logged(trainer, "p3o/nonfinite")[0] > 1
+    assert len(counted) == 2
+    assert expected == [sum(counted)]
+
+
 def test_micro_batches_with_a_sample_size_of_their_own_need_no_look_ahead(tmp_path, monkeypatch):
     passes = {}
     for scope in ("batch", "micro"):

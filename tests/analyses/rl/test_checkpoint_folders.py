@@ -143,11 +143,19 @@ def test_pairs_give_the_steps_that_paths_do_not(tmp_path):
     first, last = make_checkpoint(tmp_path / "first"), make_checkpoint(tmp_path / "last")
     checkpoints, skipped = find_checkpoints([f"400={last}", f"0={first}", f"7={tmp_path}/nowhere"])
     assert [(item.step, item.folder) for item in checkpoints] == [(0, first), (400, last)]
-    assert [item.reason for item in skipped] == ["incomplete: config.json is missing"]
+    assert [item.reason for item in skipped] == ["there is no such folder"]
     _, skipped = find_checkpoints([f"3={first}", f"4={last}"])
     assert skipped == []
     with pytest.raises(CouplingError, match="first: there is no number in its path"):
         find_checkpoints(first)
+
+
+def test_without_a_number_in_the_path_the_step_is_that_of_trl_s_state(tmp_path):
+    for name, step in (("final", 7), ("step_3", 9)):
+        folder = make_checkpoint(tmp_path / name)
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    checkpoints, skipped = find_checkpoints(tmp_path)
+    assert ([(item.step, item.name) for item in checkpoints], skipped) == ([(3, "step_3"), (7, "final")], [])
 
 
 def test_a_folder_whose_name_looks_like_a_pair_is_a_folder(tmp_path, monkeypatch):

@@ -22,7 +22,11 @@ from coupling.analyses.rl.numbers import last_number
         ("1,2000", 2000),
         ("1,200,5", 5),
         ("x=\u22127", -7),
-        ("x = \u2212 7", 7),
+        ("x = \u2212 7", -7),
+        ("x = - 7", -7),
+        ("8 - 7", 7),
+        ("\u20135", -5),
+        ("3\u20135", 5),
         ("x=-7", -7),
         ("+7", 7),
         ("7-3", 3),
@@ -35,6 +39,30 @@ from coupling.analyses.rl.numbers import last_number
         ("1 / 4", Fraction(1, 4)),
         (r"\frac{1}{2}", Fraction(1, 2)),
         (r"$-\dfrac{3}{4}$", Fraction(-3, 4)),
+        (r"\frac{-1}{2}", Fraction(-1, 2)),
+        (r"\frac{1}{-2}", Fraction(-1, 2)),
+        (r"-\frac{-1}{2}", Fraction(1, 2)),
+        (r"\frac{1.5}{2}", Fraction(3, 4)),
+        (r"\frac{1,000}{2}", 500),
+        (r"\frac12", Fraction(1, 2)),
+        ("1/-2", Fraction(-1, 2)),
+        ("3 1/2", Fraction(7, 2)),
+        ("-3 1/2", Fraction(-7, 2)),
+        ("3 5/2", Fraction(5, 2)),
+        ("1/2/3", None),
+        ("1.2.3", None),
+        ("10^3", 1000),
+        ("2*10^3", 2000),
+        ("-2 * 10^3", -2000),
+        (r"2 \times 10^{3}", 2000),
+        ("1.5 \u00d7 10^\u22122", Fraction(3, 200)),
+        ("2**10", 1024),
+        ("2^99999", None),
+        ("1 000", 0),
+        ("1'000", 1000),
+        ("1\u202f000", 1000),
+        ("1e5000000", None),
+        ("1.2e3.4", None),
         ("3e3", 3000),
         ("3E\u22122", Fraction("0.03")),
         ("1.5e+3", 1500),
@@ -52,7 +80,7 @@ def test_the_format(text, value):
     assert last_number(text) == value
 
 
-@given(st.text(alphabet="0123456789,.-\u2212/eE+ $x(){}\\frac\n", max_size=60))
+@given(st.text(alphabet="0123456789,.-\u2212/eE+ $x(){}\\frac\n^*='", max_size=60))
 def test_any_text_is_read_or_is_none(text):
     value = last_number(text)
     assert value is None or isinstance(value, Fraction)
@@ -65,6 +93,7 @@ def test_a_whole_number_is_itself_with_and_without_groups(value):
 
 def test_long_completions_are_read_in_time():
     began = time.perf_counter()
-    for text in ("1," * 50_000, "123," * 50_000, "9" * 100_000, "1/" * 50_000, "-" * 100_000):
+    many = ("1,", "123,", "1/", "1 ", "10^", "1'", "1*")
+    for text in (*(part * 50_000 for part in many), "9" * 100_000, "-" * 100_000):
         last_number(text)
     assert time.perf_counter() - began < 5

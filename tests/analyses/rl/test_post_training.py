@@ -142,14 +142,14 @@ def test_a_run_that_stops_leaves_the_table_of_the_steps_before(configured, chang
     ],
 )
 def test_settings_that_trl_and_transformers_refuse_are_one_line(configured, trainer):
-    with pytest.raises(CouplingError, match=r"do not go together|cannot set up RL|cannot begin"):
+    with pytest.raises(CouplingError, match=r"settings are refused|cannot set up RL|cannot begin"):
         post_train(configured(trainer=trainer), "out")
 
 
 def test_refusals_before_anything_is_trained(configured, tmp_path):
     with pytest.raises(CouplingError, match=r"no checkpoint in \./nowhere"):
         post_train(configured(model="./nowhere"), "a")
-    with pytest.raises(CouplingError, match="do not go together"):
+    with pytest.raises(CouplingError, match="settings are refused"):
         post_train(
             configured(trainer={"num_generations": 3}), "a"
         )  # a run that failed before its first step is not in the way
@@ -158,6 +158,23 @@ def test_refusals_before_anything_is_trained(configured, tmp_path):
     with pytest.raises(CouplingError, match="contains other files"):
         post_train(configured(), "full", overwrite=True)
     assert (tmp_path / "full" / "diary.txt").exists()
+
+
+def test_fewer_prompts_than_a_batch_needs_are_one_line(configured):
+    Path("one.jsonl").write_text('{"prompt": "(", "answer": ")"}\n')
+    config = configured({"per_device_train_batch_size": 8, "num_generations": 4}, data={"file": "one.jsonl"})
+    with pytest.raises(CouplingError, match="no step was made: the data has 1 prompts, and a batch needs 2"):
+        post_train(config, "out")
+    assert json.loads(Path("out/run.json").read_text())["finished"] is False
+
+
+def test_truncation_that_the_ratios_do_not_show_is_said(configured):
+    notes = []
+    post_train(configured({"max_steps": 1}), "whole", notify=notes.append)
+    assert notes == []
+    post_train(configured({"max_steps": 1, "top_k": 2}), "out", notify=notes.append)
+    (note,) = notes
+    assert "rollouts are sampled with top_k=2, and the sampler gives no log-probabilities" in note
 
 
 def test_coupling_is_measured_through_a_run(configured):

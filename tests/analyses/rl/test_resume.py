@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from coupling import CouplingError
-from coupling.analyses.rl.config import from_mapping
+from coupling.analyses.rl.config import EvaluationConfig, from_mapping
 from coupling.analyses.rl.post_training import post_train
 from coupling.analyses.rl.resume import can_continue, resumption
 
@@ -79,6 +79,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(configured):
     table = pd.read_csv("out/table.csv")
     assert table.step.tolist() == list(range(7))
     assert compared(post_train(configured(), "out", resume=True)) == compared(rows)  # nothing is left to do
+
+
+def test_a_resumed_run_evaluates_where_an_uninterrupted_one_does(configured):
+    evaluation = {"every": 3, "count": 2, "samples": 2, "k": [1]}
+    config = replace(configured(), evaluation=EvaluationConfig(**evaluation))
+    whole = post_train(config, "whole")
+    stopped_run(config, at=5)
+    assert Path("out/trainer/checkpoint-4").exists()
+    resumed = post_train(config, "out", resume=True)
+    evaluated = [[row["step"] for row in rows if row.get("eval_reward") is not None] for rows in (whole, resumed)]
+    assert evaluated == [[0, 3, 6], [0, 3, 6]]
 
 
 def test_a_run_stopped_after_its_last_step_only_saves(configured, monkeypatch):

@@ -18,7 +18,9 @@ def settings(trainer, config_class=GRPOConfig, *, accelerator=False, **changes):
 
 def test_trainer_settings_are_checked_against_trl():
     assert settings({"learning_rate": 1e-3})["learning_rate"] == 1e-3
-    with pytest.raises(CouplingError, match=r"trainer\.learning_rat \(did you mean learning_rate\?\).*max_steps"):
+    with pytest.raises(
+        CouplingError, match=r"trainer\.learning_rat \(did you mean learning_rate\?\); known are the fields of trl"
+    ):
         settings({"learning_rat": 1e-3})
     with pytest.raises(CouplingError, match=r"trainer\.loss_type cannot be set: objective chooses it"):
         settings({"loss_type": "grpo"})
@@ -32,6 +34,11 @@ def test_the_defaults_suit_the_table_and_the_machine():
     assert "use_cpu" not in accelerated
     assert settings({"report_to": "wandb"})["report_to"] == "wandb"
     assert settings({}, seed=7)["seed"] == 7
+
+
+def test_a_setting_of_p3o_alone_is_named_as_such():
+    with pytest.raises(CouplingError, match=r"trainer\.ess_scope with objective grpo: it belongs to p3o and p4o"):
+        settings({"ess_scope": "micro"}, objective="grpo")
 
 
 def test_numbers_that_yaml_reads_as_text_become_numbers():
@@ -56,10 +63,15 @@ def test_p3o_refuses_a_clip_range_even_at_its_default():
         ({"num_iterations": 0}, "trainer.num_iterations is 0"),
         ({"max_steps": 0}, "trainer.max_steps is 0, but must be"),
         ({"max_steps": True}, "trainer.max_steps is True"),
-        ({"save_steps": 0}, "save_steps is 0, but must be more than 0"),
-        ({"beta": -1.0}, "trainer.beta is -1.0, but must be 0 or more"),
-        ({"learning_rate": -1.0}, "trainer.learning_rate is -1.0, but must be 0 or more"),
-        ({"temperature": 0}, "trainer.temperature is 0, but must be more than 0"),
+        ({"save_steps": 0}, "save_steps is 0, but must be a number above 0"),
+        ({"beta": -1.0}, "trainer.beta is -1.0, but must be a number of at least 0"),
+        ({"learning_rate": -1.0}, "trainer.learning_rate is -1.0, but must be a number of at least 0"),
+        ({"max_steps": 2.5}, "trainer.max_steps is 2.5, but must be a whole number"),
+        ({"learning_rate": [1]}, "trainer.learning_rate is .* but must be a number"),
+        ({"top_p": 1.5}, "trainer.top_p is 1.5, but must be at most 1"),
+        ({"bf16": "no"}, "trainer.bf16 is 'no', but must be true or false"),
+        ({"log_completions": 1}, "trainer.log_completions is 1, but must be true or false"),
+        ({"temperature": 0}, "trainer.temperature is 0, but must be a number above 0"),
         ({"resume_from_checkpoint": "x"}, "`resume=True` continues from the last checkpoint"),
         ({"eval_strategy": "steps"}, "evaluation is a key beside trainer"),
     ],

@@ -54,7 +54,7 @@ def test_the_window_is_the_number_of_steps_between_generations(trainer, steps):
 
 def test_settings_that_trl_refuses_are_one_line():
     setup = set_up(make_config(trainer={"num_generations": 3}))
-    with pytest.raises(CouplingError, match=r"the trainer settings do not go together: .*num_generations"):
+    with pytest.raises(CouplingError, match=r"the trainer settings are refused: .*num_generations"):
         generation_window(setup, Path("unused"))
 
 

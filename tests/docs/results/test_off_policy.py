@@ -1,5 +1,7 @@
 """The page says that all planned runs are in, and its table and sentences follow from their files."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -71,26 +73,37 @@ def test_what_the_page_says(runs):
     assert f"by {ahead('T 1.2 as 1', 'DAPO 0.4')} (0.4), of *micro* by {ahead('T 1.2 as 1', 'P3O, micro')}," in text
     assert not contains_zero("T 1.2 as 1", "DAPO 0.4")
     assert f"and of the weighted regularizer by {ahead('T 1.2 as 1', 'P3O, weighted KL')}" in text
-    assert rows.loc["T 1.2 as 1"]["area"].idxmax() == "P3O, batch"
+    warm = rows.loc["T 1.2 as 1"]["area"]
+    assert warm.idxmax() == "P3O, batch"
+    assert f"{warm['P3O, micro']:.2f} against {warm['DAPO 0.2']:.2f} and {warm['DAPO 0.4']:.2f}" in text
+    assert warm["DAPO 0.4"] < warm["P3O, micro"] < warm["DAPO 0.2"]
     behind = [ahead("lag 0 to 4", name) for name in ("DAPO 0.2", "DAPO 0.4")]
     assert f"by {behind[0]} (clip range 0.2) and {behind[1]} (0.4)" in text
     assert contains_zero("lag 0 to 4", "P3O, micro")
     assert f"the weighted regularizer costs {ahead('lag 0 to 4', 'P3O, weighted KL')}" in text
     old = rows.loc["16 old"]["area"]
-    assert f"an area of {old['P3O, batch']:.2f} (*batch*) and {old['P3O, micro']:.2f} (*micro*)" in text
+    assert f"an area of {old['P3O, batch']:.2f} (*batch*) and {old['P3O, micro']:.2f} (*micro*, the" in text
     assert {f"{old[name]:.2f}" for name in ("DAPO 0.2", "DAPO 0.4")} == {"0.60"}
     assert "against 0.60 for DAPO at either clip range" in text
     assert f"it is at {old['P3O, weighted KL']:.2f}" in text
     bits = [rows.loc[("4 bits", name), "difference"] for name in ("DAPO 0.2", "DAPO 0.4", "P3O, weighted KL")]
     assert f"by {bits[0]:.2f} (clip range 0.2, in four of the five seeds) and {bits[1]:.2f} (0.4, in each)" in text
-    assert f"it gains {bits[2]:.2f}, and the interval contains 0" in text
+    area = rows.loc["4 bits"]["area"]
+    ahead_of_micro = [area[name] - area["P3O, micro"] for name in ("DAPO 0.2", "DAPO 0.4")]
+    assert f"and of *micro* by {ahead_of_micro[0]:.2f} and {ahead_of_micro[1]:.2f}" in text
+    assert f"it gains {bits[2]:.2f} over *batch*, and the interval contains 0" in text
     assert contains_zero("4 bits", "P3O, weighted KL")
     ratios = [
         rows.loc[(condition, name), "kl"] / rows.loc[(condition, "P3O, batch"), "kl"]
         for condition in rows.index.unique(0)
         for name in ("DAPO 0.2", "DAPO 0.4")
     ]
-    assert f"Its KL is {min(ratios):.0f} to {max(ratios):.0f} times" in text
+    assert f"With DAPO it is {min(ratios):.0f} to {max(ratios):.0f} times" in text
+
+
+def test_how_long_the_runs_took():
+    seconds = sum(json.loads(path.read_text())["seconds"] for path in RESULTS.glob("*.json"))
+    assert f"the recorded runs took {seconds / 3600:.1f} hours" in text_of(PAGE)
 
 
 def test_what_has_the_same_sign_in_every_seed(runs):
