@@ -101,6 +101,7 @@ def assemble(
     *,
     detailed: bool,
     others: Mapping[str, Any] = MappingProxyType({}),
+    like: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """One prompt's Dataset, without the prompt axis, over all of its tokens.
 
@@ -110,6 +111,7 @@ def assemble(
         trajectory: the residual stream from layer 0 to L.
         detailed: keep the residual stream; the groups then have their projections.
         others: more variables, as xarray takes them.
+        like: a Dataset of the same plan and as many tokens, whose coordinates are taken.
     """
     layers, n_tokens, width = trajectory.shape
     variables = _over_blocks(groups, plan, n_tokens) if plan.kind == "depth" else _over_tokens(groups, plan, n_tokens)
@@ -131,7 +133,8 @@ def assemble(
     elif plan.kind == "depth" and not plan.has_token_axis:
         described["measured_token"] = ((), plan.tokens[0])
     # all at once: a Dataset aligns all that it has with each variable that is added later
-    return xr.Dataset({**described, **others}, _coordinates(plan, n_tokens, layers), {"width": width})
+    coordinates = _coordinates(plan, n_tokens, layers) if like is None else like.coords
+    return xr.Dataset({**described, **others}, coordinates, {"width": width})
 
 
 def _coordinates(plan: Plan, n_tokens: int, layers: int) -> dict[str, Any]:

@@ -154,10 +154,11 @@ def measure_together(
             factory.ready.clear()
     if done < total:
         report(total - done)  # Jacobians that several comparisons had in common
-    return [
-        _assembled(factory, found, detailed=is_detailed, batch=batch or len(recordings))
-        for factory, found, is_detailed in zip(factories, results, detailed, strict=True)
-    ]
+    parts: list[xr.Dataset] = []
+    for factory, found, is_detailed in zip(factories, results, detailed, strict=True):
+        like = parts[0] if parts and not baselines else None  # baselines may have coordinates of their own
+        parts.append(_assembled(factory, found, detailed=is_detailed, batch=batch or len(recordings), like=like))
+    return parts
 
 
 def _windows(plan: Plan, prompts: int, recording: Recording, resources: Resources) -> Iterator[list[Group]]:
@@ -175,13 +176,14 @@ def _windows(plan: Plan, prompts: int, recording: Recording, resources: Resource
     yield window
 
 
-def _assembled(factory: Factory, groups: Sequence[dict[str, Any]], *, detailed: bool, batch: int) -> xr.Dataset:
-    """The Dataset of one prompt, from its comparisons."""
+def _assembled(
+    factory: Factory, groups: Sequence[dict[str, Any]], *, detailed: bool, batch: int, like: xr.Dataset | None
+) -> xr.Dataset:
+    """The Dataset of one prompt, from its comparisons; with the coordinates of another prompt's, where one is given."""
     recording, plan = factory.recording, factory.plan
     trajectory = as_array(recording.trajectory[:, recording.n_virtual :])
-    dataset = assemble(
-        groups, plan, trajectory, detailed=detailed, others=factory.made.variables(plan) | {BATCH: ((), batch)}
-    )
+    others = factory.made.variables(plan) | {BATCH: ((), batch)}
+    dataset = assemble(groups, plan, trajectory, detailed=detailed, others=others, like=like)
     dataset.attrs |= factory.made.attributes
     if factory.baselines:
         add_stream_baselines(dataset, trajectory.astype(np.float64))

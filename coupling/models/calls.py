@@ -3,8 +3,9 @@
 import copy
 import inspect
 from collections import UserDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,6 +28,20 @@ class _Stream:
 
 
 STREAM = _Stream()
+
+
+def parameters_of(block: nn.Module) -> tuple[str, ...]:
+    """The names of the arguments of a block's forward pass."""
+    function = getattr(block.forward, "__func__", None)
+    # of a method they are known by its function, without the module itself
+    return _names(block.forward) if function is None else _names_of_method(function)[1:]
+
+
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
+_names_of_method = lru_cache(maxsize=512)(_names)
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class BlockCall:
             CouplingError: if the stream has four axes.
             BlocksError: if there is no stream.
         """
-        parameters = list(inspect.signature(block.forward).parameters)
+        parameters = parameters_of(block)
         if args:
             stream = args[0]
         else:
@@ -87,7 +102,7 @@ class BlockCall:
             keywords["use_cache"] = False
         arguments = tuple(_recorded(value, stream) for value in args)
         packed = stream.ndim == 2
-        call = cls(block, arguments, tuple(parameters[: len(args)]), keywords, stream.shape[-2], packed)
+        call = cls(block, arguments, parameters[: len(args)], keywords, stream.shape[-2], packed)
         return call, stream[None] if packed else stream
 
     def __call__(self, stream: Float[Tensor, "1 n d"]) -> Float[Tensor, "1 n d"]:
@@ -112,7 +127,7 @@ class BlockCall:
     @property
     def memory_name(self) -> str | None:
         """The name of the block's argument for a cache; None if it takes none."""
-        accepted = inspect.signature(self.block.forward).parameters
+        accepted = parameters_of(self.block)
         return next((name for name in NAMES if name in (*self.names, *self.keywords, *accepted)), None)
 
     def remembering(self, memory: Cache) -> "BlockCall":
