@@ -144,8 +144,8 @@ def scores_from(frame: pd.DataFrame, source: str) -> Scores:
         source: what the table is called in messages.
 
     Raises:
-        CouplingError: if there is no model column, a model is missing or occurs twice, a score is not a number, or
-            there is no benchmark.
+        CouplingError: if the table does not have a column of models, a model is missing or occurs twice, a score is not
+            a number, or the table does not have a benchmark.
     """
     frame = frame.rename(columns=lambda name: str(name).strip())
     model_column = _model_column(frame, source)

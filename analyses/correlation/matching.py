@@ -116,7 +116,7 @@ def _match_aliases(
         named = [index for index, run in enumerate(runs) if run_name in (run, folders[index])]
         if not named:
             raise CouplingError(
-                f"the alias {run_name}={score}: there is no run of {run_name}; there are {_listed(list(runs))}"
+                f"the alias {run_name}={score}: no run is of {run_name}; the runs are of {_listed(list(runs))}"
             )
         if len(named) > 1:
             raise CouplingError(

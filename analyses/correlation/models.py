@@ -83,7 +83,7 @@ def read_runs(folders: Sequence[str | Path]) -> MeasuredRuns:
         folders: finished runs, and studies, each of which stands for its finished runs.
 
     Raises:
-        CouplingError: if there is no folder, if a folder does not contain a run or contains one of random weights, or
+        CouplingError: if no folder is given, if a folder does not contain a run or contains one of random weights, or
             if the runs are of different kinds.
     """
     if not folders:

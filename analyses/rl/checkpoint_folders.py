@@ -224,7 +224,7 @@ def _examine(entry: Path, root: Path, step: int | None) -> CheckpointFolder | Sk
         if not isinstance(found, int):
             of_state, of_path = (
                 f"incomplete: {FEYNRL_STATE} does not contain global_step",
-                f"there is no number in its path, and no {TRL_STATE} with a global_step",
+                f"its path does not contain a number, and it does not contain a {TRL_STATE} with a global_step",
             )
             return SkippedFolder(entry, of_state if of_feynrl else of_path)
         step = found

@@ -68,7 +68,7 @@ def _load(config: DataConfig) -> tuple[str, Any]:
         if loader is None:
             raise CouplingError(f"data.file is {config.file}, but must be a .jsonl, .csv or .parquet file")
         if not path.is_file():
-            raise CouplingError(f"there is no file {config.file}, which data.file names")
+            raise CouplingError(f"the file {config.file}, which the key file of the data names, does not exist")
         arguments: dict[str, Any] = {"path": loader, "data_files": str(path), "split": "train"}
     else:
         name = f"the data set {config.dataset}"

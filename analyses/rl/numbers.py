@@ -10,18 +10,17 @@ SPACES = "\u00a0\u2009\u202f'\u2019"
 """Characters beside the comma that separate groups of three digits: spaces that do not break, and apostrophes."""
 _WHOLE = rf"\d{{1,3}}(?:,\d{{3}})+(?![\d,]*\d)|\d{{1,3}}(?:[{SPACES}]\d{{3}})+(?!\d)|\d+"
 _DECIMAL = rf"(?:(?:{_WHOLE})(?:\.\d+)?|\.\d+)(?:[eE][+{MINUS}]?\d+)?"
+_SIGN = rf"(?<![\w)\].])[+{MINUS}]"
 _SIGNED = rf"[+{MINUS}]?\s?(?:{_DECIMAL})"
 NUMBER = re.compile(
-    rf"(?P<sign>(?<![\w)\].])[+{MINUS}][$€£]?)?"
+    rf"(?P<sign>{_SIGN}[$€£]?)?"
     rf"(?:\\[dt]?frac(?:\{{\s?(?P<over>{_SIGNED})\s?\}}\s?\{{\s?(?P<under>{_SIGNED})\s?\}}|\s?(?P<digits>\d\d)(?!\d))|"
     rf"(?P<value>{_DECIMAL})(?:\s?(?:\^|\*\*)\s?\{{?(?P<power>[+{MINUS}]?\d+)\}}?)?"
     rf"(?:\s?/\s?(?P<divisor>[+{MINUS}]?(?:{_DECIMAL})))?)"
 )
-TIMES_TEN = re.compile(
-    rf"(?P<sign>(?<![\w)\].])[+{MINUS}])?(?P<value>{_DECIMAL})\s?(?:\*|\u00d7|\u00b7|\\times|\\cdot)\s?$"
-)
+TIMES_TEN = re.compile(rf"(?P<sign>{_SIGN})?(?P<value>{_DECIMAL})\s?(?:\*|\u00d7|\u00b7|\\times|\\cdot)\s?$")
 """What stands before a power of ten that it multiplies."""
-MIXED = re.compile(rf"(?P<sign>(?<![\w)\].])[+{MINUS}])?(?<![\d.,/])(?P<value>\d{{1,9}})\s$")
+MIXED = re.compile(rf"(?P<sign>{_SIGN})?(?<![\d.,/])(?P<value>\d{{1,9}})\s$")
 """A whole number before a fraction, which are one number."""
 EQUALS_MINUS = re.compile(rf"[=\u2248(]\s?[{MINUS}]\s?$")
 """A minus that stands alone, and is not a difference."""

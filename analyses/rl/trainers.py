@@ -107,7 +107,7 @@ def generation_window(setup: TrainerSetup, folder: Path) -> int:
     Raises:
         CouplingError: if TRL refuses the settings.
     """
-    settings = _make_settings(setup, setup.arguments | {"output_dir": str(folder)})
+    settings = _make_settings(setup, folder)
     micro_batches = settings.steps_per_generation * settings.num_iterations
     return micro_batches // math.gcd(micro_batches, settings.gradient_accumulation_steps)
 
@@ -131,7 +131,7 @@ def build_trainer(setup: TrainerSetup, seed: int, folder: Path) -> Any:
 
     logging.getLogger("trl").setLevel(logging.ERROR)
     config = setup.config
-    settings = _make_settings(setup, setup.arguments | {"seed": seed, "output_dir": str(folder)})
+    settings = _make_settings(setup, folder, seed=seed)
     with settings.main_process_first():  # the other processes then find in the caches what the main one wrote
         rows, held_out = read_rows(config.data, seed), evaluation_rows(config)
         model = initial_model(config, seed)
@@ -174,7 +174,7 @@ def unseen_truncation(setup: TrainerSetup, folder: Path) -> str:
     """
     from coupling.rl.truncation import truncation, unseen_warning
 
-    settings = _make_settings(setup, setup.arguments | {"output_dir": str(folder)})
+    settings = _make_settings(setup, folder)
     changed = truncation(settings)
     is_seen = setup.rollout_func is not None or settings.use_vllm
     return unseen_warning(changed) if changed and not is_seen else ""
@@ -214,14 +214,15 @@ def _with_mixins(trainer_class: type, objective: str, *, own_rollouts: bool) -> 
     return type(f"Checked{trainer_class.__name__}", (*mixins, trainer_class), {})
 
 
-def _make_settings(setup: TrainerSetup, arguments: dict[str, Any]) -> Any:
-    """TRL's settings object.
+def _make_settings(setup: TrainerSetup, folder: Path, **others: Any) -> Any:
+    """TRL's settings object of a run that TRL saves in a folder.
 
     Raises:
         CouplingError: with the message of the library that refuses them.
     """
+    arguments = setup.arguments | {"output_dir": str(folder)} | others
     if setup.config.objective not in OWN_OBJECTIVES:
-        arguments = arguments | {"loss_type": setup.config.objective}
+        arguments |= {"loss_type": setup.config.objective}
     try:
         return setup.config_class(**arguments)
     except CouplingError:

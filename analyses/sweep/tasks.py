@@ -96,7 +96,8 @@ def _tasks_of(entry: Entry) -> list[Task]:
     if is_local(entry.model):
         if not Path(entry.model).expanduser().exists():
             raise CouplingError(
-                f"there is no folder {clean(entry.model, 200)}; give a folder with config.json and weights, or a hub id"
+                f"there is no folder {clean(entry.model, 200)}: give a folder that contains config.json and weights, "
+                "or the id of a model on the hub"
             )
         return [_local_task(entry.model)]
     revisions = matching_revisions(entry.model, entry.revisions) if entry.revisions else [""]

@@ -46,8 +46,8 @@ def _construct(pair: Pair, model_class: Any, table: dict[str, int]) -> Any:
         try:
             with torch.device("meta"):
                 size = sum(p.numel() for p in model_class(copy.deepcopy(config)).parameters())
-        except (NotImplementedError, RuntimeError):
-            size = 0  # the constructor reads values, which the meta device does not have: the model is built as it is
+        except (NotImplementedError, RuntimeError):  # the constructor reads values, which the meta device does not have
+            size = 0  # so the size is not known before, and the model is built as it is
         if size > LARGEST:
             raise NotTriedError(f"cannot be built small: {size:,} parameters")
         model = model_class(config).float().eval()

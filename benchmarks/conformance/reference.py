@@ -101,8 +101,8 @@ def _plain_copy(model: nn.Module, dtype: torch.dtype) -> Any:
     """A copy in the given precision, with frozen weights, eager attention and eager experts."""
     model = copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
     for setter in ("set_attn_implementation", "set_experts_implementation"):
-        # Models without such a choice raise any of these; they then compute as they always do, which is right here.
-        with suppress(AttributeError, ValueError, KeyError, TypeError, NotImplementedError):
+        # Models without such a choice raise any of these, and compute as they always do, which is right here.
+        with suppress(AttributeError, ValueError, KeyError, TypeError, NotImplementedError):  # nothing is left undone
             getattr(model, setter)("eager")
     return model
 
@@ -115,7 +115,10 @@ def _rows(output: Tensor, variable: Tensor, at: tuple[int, ...]) -> Tensor:
         (pulled,) = torch.autograd.grad(output, variable, unit, retain_graph=True, is_grads_batched=True)
         rows = pulled[:, 0, at[-1]] if pulled.ndim == 4 else pulled[:, at[-1]]
         trusted = torch.allclose(rows[0], first, rtol=1e-9, atol=1e-12)
-    except (RuntimeError, NotImplementedError):  # an operation that cannot be batched: one pass per row, below
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ):  # an operation cannot be batched: each row has its own pass below
         trusted = False
     if not trusted:
         singly = [torch.autograd.grad(output, variable, u, retain_graph=True)[0][at] for u in unit]

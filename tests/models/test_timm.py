@@ -34,6 +34,7 @@ def as_timm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
+# The names of the weights are those of the newest version, against which this test always runs.
 @pytest.mark.skipif(not HAS_INTERFACE_EVERYWHERE, reason="earlier versions of transformers name the weights otherwise")
 def test_the_versions_of_timm_and_transformers_of_one_set_of_weights_agree():
     ours = make_vit(layer_norm_eps=1e-6)

@@ -80,7 +80,7 @@ def _values(part: pd.DataFrame, signal: str) -> np.ndarray:
 
 
 def thresholds(found: pd.DataFrame) -> pd.DataFrame:
-    """The lowest threshold of each signal at which at most so many healthy runs give an alarm.
+    """The lowest threshold of each signal at which no more healthy runs give an alarm than is allowed.
 
     Args:
         found: the table of ``severities``.

@@ -1,1 +1,1 @@
-"""P3O and DAPO on off-policy rollouts for long: ``python -m coupling.analyses.studies.off_policy``."""
+"""P3O and DAPO on off-policy rollouts for 300 updates: ``python -m coupling.analyses.studies.off_policy``."""

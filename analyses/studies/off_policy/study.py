@@ -1,4 +1,4 @@
-"""Does P3O help where rollouts are off-policy for long? 100 runs against DAPO, and what their rewards say.
+"""Does P3O help where rollouts are off-policy for 300 updates? 100 runs against DAPO, and what their rewards say.
 
 ``python -m coupling.analyses.studies.off_policy`` makes the runs that have no result yet, two at a time, and then
 writes the tables and the picture. Results are kept with the code, one file per run, and are written when a run ends; so

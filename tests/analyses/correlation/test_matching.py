@@ -74,7 +74,7 @@ def test_an_alias_settles_it():
     ("aliases", "message"),
     [
         ({"gpt2": "gpt3"}, "the scores have no model gpt3; similar names are gpt2"),
-        ({"bert": "gpt2"}, "there is no run of bert; there are gpt2"),
+        ({"bert": "gpt2"}, "no run is of bert; the runs are of gpt2"),
         ({"gpt2": "gpt2", "runs/2": "gpt2"}, "two aliases name gpt2"),
     ],
 )

@@ -146,7 +146,7 @@ def test_pairs_give_the_steps_that_paths_do_not(tmp_path):
     assert [item.reason for item in skipped] == ["there is no such folder"]
     _, skipped = find_checkpoints([f"3={first}", f"4={last}"])
     assert skipped == []
-    with pytest.raises(CouplingError, match="first: there is no number in its path"):
+    with pytest.raises(CouplingError, match="first: its path does not contain a number"):
         find_checkpoints(first)
 
 

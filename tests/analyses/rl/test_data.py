@@ -35,7 +35,7 @@ def test_a_column_that_takes_the_name_of_another(tmp_path):
 def test_data_that_cannot_be_used(jsonl, tmp_path):
     with pytest.raises(CouplingError, match=r"no column 'question'.*data\.prompt.*q, a, level"):
         rows(file=jsonl, prompt="question")
-    with pytest.raises(CouplingError, match="there is no file"):
+    with pytest.raises(CouplingError, match="which the key file of the data names, does not exist"):
         rows(file=str(tmp_path / "other.csv"))
     with pytest.raises(CouplingError, match=r"must be a \.jsonl, \.csv or \.parquet file"):
         rows(file="rows.txt")
