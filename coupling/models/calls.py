@@ -6,6 +6,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MethodType
 from typing import Any
 
 import torch
@@ -33,15 +34,13 @@ STREAM = _Stream()
 def parameters_of(block: nn.Module) -> tuple[str, ...]:
     """The names of the arguments of a block's forward pass."""
     function = getattr(block.forward, "__func__", None)
-    # of a method they are known by its function, without the module itself
-    return _names(block.forward) if function is None else _names_of_method(function)[1:]
+    return tuple(inspect.signature(block.forward).parameters) if function is None else _names_of_method(function)
 
 
-def _names(function: Callable[..., Any]) -> tuple[str, ...]:
-    return tuple(inspect.signature(function).parameters)
-
-
-_names_of_method = lru_cache(maxsize=512)(_names)
+@lru_cache(maxsize=512)
+def _names_of_method(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a method's arguments, found once for all modules of a class; no module is kept."""
+    return tuple(inspect.signature(MethodType(function, object())).parameters)
 
 
 @dataclass(frozen=True)

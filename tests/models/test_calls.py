@@ -1,11 +1,14 @@
 """A call of a block is kept as the model made it: what is cut to some tokens, and what is left alone."""
 
+import inspect
+
 import pytest
 import torch
 import transformers
 from torch import nn
 
 import coupling
+from coupling.models.calls import parameters_of
 from tests.helpers import GROUPED, make_ids, reference_jacobian
 
 
@@ -197,3 +200,23 @@ def test_keys_that_stay_behind_those_that_move():
         whole = recording._jacobian(1, token, token, "full-sequence").to_dense()
         dense = recording.jacobian(1, token).to_dense()
         assert torch.linalg.norm(dense - whole) <= 1e-5 * torch.linalg.norm(whole)
+
+
+class Wrapped(Block):
+    """Its method takes whatever it is given, as a decorator that does not say what it wraps."""
+
+    def forward(*args, **kwargs):
+        return args[0].update(*args[1:], **kwargs)
+
+
+class Keyed(Block):
+    @staticmethod
+    def forward(x, mask=None):
+        return x
+
+
+def test_the_names_of_arguments_are_those_of_the_signature():
+    hooked = Block()
+    hooked.forward = lambda stream, position: stream  # as hooks replace it
+    for block in (Wrapped(), Keyed(), hooked, nn.Linear(2, 2), nn.MultiheadAttention(4, 2)):
+        assert parameters_of(block) == tuple(inspect.signature(block.forward).parameters)
