@@ -19,6 +19,7 @@ from coupling.models.blocks import find_blocks
 from coupling.models.inputs import describe_grid, measured_place, with_patches
 from coupling.models.patches import PatchGrid
 from coupling.models.recording import Recording, record_blocks
+from coupling.models.recording_together import record_together
 from coupling.models.tokenization import split_inputs
 from coupling.provenance import provenance
 from coupling.resources import DEFAULT_MEMORY, BatchSize, Resources, is_out_of_memory, parse_bytes
@@ -139,10 +140,8 @@ class MeasuredInputs:
 
     def _joint(self, members: list[int], known: dict[int, Recording], batch: int) -> dict[int, xr.Dataset]:
         arguments = [self.arguments(index) for index in members]
-        recordings = [
-            known[index] if index in known else record_blocks(self.model, self.modules, given)
-            for index, given in zip(members, arguments, strict=True)
-        ]
+        alone = {members.index(index): recording for index, recording in known.items() if index in members}
+        recordings = record_together(self.model, self.modules, arguments, alone, self.resources.pass_bytes)
         parts = measure_together(
             recordings,
             self.resolved(members[0], arguments[0], recordings[0]),

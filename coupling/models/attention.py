@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
@@ -71,16 +71,17 @@ class Tape:
         seen: Attended,
         others: dict[str, Any],
     ) -> Tensor:
-        """Keep what the module saw, and return ordinary attention, (1, n, heads, head_v)."""
+        """Keep what the module saw, and return ordinary attention, (prompts, n, heads, head_v)."""
         unknown = sorted(name for name, given in others.items() if name not in HARMLESS and _matters(given))
         if unknown or module in self.own:
             reason = f"its attention takes {unknown[0]}" if unknown else "its attention is of its own kind"
             self._exclude(reason)
             return _eager(module, query, key, value, seen, others)
+        parts = self.split(module, key, value, seen)
         if self.block is not None:
             if (self.block, module) in self.attended:
                 self._exclude("one attention module is called several times")
-            self.attended[self.block, module] = seen
+            self.attended[self.block, module] = parts[0]
         if seen.softcap is None and seen.sinks is None:
             causal = self._is_causal(seen.mask)  # the kernels then leave half of the work out
             output = nn.functional.scaled_dot_product_attention(
@@ -93,9 +94,12 @@ class Tape:
                 enable_gqa=key.shape[1] != query.shape[1],
             )
         else:
-            weights, _ = seen.weights(query[0])
-            output = torch.matmul(weights.to(value.dtype), repeat_heads(value[0], query.shape[1]))[None]
+            output = torch.stack([_mixed(part, row) for part, row in zip(parts, query, strict=True)])
         return output.transpose(1, 2)
+
+    def split(self, module: nn.Module, key: Tensor, value: Tensor, seen: Attended) -> list[Attended]:
+        """What the module saw in each prompt; this tape is of one."""
+        return [seen]
 
     def _is_causal(self, mask: Tensor | None) -> bool:
         """Whether a mask is the causal one; models give the same mask to all of their blocks."""
@@ -112,12 +116,6 @@ class Tape:
     def attends(self, block: int) -> bool:
         """Whether an attention module was recorded in a block."""
         return any(index == block for index, _ in self.attended)
-
-    def replay(
-        self, block: int, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rows: Int[Tensor, "r"]
-    ) -> Tensor:
-        """Attention of the tokens ``rows`` of a block alone, expanded to first order; (1, r, heads, head_v)."""
-        return replay_groups([self.attended[block, module]], query, key, value, rows[None])
 
 
 def is_causal(mask: Tensor) -> bool:
@@ -223,6 +221,12 @@ def _matters(value: Any) -> bool:
     return value is not None and value is not False
 
 
+def _mixed(seen: Attended, query: Float[Tensor, "heads n head"]) -> Float[Tensor, "heads n head_v"]:
+    """Attention with a soft cap or sinks, for which there is no kernel."""
+    weights, _ = seen.weights(query)
+    return torch.matmul(weights.to(seen.value.dtype), repeat_heads(seen.value, len(query)))
+
+
 def _eager(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended, others: dict[str, Any]
 ) -> Tensor:
@@ -262,13 +266,7 @@ def recording(tape: Tape) -> AbstractContextManager[None]:
 
 def replaying(tape: Tape, block: int, rows: Int[Tensor, "r"]) -> AbstractContextManager[None]:
     """A context in which attention computes the tokens ``rows`` of a block, with every other token as on the tape."""
-
-    def answer(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, seen: Attended, others: dict[str, Any]
-    ) -> Tensor:
-        return tape.replay(block, module, query, key, value, rows)
-
-    return _answering(answer)
+    return replaying_groups([tape], block, rows[None])
 
 
 def replaying_groups(tapes: Sequence[Tape], block: int, rows: Int[Tensor, "g r"]) -> AbstractContextManager[None]:

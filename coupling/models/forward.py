@@ -35,13 +35,13 @@ class Pass:
     """What one forward pass left behind.
 
     Attributes:
-        streams: the input of every block call, (n, d), and the output of the last.
+        streams: the input of every block call, (prompts, n, d), and the output of the last.
         calls: how the model called the blocks, in order.
         numbers: the number of each call: the block's place in its list, or the order of the calls where a block is
             called several times (shared layers, as in ALBERT).
     """
 
-    streams: list[Float[Tensor, "n d"]] = field(default_factory=list)
+    streams: list[Float[Tensor, "prompts n d"]] = field(default_factory=list)
     calls: list[BlockCall] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
 
@@ -95,9 +95,14 @@ def run_twice(
 
 
 def observe(
-    model: nn.Module, modules: list[nn.Module], inputs: dict[str, Any], name: str | None, tape: attention.Tape
+    model: nn.Module,
+    modules: list[nn.Module],
+    inputs: dict[str, Any],
+    name: str | None,
+    tape: attention.Tape,
+    prompts: int = 1,
 ) -> Pass:
-    """As ``run``; a refusal does not say which other lists of modules could be the blocks."""
+    """As ``run``, of several prompts; a refusal does not say which other lists of modules could be the blocks."""
     calls: list[BlockCall] = []
     streams: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -134,9 +139,9 @@ def observe(
     finally:
         for handle in handles:
             handle.remove()
-    check_chain(modules, calls, streams, outputs, batch_of(keywords))
+    check_chain(modules, calls, streams, outputs, batch_of(keywords), prompts=prompts)
     numbers = numbers_of(modules, [call.block for call in calls])
-    return Pass([stream[0] for stream in streams] + [outputs[-1][0]], calls, numbers)
+    return Pass([*streams, outputs[-1]], calls, numbers)
 
 
 def numbers_of(modules: list[nn.Module], called: list[nn.Module]) -> list[int]:
@@ -217,6 +222,7 @@ def check_chain(
     outputs: list[Tensor],
     given: int,
     first: int = 0,
+    prompts: int = 1,
 ) -> None:
     """Check that the calls form one residual stream of the given batch: each is given the output of the one before.
 
@@ -227,6 +233,7 @@ def check_chain(
         outputs: what each returned.
         given: the number of sequences that the model was given.
         first: the number of the first of these calls.
+        prompts: the number of prompts that are recorded.
 
     Raises:
         CouplingError: if they do not.
@@ -241,7 +248,7 @@ def check_chain(
             f"{len(modules)} modules of class {type(modules[0]).__name__} were called {len(calls)} times in one "
             f"forward pass and returned {len(outputs)} times, so they are not residual blocks of this pass"
         )
-    if streams[0].shape[0] != 1:
+    if streams[0].shape[0] != prompts:
         if streams[0].shape[1] == 1:
             raise CouplingError(
                 f"the blocks are called with tensors of shape {tuple(streams[0].shape)}, tokens before the batch; only "

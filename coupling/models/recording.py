@@ -269,8 +269,8 @@ def record_blocks(model: nn.Module, modules: list[nn.Module], inputs: dict[str, 
         ids = inputs.get("input_ids")
         n_virtual = 0
         if is_prompt_learning(model) and isinstance(ids, Tensor):
-            n_virtual = done.streams[0].shape[0] - ids.shape[1]
-        recording = Recording(model, torch.stack(done.streams), done.calls, done.numbers, tape, locality, n_virtual)
+            n_virtual = done.streams[0].shape[1] - ids.shape[1]
+        recording = Recording(model, torch.cat(done.streams), done.calls, done.numbers, tape, locality, n_virtual)
         if verify(recording, checked_shorter=shorter is not None):
             return recording
 
