@@ -7,7 +7,7 @@ import torch
 import coupling
 from coupling import measured_inputs, measurement
 from coupling.errors import CouplingError, CouplingWarning
-from coupling.models import together
+from coupling.models import recording_together, together
 from tests.helpers import make_ids, make_model
 
 KINDS = [
@@ -19,6 +19,8 @@ KINDS = [
     ("context-output", {}),
 ]
 PROMPTS = [make_ids(0), make_ids(1, 8), make_ids(2), make_ids(3), make_ids(4, 8)]
+MANY = 9
+"""Prompts that are recorded in one pass."""
 
 
 def same(a, b, atol=2e-6):
@@ -38,6 +40,17 @@ def test_numbers_are_those_of_each_prompt_alone(name, kind, options):
     same(alone, joint)
     assert alone.batch.values.tolist() == [1] * 5
     assert joint.batch.values.tolist() == [3, 2, 3, 3, 2]
+
+
+@pytest.mark.parametrize(("kind", "options"), [KINDS[0], KINDS[2]])
+@pytest.mark.parametrize("name", ["llama", "bert", "gpt_oss", "bloom"])
+def test_numbers_of_prompts_recorded_in_one_pass_are_those_of_each_alone(name, kind, options):
+    model, prompts = make_model(name), [make_ids(seed) for seed in range(MANY)]
+    alone = coupling.measure(model, prompts, k=3, kind=kind, batch_size=1, **options)
+    joint = coupling.measure(model, prompts, k=3, kind=kind, **options)
+    assert joint.batch.values.tolist() == [MANY] * MANY
+    # the norms of a post-norm model hardly grow: rounding of the stream decides over its expodistance
+    same(*(run.drop_vars("expodistance") if name == "bert" else run for run in (alone, joint)), atol=2e-5)
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS)
@@ -97,6 +110,21 @@ def test_memory_that_runs_out_for_one_prompt_is_halved_too(monkeypatch):
         same(expected, coupling.measure(model, PROMPTS[:1], k=3))
 
 
+def test_memory_that_runs_out_while_prompts_are_recorded_is_halved_too(monkeypatch):
+    model, prompts = make_model("llama"), [make_ids(seed) for seed in range(2 * MANY)]
+    expected = coupling.measure(model, prompts, k=3, batch_size=1)
+    fails_at(monkeypatch, recording_together, "observe", torch.OutOfMemoryError(), 1)
+    with pytest.warns(CouplingWarning, match="`memory_budget='512MiB'`"):
+        same(expected, coupling.measure(model, prompts, k=3), atol=2e-5)
+
+
+def test_a_prompt_that_the_model_cannot_read_is_refused_among_others():
+    prompts = [make_ids(seed) for seed in range(MANY)]
+    prompts[4] = torch.full_like(prompts[4], 97)
+    with pytest.raises(CouplingError, match="beyond the model's embedding table"):
+        coupling.measure(make_model("llama"), prompts, k=3)
+
+
 def test_the_prompt_at_fault_is_named(tmp_path):
     """A Jacobian that is not finite in one prompt of a batch: those before it are kept."""
     texts = ["import os", "import re", "import sys"]
@@ -130,6 +158,38 @@ def test_a_batch_is_resumed_with_the_same_bytes(tmp_path):
             coupling.analyze(prompts=texts, k=3, out=tmp_path / "parts")
     resumed = coupling.analyze(prompts=texts, k=3, out=tmp_path / "parts", resume=True)
     assert resumed.equals(whole)
+
+
+@pytest.mark.parametrize("stop", [0, 4, MANY - 2])
+def test_prompts_recorded_in_one_pass_are_resumed_with_the_same_bytes(tmp_path, monkeypatch, stop):
+    """Whichever prompt is the first that is missing, the pass is of all of them again."""
+    from coupling.run_folder import RunFolder
+
+    texts = [f"import {name}" for name in ("self", "data", "name", "list", "text", "file", "path", "key", "line")]
+    passes, kept = [], RunFolder.keep
+    original = recording_together.one_pass
+
+    def one_pass(model, modules, inputs, ends):
+        passes.append(torch.cat([one["input_ids"] for one in inputs]).tolist())
+        recordings = original(model, modules, inputs, ends)
+        assert recordings is not None
+        return recordings
+
+    def stops(self, prompt, dataset):
+        kept(self, prompt, dataset)
+        if prompt == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording_together, "one_pass", one_pass)
+    whole = coupling.analyze(prompts=texts, k=3, out=tmp_path / "whole")
+    assert whole.batch.values.tolist() == [MANY] * MANY
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "keep", stops)
+        with pytest.raises(KeyboardInterrupt):
+            coupling.analyze(prompts=texts, k=3, out=tmp_path / "parts")
+    resumed = coupling.analyze(prompts=texts, k=3, out=tmp_path / "parts", resume=True)
+    assert resumed.equals(whole)
+    assert passes == passes[:1] * 3
 
 
 def test_a_run_is_extended_with_the_same_bytes(tmp_path):
