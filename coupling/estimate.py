@@ -23,6 +23,8 @@ from coupling.models.devices import resolve_device
 from coupling.models.loading import read_config
 from coupling.models.narrow import FEWEST, HALF
 from coupling.models.prompts import Prompts, bundled_prompts
+from coupling.models.recording_together import FEWEST as FEWEST_PROMPTS
+from coupling.models.recording_together import prompts_per_pass
 from coupling.models.size import memory_of
 from coupling.models.stream_loading import SHARE, Stream, check_stream
 from coupling.models.together import places_per_pass
@@ -211,10 +213,10 @@ def sizes_of(source: Prompts | None, limit: int | None = None) -> tuple[int, int
     return len(texts), max(1, round(sum(map(len, texts)) / len(texts) / CHARACTERS))
 
 
-def _seconds_of_forward(model: _Model, length: int, rates: Rates) -> float:
-    """A forward pass of one prompt."""
+def _seconds_of_forward(model: _Model, length: int, rates: Rates, prompts: int = 1) -> float:
+    """A forward pass of one prompt, or its share of a pass of several."""
     products = 2 * model.all_blocks * length + 4 * length**2 * model.width * model.blocks
-    return products / (REACHED * rates.products) + model.blocks * BLOCK_OPERATIONS * rates.operation
+    return products / (REACHED * rates.products) + model.blocks * BLOCK_OPERATIONS * rates.operation / prompts
 
 
 def _seconds_of_checks(model: _Model, length: int, rates: Rates) -> float:
@@ -229,12 +231,15 @@ def _seconds_of_prompt(
     """Forward pass, Jacobians, singular vectors and comparisons of one prompt."""
     rate = REACHED * rates.products
     forward = _seconds_of_forward(model, length, rates)
+    of_batch = min(prompts, resources.prompts_together(model.width, length, model.blocks))
+    recorded = min(of_batch, prompts_per_pass(model.width, length, model.itemsize, resources.pass_bytes))
+    if recorded >= FEWEST_PROMPTS and model.itemsize >= 4:  # and two of them alone as well
+        forward = _seconds_of_forward(model, length, rates, recorded) + 2 / recorded * forward
     rows = 1 if plan.fixed is None else 2
     count, k = plan.jacobian_count(), plan.ks.largest
     compared = max(len(group.a) for group in plan.groups())
     if engine == "dense":
-        together = min(prompts, resources.prompts_together(model.width, length, model.blocks))
-        together *= len(plan.tokens) if plan.kind != "depth" or plan.has_token_axis else 1
+        together = of_batch * (len(plan.tokens) if plan.kind != "depth" or plan.has_token_axis else 1)
         together = max(1, min(together, places_per_pass(model.width, length, model.itemsize, rows)))
         each = 2 * model.width * model.block * PASSED_BACK * rows / rate + rates.factoring
         each += JACOBIAN_OPERATIONS * rates.operation / together

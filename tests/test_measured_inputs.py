@@ -110,6 +110,31 @@ def test_memory_that_runs_out_for_one_prompt_is_halved_too(monkeypatch):
         same(expected, coupling.measure(model, PROMPTS[:1], k=3))
 
 
+class Fifth(torch.nn.Module):
+    """Changes the fifth prompt of a pass, and no other."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, hidden, *args, **kwargs):
+        is_fifth = (torch.arange(len(hidden)) == 4)[:, None, None]
+        return self.inner(hidden * (1 + 1e-3 * is_fifth), *args, **kwargs)
+
+
+def test_a_prompt_that_is_another_one_among_others_is_noticed_at_its_jacobian(monkeypatch):
+    """Only the first and the last prompt are compared when they are recorded."""
+    model, prompts = make_model("llama"), [make_ids(seed) for seed in range(MANY)]
+    model.layers[1] = Fifth(model.layers[1])
+    expected = coupling.measure(model, prompts, k=3, batch_size=1)
+    passed = []
+    original = recording_together.one_pass
+    monkeypatch.setattr(recording_together, "one_pass", lambda *given: passed.append(original(*given)) or passed[-1])
+    same(expected, coupling.measure(model, prompts, k=3))
+    assert len(passed) == 1
+    assert passed[0] is not None
+
+
 def test_memory_that_runs_out_while_prompts_are_recorded_is_halved_too(monkeypatch):
     model, prompts = make_model("llama"), [make_ids(seed) for seed in range(2 * MANY)]
     expected = coupling.measure(model, prompts, k=3, batch_size=1)
