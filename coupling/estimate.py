@@ -23,8 +23,7 @@ from coupling.models.devices import resolve_device
 from coupling.models.loading import read_config
 from coupling.models.narrow import FEWEST, HALF
 from coupling.models.prompts import Prompts, bundled_prompts
-from coupling.models.recording_together import FEWEST as FEWEST_PROMPTS
-from coupling.models.recording_together import prompts_per_pass
+from coupling.models.recording_together import prompts_per_pass, saves_time
 from coupling.models.size import memory_of
 from coupling.models.stream_loading import SHARE, Stream, check_stream
 from coupling.models.together import places_per_pass
@@ -233,7 +232,7 @@ def _seconds_of_prompt(
     forward = _seconds_of_forward(model, length, rates)
     of_batch = min(prompts, resources.prompts_together(model.width, length, model.blocks))
     recorded = min(of_batch, prompts_per_pass(model.width, length, model.itemsize, resources.pass_bytes))
-    if recorded >= FEWEST_PROMPTS and model.itemsize >= 4:  # and two of them alone as well
+    if saves_time(recorded, length, model.block) and model.itemsize >= 4:  # two are recorded alone as well
         forward = _seconds_of_forward(model, length, rates, recorded) + 2 / recorded * forward
     rows = 1 if plan.fixed is None else 2
     count, k = plan.jacobian_count(), plan.ks.largest

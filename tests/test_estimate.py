@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from coupling.errors import CouplingError
-from coupling.estimate import INTERPRETER, Estimate, estimate, sizes_of
+from coupling.estimate import INTERPRETER, Estimate, Rates, estimate, sizes_of
 from coupling.models.narrow import FEWEST
 from coupling.models.prompts import Prompts
 from coupling.resources import Resources
@@ -72,6 +72,13 @@ def test_more_work_takes_longer_and_more_memory(tmp_path):
     every = estimate(folder, Settings(kind="self"), prompts=1, length=256, resources=Resources(memory_budget=2**32))
     assert every.memory_bytes > one.memory_bytes
     assert every.jacobians == 10 * 256
+
+
+def test_prompts_in_one_forward_pass_take_less_time(monkeypatch):
+    monkeypatch.setattr("coupling.estimate._calibrated", lambda *_, **__: Rates(1e11, 1e-6, 1e-3))
+    together = estimate(prompts=64, length=32, device="cpu").seconds
+    monkeypatch.setattr("coupling.estimate.saves_time", lambda *_: False)
+    assert estimate(prompts=64, length=32, device="cpu").seconds > together
 
 
 def test_a_streamed_run_has_two_blocks_in_memory(tmp_path):

@@ -8,8 +8,8 @@ Nothing is assumed of the model. In every such pass, the first and the last prom
 the rounding of the dtype: the residual stream, what each attention saw, and the arguments of each block. A model in
 which a prompt depends on those before it in the pass shows that at the last one. The verdict is not kept for other
 passes: it may depend on what the prompts contain (experts with a capacity), and a run that was interrupted has to come
-to the same one when it goes on. So a pass costs two forward passes more, and a few prompts are recorded one by one; all
-are where anything disagrees or cannot be split.
+to the same one when it goes on. Where anything disagrees or cannot be split, all prompts are recorded one by one. So
+are a few prompts, or long ones, where recording two of them twice costs as much as the common pass saves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ from coupling.models.locality import close
 from coupling.models.recording import Recording, record_blocks
 from coupling.numerics import exact_numerics
 
-FEWEST = 8
-"""Fewer prompts are recorded one by one: two of them are recorded alone in any case."""
 MOST_TOKENS = 2048
 """Tokens of one pass, beyond which nothing is gained."""
+AROUND = 6 * 10**6
+"""Multiplications that take as long, on one core, as what a pass saves around a block's products for each prompt."""
 
 
 class NotSplitError(Exception):
@@ -126,7 +126,7 @@ class RowsTape(attention.Tape):
 
 
 def prompts_per_pass(width: int, n_tokens: int, itemsize: int, memory: int = PASS_MEMORY) -> int:
-    """How many prompts are recorded in one pass; fewer than ``FEWEST`` are recorded one by one.
+    """How many prompts are recorded in one pass at most; 0 where they are recorded one by one.
 
     Args:
         width: d.
@@ -136,6 +136,17 @@ def prompts_per_pass(width: int, n_tokens: int, itemsize: int, memory: int = PAS
             16 of each pair of tokens.
     """
     return min(MOST_TOKENS // n_tokens, memory // (n_tokens * itemsize * (32 * width + 16 * n_tokens)))
+
+
+def saves_time(prompts: int, n_tokens: int, parameters: int) -> bool:
+    """Whether a pass takes less time than the prompts one by one: two of them are recorded alone as well.
+
+    Args:
+        prompts: of the pass.
+        n_tokens: n.
+        parameters: of a block.
+    """
+    return (prompts - 3) * AROUND > 2 * n_tokens * parameters
 
 
 def record_together(
@@ -165,12 +176,15 @@ def record_together(
         return made[index]
 
     one = alone(0)
-    most = prompts_per_pass(one.width, one.n_tokens, one.trajectory.dtype.itemsize, memory)
+    most = max(1, prompts_per_pass(one.width, one.n_tokens, one.trajectory.dtype.itemsize, memory))
+    parameters = sum(parameter.numel() for parameter in modules[0].parameters())
     recordings: list[Recording] = []
-    for start in range(0, len(inputs), max(1, most)):
-        chunk = range(start, min(start + max(1, most), len(inputs)))
-        ends = None if len(chunk) < FEWEST else (alone(chunk[0]), alone(chunk[-1]))
-        passed = None if ends is None else one_pass(model, modules, [inputs[index] for index in chunk], ends)
+    for start in range(0, len(inputs), most):
+        chunk = range(start, min(start + most, len(inputs)))
+        passed = None
+        if saves_time(len(chunk), one.n_tokens, parameters):
+            ends = alone(chunk[0]), alone(chunk[-1])
+            passed = one_pass(model, modules, [inputs[index] for index in chunk], ends)
         recordings += passed or [alone(index) for index in chunk]
     return recordings
 

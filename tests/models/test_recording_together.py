@@ -12,13 +12,13 @@ import coupling
 from coupling.linalg.jacobian import PASS_MEMORY
 from coupling.models.recording import record_blocks
 from coupling.models.recording_together import (
-    FEWEST,
     MOST_TOKENS,
     NotSplitError,
     Rows,
     one_pass,
     prompts_per_pass,
     record_together,
+    saves_time,
 )
 from tests.helpers import GROUPED, TOKEN_LOCAL, TOKENS, block_list, make_ids, make_model, reference_jacobian
 
@@ -103,8 +103,16 @@ def test_many_prompts_take_one_pass_and_two_alone(monkeypatch):
 def test_few_prompts_are_recorded_one_by_one(monkeypatch):
     model = make_model("llama")
     sizes = count_passes(monkeypatch, model)
-    assert len(record_together(model, block_list(model), prompts(FEWEST - 1))) == FEWEST - 1
-    assert sizes == [1] * (FEWEST - 1)
+    assert len(record_together(model, block_list(model), prompts(3))) == 3
+    assert sizes == [1] * 3
+
+
+def test_prompts_share_a_pass_where_its_products_are_small():
+    assert saves_time(64, 32, 200_000)
+    assert saves_time(16, 128, 200_000)
+    assert not saves_time(8, 256, 200_000)
+    assert not saves_time(8, 128, 7 * 10**6)
+    assert not saves_time(3, 1, 1)
 
 
 def test_a_pass_is_as_large_as_its_memory_allows(monkeypatch):
