@@ -7,7 +7,9 @@ derivative, and ``matmat`` is the reverse-mode derivative of ``rmatmat`` (which 
 operation needs a forward-mode rule.
 
 Where the derivative of the output by inner points of the graph is known to be a matrix (a last linear layer's weight),
-the pass back starts at these points. The dense Jacobian then begins with the matrix itself instead of a product.
+the pass back starts at these points. The dense Jacobian then begins with the matrix itself instead of a product. And
+where the graph is cut in two, f(x, o(x)), and do/dx can be had with fewer operations than by a pass for each row, the
+dense Jacobian is completed by one product with do/dx.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +65,21 @@ class End:
         return placed if len(self.rows) == 1 else placed.contiguous()
 
 
+@dataclass(frozen=True)
+class Joint:
+    """A point o at which a graph was cut: the function is f(x, o(x)).
+
+    Attributes:
+        inside: o, with the graph that leads to it from x.
+        onward: the same values, with the graph that leads on to f.
+        derivative: gives do/dx by fewer operations than a pass for each row takes; (o, d).
+    """
+
+    inside: Tensor
+    onward: Tensor
+    derivative: Callable[[], Float[Tensor, "o d"]]
+
+
 def at_rows(
     values: Float[Tensor, "m g features"], like: Float[Tensor, "*batch r features"], rows: Sequence[int]
 ) -> Float[Tensor, "m *batch r features"]:
@@ -84,6 +101,7 @@ class BlockJacobian:
         tokens: the number of tokens that the function computes inside; only the memory estimate needs it.
         ends: called with the function's output and input, it returns inner points by which the derivative of the
             output is known; the rest of the output's graph does not contain them.
+        joint: called with the function's input, it returns the point at which the graph was cut, if it was.
 
     Attributes:
         value: the function at the point; (d,).
@@ -97,6 +115,7 @@ class BlockJacobian:
         *,
         tokens: int = 1,
         ends: Callable[[Tensor, Tensor], Sequence[End]] | None = None,
+        joint: Callable[[Tensor], Joint | None] | None = None,
     ) -> None:
         self.dtype, self.device = point.dtype, point.device
         self.replay: Replay = "full-sequence"
@@ -105,6 +124,7 @@ class BlockJacobian:
             output = function(self._x)
         self._ends = list(ends(output, self._x)) if ends is not None else []
         self._points = [output, *(end.point for end in self._ends)]
+        self._joint = joint(self._x) if joint is not None else None
         self.value = output.detach()
         self.shape = (output.numel(), self._x.numel())
         self.chunk = max(1, int(PASS_MEMORY / (48 * self._x.numel() * self._x.dtype.itemsize * tokens)))
@@ -120,15 +140,30 @@ class BlockJacobian:
         with torch.enable_grad():
             u = torch.zeros_like(self._points[0], requires_grad=True)
             images = [end.pull(u[None, None])[0] for end in self._ends]
-            (pulled,) = torch.autograd.grad(self._points, self._x, [u, *images], create_graph=True)
+            pulled = self._gradient([u, *images], create_graph=True)
         return pulled, u
+
+    def _gradient(self, directions: Sequence[Tensor], *, create_graph: bool = False) -> Float[Tensor, "d"]:
+        """The gradient of the output along one direction, which is given at every point."""
+        how = {"retain_graph": True, "create_graph": create_graph}
+        direct, *at_joint = self._gradients(directions, **how)
+        if self._joint is None:
+            return direct
+        return direct + torch.autograd.grad(self._joint.inside, self._x, at_joint, **how)[0]
+
+    def _gradients(self, directions: Sequence[Tensor], **how: bool) -> tuple[Tensor, ...]:
+        """The gradient by the input alone, and by the joint where there is one."""
+        if self._joint is None:
+            return torch.autograd.grad(self._points, self._x, directions, **how)
+        inputs = [self._x, self._joint.onward]
+        return torch.autograd.grad(self._points, inputs, directions, materialize_grads=True, **how)
 
     @exact_numerics()
     def _pull(self, rows: Float[Tensor, "m d"], images: Sequence[Tensor]) -> Float[Tensor, "m d"]:
         """One batched backward pass; each row with its images at the inner points."""
 
         def one(*directions: Tensor) -> Float[Tensor, "d"]:
-            return torch.autograd.grad(self._points, self._x, directions, retain_graph=True)[0]
+            return self._gradient(directions)
 
         return torch.func.vmap(one, chunk_size=self.chunk)(rows, *images)
 
@@ -148,10 +183,19 @@ class BlockJacobian:
         rows = u.mT.to(self.device, self.dtype)
         return self._pull(rows, [end.pull(rows[:, None]) for end in self._ends]).mT
 
+    @exact_numerics()
     def to_dense(self) -> Float[Tensor, "d d"]:
         """The matrix itself: one reverse-mode pass per row, with all rows batched."""
         identity = torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
-        return self._pull(identity, [end.matrix() for end in self._ends])
+        images = [end.matrix() for end in self._ends]
+        if self._joint is None:
+            return self._pull(identity, images)
+
+        def one(*directions: Tensor) -> tuple[Tensor, ...]:
+            return self._gradients(directions, retain_graph=True)
+
+        direct, at_joint = torch.func.vmap(one, chunk_size=self.chunk)(identity, *images)
+        return torch.addmm(direct, at_joint.flatten(1), self._joint.derivative())
 
     def to_scipy(self) -> LinearOperator:
         """The same operator for SciPy's solvers."""

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from coupling.linalg.jacobian import Replay
 from coupling.models import attention
+from coupling.models.heads import Heads
+from coupling.models.linear_calls import same_direction
 from coupling.models.tail import Tail
 
 LONGEST_CHECK = 1024
@@ -37,6 +39,7 @@ class Locality:
         failed: replays that once did not serve a block; they are not tried again.
         verified: for each block the greatest prompt length at which its replays were compared.
         tails: for each block the last layers whose derivative is their weight.
+        heads: for each block the heads of its attention, where it is differentiated head by head.
         together: for each block and number of tokens per Jacobian whether many tokens can be replayed in one pass.
     """
 
@@ -47,6 +50,7 @@ class Locality:
     failed: set[tuple[int, Replay]] = field(default_factory=set)
     verified: dict[int, int] = field(default_factory=dict)
     tails: dict[int, Tail] = field(default_factory=dict)
+    heads: dict[int, Heads] = field(default_factory=dict)
     together: dict[tuple[int, int], bool] = field(default_factory=dict)
 
 
@@ -211,16 +215,14 @@ def _agrees(
     return False
 
 
-def same_direction(a: Tensor, b: Tensor) -> bool:
-    """Whether two derivatives agree to the rounding of their dtype, with room for cancellation inside the block.
+def as_tuples(nested: Any) -> Any:
+    """Lists in lists as tuples in tuples.
 
-    In half precision rounding reaches 2 eps, and what is left of a wrong derivative is not far above that; so there is
-    less room.
+    Example:
+        >>> as_tuples([[1, 2], [[3]]])
+        ((1, 2), ((3,),))
     """
-    eps = max(torch.finfo(a.dtype).eps, torch.finfo(torch.float32).eps)
-    tolerance = (256 if a.dtype.itemsize > 2 else 8) * eps
-    error = torch.linalg.vector_norm((a - b).double())
-    return bool(error <= tolerance * torch.linalg.vector_norm(b.double()).clamp_min(1e-30))
+    return tuple(map(as_tuples, nested)) if isinstance(nested, (list, tuple)) else nested
 
 
 def close(value: Float[Tensor, "*g d"], expected: Float[Tensor, "*g d"], scale: Float[Tensor, "*g d"]) -> bool:
@@ -240,7 +242,7 @@ def noted(locality: Locality, model: nn.Module, block: int) -> dict[str, Any]:
         block: index of the block.
     """
     names = {module: name for name, module in model.named_modules()}
-    tail = locality.tails.get(block)
+    tail, heads = locality.tails.get(block), locality.heads.get(block)
     return {
         "interface": locality.interface,
         "eager": locality.eager,
@@ -250,6 +252,7 @@ def noted(locality: Locality, model: nn.Module, block: int) -> dict[str, Any]:
         "verified": locality.verified.get(block),
         "last": None if tail is None else [names[module] for module in tail.last],
         "inner": None if tail is None else [[names[module] for module in group] for group in tail.inner],
+        "heads": None if heads is None else [[names[m] for m in heads.layers], heads.runs, heads.groups],
     }
 
 
@@ -265,3 +268,6 @@ def recall(known: dict[str, Any], locality: Locality, model: nn.Module, block: i
     if known["last"] is not None:
         last, *inner = (tuple(map(model.get_submodule, names)) for names in (known["last"], *known["inner"]))
         locality.tails[block] = Tail(last, tuple(inner))
+    if known.get("heads") is not None:
+        layers, runs, groups = known["heads"]
+        locality.heads[block] = Heads(tuple(map(model.get_submodule, layers)), as_tuples(runs), as_tuples(groups))

@@ -24,13 +24,16 @@ from torch import Tensor, nn
 from coupling.errors import CouplingError, one_line, renamed
 from coupling.linalg.jacobian import REPLAYS, BlockJacobian, Replay
 from coupling.models import attention
+from coupling.models.attention_replay import attending
 from coupling.models.blocks import find_blocks, is_prompt_learning
 from coupling.models.calls import BlockCall
 from coupling.models.forward import Pass, not_finite, run_twice
+from coupling.models.heads import Heads, find_heads
+from coupling.models.linear_calls import linear_layers, observing
 from coupling.models.locality import LONGEST_CHECK, Locality, close, verify
 from coupling.models.recurrence import RecordedKeys
 from coupling.models.replay import Place, entered, replayed
-from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail, linear_layers, observing
+from coupling.models.tail import NO_TAIL, Cut, Tail, cutting, find_tail
 from coupling.numerics import exact_numerics
 
 _localities: WeakKeyDictionary[nn.Module, WeakKeyDictionary[nn.Module, Locality]] = WeakKeyDictionary()
@@ -115,14 +118,15 @@ class Recording:
             if not 0 <= index < size:
                 raise CouplingError(f"{what} {index} is out of range: there are {size}, 0 to {size - 1}")
         expected = self._update(block, token, target)
-        for replay, tail in self._tries(block, token, target):
+        for replay, tail, heads in self._tries(block, token, target):
             try:
-                jacobian = self._jacobian(block, token, target, replay, tail)
+                jacobian = self._jacobian(block, token, target, replay, tail, heads)
             except Exception as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-                if tail.last:
+                if tail.last or heads:
                     self.locality.tails[block] = NO_TAIL
+                    self.locality.heads.pop(block, None)
                 elif replay == "full-sequence":
                     raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
                 else:
@@ -136,19 +140,20 @@ class Recording:
             "more than its arguments"
         )
 
-    def _tries(self, block: int, token: int, target: int) -> list[tuple[Replay, Tail]]:
-        """The replays of a block that may serve for two tokens; those on one token first with the last layers cut."""
-        tries: list[tuple[Replay, Tail]] = []
+    def _tries(self, block: int, token: int, target: int) -> list[tuple[Replay, Tail, Heads | None]]:
+        """The replays of a block that may serve for two tokens; those on one token first with the graph cut."""
+        tries: list[tuple[Replay, Tail, Heads | None]] = []
         tail = self.locality.tails.get(block, NO_TAIL)
+        heads = self.locality.heads.get(block) if token == target else None
         replays = self.replays(block)
         for replay in replays:
             if replay == "recorded-state" and (token != target or token == 0):
                 continue
             if replay == "recorded-state" and token < self.n_tokens - 1 and "prefix" not in replays:
                 continue  # later tokens may matter
-            if replay in REPLAYS[:2] and tail.last:
-                tries.append((replay, tail))
-            tries.append((replay, NO_TAIL))
+            if replay in REPLAYS[:2] and (tail.last or heads):
+                tries.append((replay, tail, heads))
+            tries.append((replay, NO_TAIL, None))
         return tries
 
     def _update(self, block: int, token: int, target: int) -> Float[Tensor, "d"]:
@@ -163,15 +168,16 @@ class Recording:
         target: int,
         replay: Replay | None = None,
         tail: Tail = NO_TAIL,
+        heads: Heads | None = None,
         *,
         local: bool = False,
     ) -> BlockJacobian:
         """By the given replay; else by the fastest one if ``local``, or by the full sequence."""
         replay = replay or (self.replays(block)[0] if local else "full-sequence")
         again = replayed(self._place(block), token, target, replay)
-        cut = Cut(tail, rows=[again.read])
+        cut, point = Cut(tail, rows=[again.read], heads=heads), self.trajectory[block, token]
         with entered([*again.contexts, cutting(cut)]):
-            return BlockJacobian(again.function, self.trajectory[block, token], tokens=again.n_tokens, ends=cut.ends)
+            return BlockJacobian(again.function, point, tokens=again.n_tokens, ends=cut.ends, joint=cut.joint)
 
     def product(self, block: int, token: int, u: Float[Tensor, "d"], replay: Replay) -> tuple[Tensor, Tensor]:
         """The update f(X)_t of a token, and ``J^T u`` at it.
@@ -185,12 +191,16 @@ class Recording:
         is_local = replay in REPLAYS[:2]
         again = replayed(self._place(block), token, token, replay)
         layers = linear_layers(self.calls[block].block) if is_local else []
-        with torch.enable_grad(), entered(again.contexts), observing(layers) as calls:
+        with torch.enable_grad(), entered(again.contexts), observing(layers) as calls, attending() as attendings:
             x = self.trajectory[block, token].detach().clone().requires_grad_()
             value = again.function(x)
             (pulled,) = torch.autograd.grad(value, x, u, retain_graph=is_local)
         if is_local:
-            self.locality.tails[block] = find_tail(calls, value, row=0)
+            tail = self.locality.tails[block] = find_tail(calls, value, row=0)
+            self.locality.heads.pop(block, None)
+            heads = find_heads(calls, attendings, x)
+            if heads is not None and not any(layer in tail.layers for layer in heads.layers):
+                self.locality.heads[block] = heads
         return value.detach(), pulled
 
     def own_value(self, block: int) -> Float[Tensor, "d"]:

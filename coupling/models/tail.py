@@ -13,42 +13,17 @@ differentiated without this.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from coupling.linalg.jacobian import End, at_rows
-
-
-class TailError(Exception):
-    """The output of a layer that was cut does not enter the block's output unscaled."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a linear layer ``y = W h + b``.
-
-    Attributes:
-        module: the layer.
-        entered: h.
-        output: y, with the graph behind it.
-        onward: what the block went on with: y, or the same values cut from the graph.
-    """
-
-    module: nn.Module
-    entered: Float[Tensor, "*batch r features"]
-    output: Float[Tensor, "*batch r out"]
-    onward: Float[Tensor, "*batch r out"]
-
-    @property
-    def weight(self) -> Float[Tensor, "out features"]:
-        """W."""
-        weight: Tensor = self.module.weight.detach()  # type: ignore[operator]
-        return weight.mT if isinstance(self.module, Conv1D) else weight
+from coupling.linalg.jacobian import End, Joint, at_rows
+from coupling.models.attention_replay import Attending, attending
+from coupling.models.heads import Heads
+from coupling.models.linear_calls import Call, CutError, direction, is_linear, observing
 
 
 @dataclass(frozen=True)
@@ -64,6 +39,11 @@ class Tail:
     last: tuple[nn.Module, ...] = ()
     inner: tuple[tuple[nn.Module, ...], ...] = ()
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """All of them."""
+        return list(dict.fromkeys([*self.last, *(module for group in self.inner for module in group)]))
+
 
 NO_TAIL = Tail()
 
@@ -75,12 +55,30 @@ class Cut:
     Attributes:
         tail: the layers.
         rows: the index of each output token among the rows that are computed.
+        heads: the heads of the attention, at whose output the graph is cut as well; None where it is not.
         calls: the calls of the last and the inner layers.
+        projections: the calls of the projections of the heads.
+        attendings: the calls of attention.
     """
 
     tail: Tail
     rows: Sequence[int]
+    heads: Heads | None = None
     calls: list[Call] = field(default_factory=list)
+    projections: list[Call] = field(default_factory=list)
+    attendings: list[Attending] = field(default_factory=list)
+
+    def joint(self, x: Float[Tensor, "d"]) -> Joint | None:
+        """The output of the attention, if the graph was cut there.
+
+        Raises:
+            CutError: if it was not called once, as when the heads were found.
+        """
+        if self.heads is None or not self.attendings:
+            return None
+        if len(self.attendings) > 1 or not self.attendings[0].output.requires_grad:
+            raise CutError
+        return self.heads.joint(self.projections, self.attendings[0], x)
 
     def ends(self, output: Float[Tensor, "*g d"], x: Float[Tensor, "*g d"]) -> list[End]:
         """Inner points of the graph by which the derivative of the output is known.
@@ -90,22 +88,22 @@ class Cut:
             x: the input token, or those of each.
 
         Raises:
-            TailError: if a layer that was cut acts on the output in another way than the tail says.
+            CutError: if a layer that was cut acts on the output in another way than the tail says.
         """
         last = [call for call in self.calls if call.module in self.tail.last]
         if not last:
             return []
         inner = [call for call in self.calls if call.module not in self.tail.last]
         moving = [call for call in last if call.entered.requires_grad]
-        u = _direction(output)
+        u = direction(output)
         # the rest of the output has the last layers' outputs in it, unscaled, and none of the inner layers'
         gradients = torch.autograd.grad(
             output, [call.onward for call in [*last, *inner]], u, retain_graph=True, allow_unused=True
         )
         if not all(_is_unscaled(gradient, u, self.rows) for gradient in gradients[: len(last)]):
-            raise TailError
+            raise CutError
         if any(gradient is not None for gradient in gradients[len(last) :]):
-            raise TailError
+            raise CutError
         return [end for call in moving for end in self._ends_of(call, last, inner, x)]
 
     def _ends_of(self, call: Call, last: Sequence[Call], inner: Sequence[Call], x: Float[Tensor, "*g d"]) -> list[End]:
@@ -114,57 +112,40 @@ class Cut:
         own = [other for other in inner if other.module in names]
         foreign = [other for other in [*last, *inner] if other not in own]
         # h must depend on its own inner layers and, where there are some, on nothing else
-        excluded = [other.onward for other in foreign] + ([x] if own else [])
+        excluded = [other.onward for other in foreign]
+        excluded += [x, *(attending.onward for attending in self.attendings)] if own else []
         if excluded:
             others = torch.autograd.grad(h, excluded, torch.ones_like(h), retain_graph=True, allow_unused=True)
             if any(gradient is not None for gradient in others):
-                raise TailError
+                raise CutError
         if not own:
             return [End(h, call.weight, None, self.rows)]
         diagonals = _diagonals(h, [other.onward for other in own])
         if diagonals is None:
-            raise TailError
+            raise CutError
         return [
             End(other.output, call.weight, diagonal.reshape(-1, diagonal.shape[-1])[self.rows], self.rows)
             for other, diagonal in zip(own, diagonals, strict=True)
         ]
 
 
-def linear_layers(block: nn.Module) -> list[nn.Module]:
-    """The layers of a block that are linear and nothing else: no subclass, wrapper or hook changes what they do."""
-    return [module for module in block.modules() if _is_linear(module)]
-
-
-def _is_linear(module: nn.Module) -> bool:
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return type(module) in (nn.Linear, Conv1D) and "forward" not in vars(module) and not hooked
-
-
-@contextmanager
-def observing(modules: Sequence[nn.Module], *, cut: bool = False) -> Iterator[list[Call]]:
-    """A context in which calls of linear layers are noted, and their outputs cut from the graph if asked for."""
-    calls: list[Call] = []
-
-    def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        onward = output.detach().requires_grad_() if cut else output
-        calls.append(Call(module, args[0], output, onward))
-        return onward
-
-    handles = [module.register_forward_hook(after) for module in modules]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @contextmanager
 def cutting(cut: Cut) -> Iterator[None]:
-    """A context in which the outputs of a tail's layers are cut from the graph."""
-    modules = dict.fromkeys([*cut.tail.last, *(module for group in cut.tail.inner for module in group)])
+    """A context in which the outputs of a tail's layers, and that of the attention, are cut from the graph."""
+    modules = cut.tail.layers
+    projections = [] if cut.heads is None else list(cut.heads.layers)
     # a layer that has been given a hook since then is left alone
-    whole = all(_is_linear(module) for module in modules)
-    with observing(list(modules) if whole else [], cut=True) as cut.calls:
+    if not all(is_linear(module) for module in modules):
+        modules = []
+    if not all(is_linear(layer) for layer in projections):
+        projections = []
+    with (
+        observing(modules, cut=True) as cut.calls,
+        observing(projections) as cut.projections,
+        ExitStack() as stack,
+    ):
+        if cut.heads is not None:
+            cut.attendings = stack.enter_context(attending(cut=True))
         yield
 
 
@@ -182,7 +163,7 @@ def find_tail(calls: Sequence[Call], output: Float[Tensor, "d"], row: int) -> Ta
     ]
     if not calls:
         return NO_TAIL
-    u = _direction(output)
+    u = direction(output)
     gradients = torch.autograd.grad(output, [call.output for call in calls], u, retain_graph=True, allow_unused=True)
     last = [call for call, gradient in zip(calls, gradients, strict=True) if _is_unscaled(gradient, u, [row])]
     return Tail(tuple(call.module for call in last), tuple(_inner(call, calls) for call in last))
@@ -204,7 +185,7 @@ def _inner(last: Call, calls: Sequence[Call]) -> tuple[nn.Module, ...]:
 
 def _diagonals(h: Tensor, outputs: Sequence[Tensor]) -> list[Tensor] | None:
     """The derivatives of h by each z, as diagonals; None where one is not diagonal."""
-    r = _direction(h)
+    r = direction(h)
     ones = torch.autograd.grad(h, outputs, torch.ones_like(h), retain_graph=True, allow_unused=True)
     probes = torch.autograd.grad(h, outputs, r, retain_graph=True, allow_unused=True)
     # D r = D 1 * r for a diagonal D
@@ -214,12 +195,6 @@ def _diagonals(h: Tensor, outputs: Sequence[Tensor]) -> list[Tensor] | None:
     ):
         return None
     return diagonals
-
-
-def _direction(like: Tensor) -> Tensor:
-    """A random tensor of the shape and dtype of another, the same each time."""
-    generator = torch.Generator().manual_seed(like.numel())
-    return torch.randn(like.shape, generator=generator).to(like)
 
 
 def _is_unscaled(gradient: Tensor | None, u: Float[Tensor, "*g d"], rows: Sequence[int]) -> bool:

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from coupling.linalg.jacobian import PASS_MEMORY, ManyJacobians
 from coupling.models import attention
+from coupling.models.attention_replay import AmbiguousKeysError
 from coupling.models.calls import BlockCall
-from coupling.models.locality import close, same_direction
+from coupling.models.linear_calls import same_direction
+from coupling.models.locality import close
 from coupling.models.recording import Recording
 from coupling.models.replay import entered
 from coupling.models.tail import NO_TAIL, Cut, Tail, cutting
@@ -74,12 +76,14 @@ def dense_together(places: Sequence[Place], block: int, memory: int = PASS_MEMOR
     first = places[0].recording
     locality = first.locality
     kind = block, len(places[0].rows)
+    if kind[1] == 1 and block in locality.heads:
+        return None  # alone each of them needs fewer products than together
     if len(places) < 2 or not locality.together.get(kind, True) or not _are_alike(places, block):
         return None
     for tail in dict.fromkeys((locality.tails.get(block, NO_TAIL), NO_TAIL)):
         try:
             many = _many(places, block, tail)
-        except attention.AmbiguousKeysError:
+        except AmbiguousKeysError:
             return None
         except Exception as error:  # a block raises anything
             if isinstance(error, torch.OutOfMemoryError):

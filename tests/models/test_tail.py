@@ -5,7 +5,8 @@ import torch
 import transformers
 
 import coupling
-from coupling.models.tail import NO_TAIL, linear_layers
+from coupling.models.linear_calls import linear_layers
+from coupling.models.tail import NO_TAIL
 from tests.helpers import GROUPED, block_list, make_ids, make_model, reference_jacobian
 
 LAST = {

@@ -1,0 +1,171 @@
+"""The attention of a block is differentiated head by head where that is right, and only there."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+import coupling
+from coupling.models import heads as heads_module
+from coupling.models.heads import find_heads
+from coupling.models.locality import Locality, noted, recall
+from coupling.models.together import Place, dense_together
+from tests.helpers import ARCHITECTURES, OWN_ATTENTION, SMALL, block_list, make_ids, make_model, reference_jacobian
+
+SEPARATE = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}
+PROJECTIONS = {
+    "gpt2": {"attn.c_attn"},
+    "gpt_neox": {"attention.query_key_value"},
+    "llama": SEPARATE,
+    "qwen3": SEPARATE,  # a norm of each head follows
+    "gemma3": SEPARATE,
+    "opt": SEPARATE,
+    "olmo": set(),  # a bound on their outputs follows
+    "bert": {"attention.self.query", "attention.self.key", "attention.self.value"},
+}
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Also where the saving is too small."""
+    monkeypatch.setattr(heads_module, "SMALLEST_SAVING", float("-inf"))
+
+
+def recorded(model, ids=None):
+    return coupling.record(model, {"input_ids": make_ids() if ids is None else ids})
+
+
+def without_heads(recording, block, token):
+    tail = recording.locality.tails[block]
+    return recording._jacobian(block, token, token, "token-local", tail)
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_the_projections_that_are_found(always, name):
+    model = make_model(name)
+    recording = recorded(model)
+    for index, block in enumerate(block_list(model)):
+        found = recording.locality.heads.get(index)
+        layers = () if found is None else found.layers
+        assert {name for name, module in block.named_modules() if module in layers} == PROJECTIONS[name]
+
+
+def test_each_head_depends_on_its_own_outputs(always):
+    """Four heads of eight features: queries, keys and values one after the other, or those of a head together."""
+    fused = recorded(make_model("gpt2")).locality.heads[0]
+    assert [of_head[0] for of_head in fused.runs] == [
+        tuple((start + 8 * head, start + 8 * head + 8) for start in (0, 32, 64)) for head in range(4)
+    ]
+    assert fused.groups == ((0, 1, 2, 3),)
+    interleaved = recorded(make_model("gpt_neox")).locality.heads[0]
+    assert [of_head[0] for of_head in interleaved.runs] == [((24 * head, 24 * head + 24),) for head in range(4)]
+    grouped = recorded(make_model("llama")).locality.heads[0]
+    assert grouped.runs[2] == (((16, 24),), ((8, 16),), ((8, 16),))  # the third query has the second key
+    assert grouped.groups == ((0, 2), (1, 3))  # heads with the same key need a pass each
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES.keys() - OWN_ATTENTION.keys()))
+@pytest.mark.parametrize("token", [0, 10])
+def test_the_matrix_and_its_products_are_those_of_autograd(always, name, token):
+    model, ids = make_model(name), make_ids()
+    recording = recorded(model)
+    expected = reference_jacobian(model, ids, 1, token, token)
+    jacobian = recording.jacobian(1, token)
+    scale = torch.linalg.norm(expected)
+    assert torch.linalg.norm(jacobian.to_dense() - expected) <= 1e-5 * scale
+    v = torch.randn(32, 4)
+    assert torch.linalg.norm(jacobian.matmat(v) - expected @ v.double()) <= 1e-4 * scale
+    assert torch.linalg.norm(jacobian.rmatmat(v) - expected.T @ v.double()) <= 1e-4 * scale
+    assert recording.locality.heads.get(1) is None or jacobian._joint is not None
+
+
+def test_the_products_that_are_made(always):
+    """One product with do/dx and one of each head with its part of the weights, in place of one with the weights."""
+    recording = recorded(make_model("gpt2"))
+    counts = []
+    for operator in (recording.jacobian(1, 10), without_heads(recording, 1, 10)):
+        with FlopCounterMode(display=False) as counter:
+            operator.to_dense()
+        counts.append(counter.get_total_flops())
+    by_attention = 2 * 4 * 32 * 8 * 24  # each of 32 rows times a head's matrix, 24 x 8
+    with_weights, of_heads, joined = 2 * 32 * 96 * 32, 2 * 4 * 8 * 24 * 32, 2 * 32 * 32 * 32
+    assert counts[1] - counts[0] == by_attention + with_weights - of_heads - joined
+
+
+def test_it_is_done_where_it_saves_products():
+    """GPT-2-small's width saves many; a narrow model, and one with few keys, too little."""
+    for width, key_heads, expected in ((768, 12, True), (96, 12, False), (768, 1, False)):
+        torch.manual_seed(0)
+        config = transformers.LlamaConfig(
+            **SMALL
+            | {"hidden_size": width, "num_attention_heads": 12, "num_hidden_layers": 1, "head_dim": width // 12},
+            num_key_value_heads=key_heads,
+        )
+        recording = recorded(transformers.LlamaModel(config).eval())
+        assert (0 in recording.locality.heads) is expected
+        if expected:
+            again = without_heads(recording, 0, 10).to_dense()
+            dense = recording.jacobian(0, 10).to_dense()
+            assert torch.linalg.norm(dense - again) <= 1e-6 * torch.linalg.norm(again)
+            assert recording.jacobian(0, 2, 10)._joint is None  # two tokens move
+
+
+def test_heads_that_change_are_noticed(always):
+    """Heads of another block, whose projections are called in another order: the block goes the plain way."""
+    model = make_model("llama")
+    recording = recorded(model)
+    right = recording.locality.heads[1]
+    wrong = type(right)(right.layers, (right.runs[1], right.runs[0], *right.runs[2:]), right.groups)
+    expected = without_heads(recording, 1, 10).to_dense()
+    recording.locality.heads[1] = wrong
+    assert torch.linalg.norm(recording.jacobian(1, 10).to_dense() - expected) <= 1e-5 * torch.linalg.norm(expected)
+    assert 1 not in recording.locality.heads
+    recording.locality.heads[1] = right
+    handle = right.layers[0].register_forward_hook(lambda module, args, output: 2 * output)
+    changed = recorded(model)
+    changed.locality.heads[1] = right  # as it was found before the change
+    expected = reference_jacobian(model, make_ids(), 1, 10, 10)
+    assert torch.linalg.norm(changed.jacobian(1, 10).to_dense() - expected) <= 1e-5 * torch.linalg.norm(expected)
+    assert 1 not in changed.locality.heads
+    handle.remove()
+
+
+def test_a_head_that_depends_on_all_outputs(always, monkeypatch):
+    """A norm over the queries of all heads: each head has a pass of its own, and nothing is saved."""
+    torch.manual_seed(0)
+    model = transformers.Olmo2Model(transformers.Olmo2Config(**SMALL)).eval()
+    recording = recorded(model)
+    found = recording.locality.heads[0]
+    assert found.groups == ((0,), (1,), (2,), (3,))
+    assert found.runs[0][0] == ((0, 32),)
+    expected = reference_jacobian(model, make_ids(), 0, 10, 10)
+    assert torch.linalg.norm(recording.jacobian(0, 10).to_dense() - expected) <= 1e-5 * torch.linalg.norm(expected)
+
+
+def test_nothing_is_found_without_attention():
+    assert find_heads([], [], torch.zeros(8)) is None
+
+
+def test_heads_are_known_again(always):
+    """What a streamed run writes down of a block is read as it was found."""
+    model = make_model("llama")
+    recording = recorded(model)
+    written = json.loads(json.dumps(noted(recording.locality, model, 1)))
+    again = Locality()
+    recall(written, again, model, 1)
+    assert again.heads == {1: recording.locality.heads[1]}
+    assert again.tails == {1: recording.locality.tails[1]}
+    del written["heads"]  # as an earlier version wrote it
+    recall(written, earlier := Locality(), model, 1)
+    assert earlier.heads == {}
+
+
+def test_alone_where_that_is_less_work(always):
+    """Tokens whose attention is differentiated head by head do not share a pass; pairs of tokens do."""
+    recording = recorded(make_model("gpt2"))
+    assert dense_together([Place(recording, token, token) for token in (3, 4)], 1) is None
+    assert dense_together([Place(recording, token, 7) for token in (3, 4)], 1) is not None
+    recording.locality.heads.clear()
+    assert dense_together([Place(recording, token, token) for token in (3, 4)], 1) is not None
