@@ -4,6 +4,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
+from threading import Lock
 from typing import Any
 
 from jaxtyping import Float
@@ -70,7 +71,7 @@ class Factory:
         baselines: also measure properties of the Jacobians.
 
     Attributes:
-        ready: Jacobians that were factored ahead (``make_ahead``).
+        ready: Jacobians that were factored ahead, with how their block was replayed.
         made: how those that were asked for were made.
         properties: what coupling is compared with, of each.
     """
@@ -87,33 +88,46 @@ class Factory:
         self.recording, self.plan, self.settings, self.resources = recording, plan, settings, resources
         self.baselines = baselines
         self.properties: dict[Key, JacobianProperties] = {}
-        self.ready: dict[Key, FactoredJacobian] = {}
+        self.ready: dict[Key, tuple[FactoredJacobian, Replay]] = {}
         self.made = Made()
+        self._replaying = Lock()
 
     def __call__(self, key: Key, *, n_compared: int) -> FactoredJacobian:
         """The factored Jacobian of a key, which will be compared with ``n_compared`` others."""
-        result = self.ready.get(key)
-        replay: Replay = "token-local"
-        if result is None:
-            with self.naming(key):
-                jacobian = self.jacobian(key)
-                result = factor(
-                    jacobian,
-                    self.plan.ks.largest,
-                    n_compared=n_compared,
-                    engine=self.settings.engine,
-                    tol=self.settings.tol,
-                    seed=self.settings.seed,
-                )
-            replay = jacobian.replay
-            if isinstance(result.operator, BlockJacobian) and narrow_of(self.recording.model) is not None:
-                # its graph would keep the block's weights in float32; the products go through the block again
-                result = FactoredJacobian(None, result.triplets, result.moments)
-            if self.baselines:
-                operator = result.operator or jacobian
-                self.properties[key] = JacobianProperties.of(operator, result.moments, self.settings.seed)
+        result, replay = self.ready.get(key) or self.make(key, n_compared=n_compared)
         self.made.add(key.block, result.triplets, replay)
         return result
+
+    def make(self, key: Key, *, n_compared: int, passes: int = 1) -> tuple[FactoredJacobian, Replay]:
+        """As calling the factory, without noting how it was made; several threads may do this at a time.
+
+        Args:
+            key: the Jacobian.
+            n_compared: see there.
+            passes: the number of passes that share the memory.
+
+        Returns:
+            The factored Jacobian, and how the block was replayed.
+        """
+        with self.naming(key):
+            with self._replaying:  # a replay changes the model's settings for a moment
+                jacobian = self.jacobian(key)
+            jacobian.chunk = max(1, jacobian.chunk // passes)
+            result = factor(
+                jacobian,
+                self.plan.ks.largest,
+                n_compared=n_compared,
+                engine=self.settings.engine,
+                tol=self.settings.tol,
+                seed=self.settings.seed,
+            )
+        if isinstance(result.operator, BlockJacobian) and narrow_of(self.recording.model) is not None:
+            # its graph would keep the block's weights in float32; the products go through the block again
+            result = FactoredJacobian(None, result.triplets, result.moments)
+        if self.baselines:
+            operator = result.operator or jacobian
+            self.properties[key] = JacobianProperties.of(operator, result.moments, self.settings.seed)
+        return result, jacobian.replay
 
     def jacobian(self, key: Key) -> BlockJacobian:
         """The Jacobian of a key."""
@@ -166,13 +180,23 @@ def make_ahead(factories: Sequence[Factory], groups: Sequence[Group]) -> Iterato
     Yields:
         The number of Jacobians that the last pass made.
     """
+    counts = compared(groups)
+    yield from make_keys_ahead(factories, counts, kept_of(factories[0], counts))
+
+
+def compared(groups: Sequence[Group]) -> dict[Key, int]:
+    """The Jacobians of some comparisons, each with the number of those that it is compared with at most."""
     counts: dict[Key, int] = {}
     for group in groups:
         for key in group.made:
             counts[key] = max(counts.get(key, 0), len(group.a))
-    size = factories[0].recording.width ** 2 * factories[0].recording.trajectory.dtype.itemsize
-    kept = {key for key, count in counts.items() if size * count <= factories[0].resources.kept_bytes}
-    yield from make_keys_ahead(factories, counts, kept)
+    return counts
+
+
+def kept_of(factory: Factory, counts: Mapping[Key, int]) -> dict[Key, int]:
+    """Those Jacobians whose matrices are kept for the comparison, because all of one fit the memory."""
+    size = factory.recording.width**2 * factory.recording.trajectory.dtype.itemsize
+    return {key: count for key, count in counts.items() if size * count <= factory.resources.kept_bytes}
 
 
 def make_keys_ahead(factories: Sequence[Factory], counts: Mapping[Key, int], kept: Container[Key]) -> Iterator[int]:
@@ -203,7 +227,7 @@ def make_keys_ahead(factories: Sequence[Factory], counts: Mapping[Key, int], kep
                     factory.properties[key] = properties
                 if key not in kept:
                     item = FactoredJacobian(None, item.triplets, item.moments)
-                factory.ready[key] = item
+                factory.ready[key] = item, "token-local"
             yield len(chunk)
 
 

@@ -14,12 +14,13 @@ from coupling.baselines import add_jacobian_baselines, add_stream_baselines
 from coupling.dataset import assemble
 from coupling.detail import DetailBudget, detail_bytes
 from coupling.errors import CouplingWarning
-from coupling.factory import Factory, make_ahead
+from coupling.factory import Factory, compared, kept_of, make_ahead
 from coupling.linalg.pairwise import Frames, compare
 from coupling.models.recording import Recording
 from coupling.plan import Group, Key, Plan
 from coupling.resources import DEFAULT_RESOURCES, Resources, bytes_text, is_out_of_memory, release_memory
 from coupling.settings import Settings
+from coupling.side_by_side import make_side_by_side
 
 BATCH = "batch"
 """The variable that says with how many prompts a prompt was measured."""
@@ -136,6 +137,10 @@ def measure_together(
     for window in _windows(plan, len(recordings), recordings[0], resources):
         for count in make_ahead(factories, window):
             report(count)
+        counts = compared(window)
+        for factory in factories:
+            for count in make_side_by_side(factory, kept_of(factory, counts)):
+                report(count)
         for factory, found, is_detailed in zip(factories, results, detailed, strict=True):
             for group in window:
                 sides = []

@@ -7,6 +7,7 @@ from benchmarks.engine import build
 from benchmarks.engine_side import (
     STAGES,
     engine_pipeline,
+    engine_stages,
     gemm_peak,
     measure_engine,
     reference,
@@ -17,7 +18,7 @@ from benchmarks.engine_side import (
 
 def test_the_engine_agrees_with_float64():
     model, ids = build(3, 48, 4, 10, "cpu"), torch.arange(10)[None]
-    mismatch, stages = engine_pipeline(model, ids, 5)
+    mismatch, stages = engine_pipeline(model, ids, 5), engine_stages(model, ids, 5)
     assert np.allclose(reference(model, ids, 5), mismatch, atol=1e-4)
     assert tuple(stages) == STAGES
     assert all(seconds > 0 for seconds in stages.values())
@@ -30,7 +31,7 @@ def test_what_is_reported_for_each_length(capsys):
     assert [result["tokens"] for result in results] == [8, 9]
     for result in results:
         assert result["engine_error"] < 1e-3
-        assert result["engine_seconds"] > sum(result["stages"].values()) / 2 > 0
+        assert result["engine_seconds"] > sum(result["stages"].values()) / 4 > 0
         operations = stage_operations(model, torch.arange(result["tokens"])[None], 3)
         assert tuple(result["bounds"]) == STAGES
         assert np.isclose(sum(operations.values()) / result["gemm_peak"], result["bound_seconds"])
