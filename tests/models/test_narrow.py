@@ -19,6 +19,7 @@ from tests.streaming import PROMPTS, assert_equal_to_rounding, write_checkpoint
 SETTINGS = {
     "depth": {},
     "together": {"prompts": ["x = 5", "y = 6", "z = 7"], "batch_size": 3},
+    "recorded together": {"prompts": [f"import {name}" for name in ("self", "data", "name", "list", "text", "file")]},
     "self": {"kind": "self"},
     "matrix-free": {"engine": "matrix-free"},
     "context": {"kind": "context-input"},
