@@ -14,8 +14,9 @@ from transformers import AutoModel
 
 from coupling.choices import Dtype
 from coupling.errors import CouplingError, one_line
-from coupling.linalg.chebyshev import block_width, is_worthwhile
+from coupling.linalg.chebyshev import block_width
 from coupling.linalg.jacobian import DenseJacobian
+from coupling.linalg.leading import is_worthwhile
 from coupling.linalg.pairwise import engine_for, factor
 from coupling.linalg.svd import EXPECTED_POWER_ITERATIONS, OVERSAMPLING
 from coupling.models.blocks import find_blocks

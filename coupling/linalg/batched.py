@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from coupling.choices import DEFAULT_TOL
-from coupling.linalg.chebyshev import is_worthwhile
 from coupling.linalg.jacobian import DenseJacobian
+from coupling.linalg.leading import is_worthwhile
 from coupling.linalg.pairwise import N_PROBES, FactoredJacobian, factor, probes_of
 from coupling.linalg.svd import OVERSAMPLING, SingularTriplets, signs_of
 from coupling.metrics import JacobianMoments

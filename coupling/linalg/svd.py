@@ -1,7 +1,7 @@
 r"""Top singular triplets of a linear operator, with an error bound for each.
 
-One function offers two methods. *Dense*: form the matrix, then Chebyshev-filtered subspace iteration
-(``coupling.linalg.chebyshev``), or LAPACK where that is faster or the filter does not meet its residual test; both end
+One function offers two methods. *Dense*: form the matrix, then an iteration in float32
+(``coupling.linalg.leading``), or LAPACK where that is faster or the iteration does not meet its residual test; both end
 with Rayleigh-Ritz in float64. *Matrix-free*: randomized block Krylov iteration (Halko, Martinsson, Tropp 2011; Musco
 and Musco 2015): a random start of ``k + oversampling`` columns, then power iterations whose iterates are all kept, with
 Rayleigh-Ritz on their span, until the residuals meet the tolerance.
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from coupling.choices import DEFAULT_TOL, Engine
 from coupling.errors import CouplingError
-from coupling.linalg.chebyshev import is_worthwhile, leading_triplets
 from coupling.linalg.jacobian import DenseJacobian
+from coupling.linalg.leading import is_worthwhile, leading_triplets
 from coupling.numerics import exact_numerics
 from coupling.untrusted import quoted
 

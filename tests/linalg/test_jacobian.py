@@ -6,6 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import coupling
+from coupling.linalg import leading
 from coupling.linalg.jacobian import DenseJacobian, End
 from coupling.linalg.svd import top_singular_triplets
 from tests.helpers import ENCODERS, OWN_ATTENTION, TOKENS, block_list, make_ids, make_model, reference_jacobian
@@ -72,8 +73,9 @@ class Watching(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
-def test_no_synchronization_is_in_the_inner_loop():
-    """Forming the matrix waits for nothing; the filter waits once per pass, however wide the matrix is."""
+def test_no_synchronization_is_in_the_inner_loop(monkeypatch):
+    """Forming the matrix waits for nothing; the filter, which accelerators use, waits once per pass."""
+    monkeypatch.setattr(leading, "Lanczos", leading.Filter)
     jacobian = coupling.record(make_model("llama"), {"input_ids": make_ids()}).jacobian(1, 5)
     with Watching() as watching:
         matrix = DenseJacobian(jacobian.to_dense())
@@ -84,7 +86,7 @@ def test_no_synchronization_is_in_the_inner_loop():
         with Watching() as watching:
             top_singular_triplets(matrix, 10, engine="dense")
         counts.append(watching.waits)
-    assert counts[0] == counts[1] < 200
+    assert counts[0] == counts[1] < 200  # however wide the matrix is
 
 
 def test_the_float64_copy_is_made_once_where_it_is_kept():

@@ -1,0 +1,77 @@
+"""The block Lanczos iteration; what it has in common with other iterations is in test_leading.py."""
+
+import pytest
+import torch
+
+from coupling.linalg.iteration import UNSURE
+from coupling.linalg.lanczos import Lanczos, block_columns
+
+D, K = 320, 4
+SPECTRA = {
+    "decaying": 0.8 ** torch.arange(D, dtype=torch.float64),
+    "random": torch.linalg.svdvals(torch.randn(D, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)),
+    "two values": torch.cat([torch.full((12,), 2.0), torch.ones(D - 12)]).double(),
+    "rank 20": torch.cat([torch.linspace(2, 1, 20), torch.zeros(D - 20)]).double(),
+}
+
+
+def matrix_of(values):
+    generator = torch.Generator().manual_seed(0)
+    u, v = torch.linalg.qr(torch.randn(2, D, D, generator=generator, dtype=torch.float64))[0]
+    return (u * values) @ v.mT
+
+
+def test_a_block_is_as_wide_as_what_is_wanted():
+    assert [block_columns(k) for k in (1, 10, 11, 26, 27)] == [16, 16, 32, 32, 48]
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_the_basis_is_orthonormal_and_the_gram_matrix_is_that_on_it(spectrum):
+    """Also where the matrix has fewer directions than the basis, so that others take their place."""
+    matrix = matrix_of(SPECTRA[spectrum])
+    iteration = Lanczos(matrix, K)
+    assert iteration._extend(3)
+    assert iteration.size == 9 * 16
+    basis = torch.cat([iteration.basis[: iteration.size], iteration.next]).double()
+    assert (basis @ basis.mT - torch.eye(len(basis))).abs().max() <= 1e-5
+    known = basis[: iteration.size]
+    images = known @ matrix.mT
+    gram, found = images @ images.mT, iteration.projected[: iteration.size, : iteration.size]
+    assert (gram - found).abs().max() <= 1e-5 * gram.abs().max()
+
+
+def test_the_residuals_are_those_of_the_vectors():
+    """Known without a product: compared with float64 ones while the iteration is far from its goal."""
+    matrix = matrix_of(SPECTRA["random"])
+    iteration = Lanczos(matrix, K)
+    right, values, residuals = iteration.ritz()
+    assert right.shape == (D, K + 6)
+    images = matrix @ right.double()
+    left = images / torch.linalg.vector_norm(images, dim=0)
+    exact = torch.linalg.vector_norm(matrix.mT @ left - right.double() * torch.tensor(values), dim=0)
+    assert torch.allclose(torch.tensor(residuals, dtype=torch.float64), exact, rtol=1e-2, atol=1e-4)
+    assert max(residuals) > 100 * iteration.goal * values[0]
+
+
+def test_the_basis_grows_until_it_has_no_room():
+    iteration = Lanczos(matrix_of(torch.linspace(1, 0.999, D, dtype=torch.float64)), K)
+    right, values, _ = iteration.ritz()
+    sizes = [iteration.size]
+    while iteration.advance(right, values, 1e4, K):
+        sizes.append(iteration.size)
+    assert sizes == [96, 192, 240]  # three quarters of 320
+
+
+def test_rounding_is_taken_out_of_the_vectors_once():
+    """Where float64 refuses vectors whose residuals in float32 were good, they are cleaned in float64."""
+    matrix = matrix_of(SPECTRA["two values"])
+    iteration = Lanczos(matrix, K)
+    right, values, _ = iteration.ritz()
+    rough = right + 1e-4 * torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
+    assert iteration.advance(rough, values, UNSURE, K)
+    cleaned, found, residuals = iteration.ritz()
+    images = matrix @ cleaned[:, :K]
+    back = torch.linalg.vector_norm(matrix.mT @ images / torch.tensor(found[:K]) - cleaned[:, :K] * 2, dim=0)
+    assert back.max() <= 1e-7
+    assert max(residuals[:K]) <= 1e-7
+    assert not iteration.advance(cleaned, found, UNSURE, K)
