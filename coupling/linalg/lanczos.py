@@ -23,6 +23,10 @@ COLUMNS_STEP = 16
 """Products with fewer columns than this take as long."""
 FIRST_STEPS, LATER_STEPS = 6, 6
 """Blocks before the vectors are looked at for the first time, and most blocks until they are looked at again."""
+ACCELERATION = 0.7
+"""Residuals fall faster and faster: the share of blocks that are needed of those that the last rate says."""
+MARGIN = 2
+"""The factor by which the residuals should fall below what is needed."""
 VANISHED = 1e-5
 """Directions of a new block that are this short, relative to the block before it was made orthogonal, are rounding."""
 LARGEST_SHARE = 0.75
@@ -76,13 +80,13 @@ class Lanczos(Iteration):
         if gain <= UNSURE:  # float64 has shown rounding that the residuals do not
             self.unclean, again = right, self.unclean is None
             return again
-        self.seen.append((self.size // self.width, math.log(max(gain, math.e))))
+        self.seen.append((self.size // self.width, math.log(MARGIN * gain)))
         steps = LATER_STEPS
         if len(self.seen) > 1:
             (before, former), (now, left) = self.seen[-2:]
             rate = (former - left) / (now - before)
             if rate > 0:
-                steps = math.ceil(left / rate)
+                steps = math.ceil(ACCELERATION * left / rate)
         return self._extend(max(1, min(steps, LATER_STEPS)))
 
     def _start(self, columns: Float[Tensor, "n w"]) -> None:
