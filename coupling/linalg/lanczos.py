@@ -2,8 +2,8 @@ r"""Leading singular triplets of a formed matrix by block Lanczos iteration on i
 
 Golub and Underwood (1977): the block Krylov space of :math:`A^T A` is built up block by block, each orthogonal to all
 before it, and Rayleigh-Ritz takes the best vectors of the whole of it. Of all methods that multiply with the matrix it
-needs the fewest products: for spectra of random weights, with d = 768, about 16 with 16 columns, where the filter of
-``coupling.linalg.chebyshev`` makes 25 with 32. Between the products there are many small steps, which suit a processor.
+needs the fewest products, less than half of those of ``coupling.linalg.chebyshev`` for spectra of random weights.
+Between the products there are many small steps, which suit a processor.
 
 A block is at least as wide as the number of triplets that are wanted, so that no value is missed that occurs several
 times.

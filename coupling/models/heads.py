@@ -75,7 +75,7 @@ class Heads:
         (expected,) = torch.autograd.grad(z, x, direction(z), retain_graph=True)
         masks = [mask.to(x.device) for mask in self._masks]
         others = [of_layer.masked_fill(mask, 0) for of_layer, mask in zip(by_head, masks, strict=True)]
-        if torch.cat(others, 1).any() or not same_direction(found, expected):
+        if not (torch.cat(others, 1) == 0).all() or not same_direction(found, expected):
             raise CutError
         return Joint(attending.output, attending.onward, lambda: self._derivative(ordered, weights, attending, x))
 

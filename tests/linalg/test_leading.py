@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from coupling.linalg.chebyshev import Filter
 from coupling.linalg.lanczos import Lanczos
@@ -160,6 +161,17 @@ def test_the_same_matrix_gives_the_same_numbers(iteration):
     matrix = matrix_of(EXPECTED_TO_CONVERGE["slow"]).double()
     first, second = (leading_triplets(matrix, K, iteration=iteration) for _ in range(2))
     assert torch.equal(first.right, second.right)
+
+
+def test_lanczos_has_less_than_half_of_the_operations_of_the_filter():
+    """On a Jacobian of random weights: the identity and a random matrix."""
+    matrix = torch.eye(768) + torch.randn(768, 768, generator=torch.Generator().manual_seed(0)) / 768**0.5
+    counts = {}
+    for iteration in (Filter, Lanczos):
+        with FlopCounterMode(display=False) as counter:
+            assert leading_triplets(matrix.double(), K, iteration=iteration) is not None
+        counts[iteration] = counter.get_total_flops()
+    assert 0 < counts[Lanczos] < 0.5 * counts[Filter]
 
 
 def test_narrow_matrices_are_left_to_lapack():

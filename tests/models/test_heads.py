@@ -112,6 +112,18 @@ def test_it_is_done_where_it_saves_products():
             assert recording.jacobian(0, 2, 10)._joint is None  # two tokens move
 
 
+def test_a_quarter_of_the_operations_is_saved_for_gpt_2():
+    torch.manual_seed(0)
+    model = transformers.GPT2Model(transformers.GPT2Config(n_layer=1, vocab_size=97, n_positions=64)).eval()
+    recording = recorded(model)
+    counts = []
+    for operator in (recording.jacobian(0, 10), without_heads(recording, 0, 10)):
+        with FlopCounterMode(display=False) as counter:
+            operator.to_dense()
+        counts.append(counter.get_total_flops())
+    assert 0.72 < counts[0] / counts[1] < 0.78
+
+
 def test_heads_that_change_are_noticed(always):
     """Heads of another block, whose projections are called in another order: the block goes the plain way."""
     model = make_model("llama")
