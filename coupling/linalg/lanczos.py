@@ -91,7 +91,7 @@ class Lanczos(Iteration):
 
     def _start(self, columns: Float[Tensor, "n w"]) -> None:
         """An orthonormal first block: some columns, and random ones beside them."""
-        columns = columns[:, : self.width]
+        columns = columns[:, : self.width].to(self.active)
         missing = self.width - columns.shape[1]
         columns = torch.cat([columns, self.active.mT @ (self.active @ self._random(missing))], 1)
         self.transposed = self.active.mT.contiguous()  # both products are faster with rows of contiguous numbers

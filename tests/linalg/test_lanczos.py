@@ -75,3 +75,16 @@ def test_rounding_is_taken_out_of_the_vectors_once():
     assert back.max() <= 1e-7
     assert max(residuals[:K]) <= 1e-7
     assert not iteration.advance(cleaned, found, UNSURE, K)
+
+
+def test_it_starts_again_from_vectors_in_either_precision():
+    """After a deflation; the vectors are in float64 where rounding had to be taken out of them."""
+    iteration = Lanczos(matrix_of(SPECTRA["decaying"]), K)
+    right, values, _ = iteration.ritz()
+    for vectors in (right, right.double()):
+        iteration.restart()
+        assert iteration.advance(vectors, values, 1.0, K)
+        again, found, residuals = iteration.ritz()
+        assert again.dtype == torch.float32
+        assert torch.allclose(torch.tensor(found[:K]), torch.tensor([1, 0.8, 0.64, 0.512]), rtol=1e-5)
+        assert max(residuals[:K]) <= iteration.goal
