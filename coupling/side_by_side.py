@@ -27,7 +27,7 @@ def make_side_by_side(factory: Factory, counts: Mapping[Key, int]) -> Iterator[i
     """Make and factor the Jacobians of a prompt that are not ready, several at a time.
 
     Nothing is done where there is one thread only, or an accelerator makes them; the factory makes them then when they
-    are asked for. The numbers depend on the number of threads, as those of every product do, but not on their order.
+    are asked for. The numbers depend on the number of threads, as those of every product do, not on which is faster.
 
     Args:
         factory: makes them; it keeps them in ``ready``.

@@ -71,11 +71,11 @@ class Filter(Iteration):
         Args:
             right: the Ritz vectors.
             values: their values.
-            gain: the factor by which the residual of the last wanted vector should fall.
+            gain: the factor by which the largest residual of the wanted vectors has to fall.
             wanted: the number of vectors that are wanted.
 
         Returns:
-            False where the spectrum is so flat that a dense decomposition is faster.
+            False where a dense decomposition is faster, because the spectrum is so flat.
         """
         a = values[-1] ** 2
         growth, slowest = (

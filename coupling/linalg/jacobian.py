@@ -72,12 +72,13 @@ class Joint:
     Attributes:
         inside: o, with the graph that leads to it from x.
         onward: the same values, with the graph that leads on to f.
-        derivative: gives do/dx by fewer operations than a pass for each row takes; (o, d).
+        derivative: gives do/dx, (o, d), by fewer operations than a pass for each row takes; it is called with the
+            number of directions that are pushed at once.
     """
 
     inside: Tensor
     onward: Tensor
-    derivative: Callable[[], Float[Tensor, "o d"]]
+    derivative: Callable[[int], Float[Tensor, "o d"]]
 
 
 def at_rows(
@@ -195,7 +196,7 @@ class BlockJacobian:
             return self._gradients(directions, retain_graph=True)
 
         direct, at_joint = torch.func.vmap(one, chunk_size=self.chunk)(identity, *images)
-        return torch.addmm(direct, at_joint.flatten(1), self._joint.derivative())
+        return torch.addmm(direct, at_joint.flatten(1), self._joint.derivative(self.chunk))
 
     def to_scipy(self) -> LinearOperator:
         """The same operator for SciPy's solvers."""

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from coupling.linalg.iteration import UNSURE, Iteration
+from coupling.linalg.iteration import MAX_PASSES, UNSURE, Iteration
 
 EXTRA_VECTORS = 6
 """Ritz vectors beyond k that the last step in float64 chooses from."""
@@ -51,7 +51,8 @@ class Lanczos(Iteration):
         self.unclean: Tensor | None = None
         self.least = -1.0  # the squares of small values are lost in the rounding of those of large ones
         self.width = block_columns(k)
-        self.most = int(LARGEST_SHARE * matrix.shape[1]) // self.width * self.width
+        blocks = FIRST_STEPS + (MAX_PASSES - 1) * LATER_STEPS
+        self.most = min(int(LARGEST_SHARE * min(matrix.shape)) // self.width, blocks) * self.width
         self.basis = self.active.new_empty(self.most, matrix.shape[1])  # one vector in each row
         self.projected = self.active.new_zeros(self.most, self.most)
         self._start(self.basis[:0].mT)
@@ -77,8 +78,10 @@ class Lanczos(Iteration):
         if not self.size:
             self._start(right)
             return self._extend(FIRST_STEPS)
-        if gain <= UNSURE:  # float64 has shown rounding that the residuals do not
-            self.unclean, again = right, self.unclean is None
+        if gain <= UNSURE:
+            if gain > 1 and self.unclean is None and self._extend(1):
+                return True
+            self.unclean, again = right, self.unclean is None  # float64 shows rounding that the residuals do not
             return again
         self.seen.append((self.size // self.width, math.log(MARGIN * gain)))
         steps = LATER_STEPS

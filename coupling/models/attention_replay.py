@@ -23,7 +23,7 @@ class Attending:
         onward: what the block went on with: o, or the same values cut from the graph.
     """
 
-    moving: Float[Tensor, "1 heads i"] | Float[Tensor, "heads i"]
+    moving: Float[Tensor, "1 heads i"]
     matrix: Float[Tensor, "heads i head_v"]
     output: Float[Tensor, "1 1 heads head_v"]
     onward: Float[Tensor, "1 1 heads head_v"]

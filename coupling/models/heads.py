@@ -11,8 +11,9 @@ one of ``heads`` parts of a dense one. The block is then a function f(x, o(x)), 
 do/dx in place of one with each projection.
 
 Which outputs a head depends on is found out once per block, by a random direction for each head; no names or layouts of
-projections are known here. At every token the same directions must show the same heads and no others, and lead to the
-input through these projections alone. Where they do not, the block is differentiated without this.
+projections are known here. At every token a random direction of o must show the same heads and no others, and lead to
+the input through these projections alone. Where it does not, the block is differentiated without this; so it is in half
+precision, whose rounding would hide a difference.
 """
 
 from collections.abc import Sequence
@@ -65,19 +66,26 @@ class Heads:
         """
         ordered = [call for layer in self.layers for call in calls if call.module is layer]
         z = attending.moving
-        moving = z.requires_grad and all(call.output.requires_grad for call in ordered)
+        moving = z.requires_grad and all(call.output.requires_grad and not call.is_changed for call in ordered)
         if not moving or len(ordered) != len(self.layers):
             raise CutError
-        by_head = _pulled_by_head(z, [call.output for call in ordered])
+        # a direction of o and not of z, so that queries, keys and values count by their effect and not by their size
+        u = direction(attending.output)
+        of_heads = u.reshape(len(self.runs), -1, 1)
+        by_head = _pulled_by_head(z, [call.output for call in ordered], (attending.matrix @ of_heads).reshape(z.shape))
         weights = [call.weight for call in ordered]
         sums = [found.sum(0, keepdim=True) @ weight for found, weight in zip(by_head, weights, strict=True)]
         (found,) = _pulled_to_input(ordered, sums, x)
-        (expected,) = torch.autograd.grad(z, x, direction(z), retain_graph=True)
+        (expected,) = torch.autograd.grad(attending.output, x, u, retain_graph=True)
         masks = [mask.to(x.device) for mask in self._masks]
         others = [of_layer.masked_fill(mask, 0) for of_layer, mask in zip(by_head, masks, strict=True)]
         if not (torch.cat(others, 1) == 0).all() or not same_direction(found, expected):
             raise CutError
-        return Joint(attending.output, attending.onward, lambda: self._derivative(ordered, weights, attending, x))
+
+        def derivative(chunk: int) -> Float[Tensor, "o d"]:
+            return self._derivative(ordered, weights, attending, x, chunk)
+
+        return Joint(attending.output, attending.onward, derivative)
 
     @cached_property
     def _masks(self) -> list[Bool[Tensor, "heads features"]]:
@@ -97,14 +105,15 @@ class Heads:
         weights: Sequence[Float[Tensor, "features inputs"]],
         attending: Attending,
         x: Float[Tensor, "d"],
+        chunk: int,
     ) -> Float[Tensor, "o d"]:
-        """do/dx."""
+        """do/dx, by so many directions at a time."""
         matrix = attending.matrix  # A, (heads, i, head_v)
         heads, features, each = matrix.shape
         pulled = matrix.new_zeros(len(self.groups), each, heads, features)
         for index, group in enumerate(self.groups):
             pulled[index][:, list(group)] = matrix[list(group)].permute(2, 0, 1)
-        by_outputs = _pulled(attending.moving, [call.output for call in calls], pulled)
+        by_outputs = _pulled(attending.moving, [call.output for call in calls], pulled, chunk)
         place = {head: index for index, group in enumerate(self.groups) for head in group}
         by_inputs = []
         for by_output, weight, runs in zip(by_outputs, weights, zip(*self.runs, strict=True), strict=True):
@@ -114,7 +123,7 @@ class Heads:
                 for start, stop in runs[head]:
                     by_input[head] += rows[place[head], :, start:stop] @ weight[start:stop]
             by_inputs.append(by_input.flatten(0, 1))
-        return _pulled_to_input(calls, by_inputs, x)
+        return _pulled_to_input(calls, by_inputs, x, chunk)
 
 
 def find_heads(calls: Sequence[Call], attendings: Sequence[Attending], x: Float[Tensor, "d"]) -> Heads | None:
@@ -130,7 +139,7 @@ def find_heads(calls: Sequence[Call], attendings: Sequence[Attending], x: Float[
     calls = [
         call for call in calls if call.output.requires_grad and call.output.numel() and modules.count(call.module) == 1
     ]
-    if len(attendings) != 1 or not attendings[0].moving.requires_grad:
+    if len(attendings) != 1 or not attendings[0].moving.requires_grad or x.dtype.itemsize < 4:
         return None
     z, (n_heads, features, each) = attendings[0].moving, attendings[0].matrix.shape
     if width * _products(calls) < SMALLEST_SAVING:
@@ -138,7 +147,8 @@ def find_heads(calls: Sequence[Call], attendings: Sequence[Attending], x: Float[
     calls = _last_before(z, calls)
     if not calls:
         return None
-    depends = [(found != 0).cpu() for found in _pulled_by_head(z, [call.output for call in calls])]
+    outputs = [call.output for call in calls]
+    depends = [(found != 0).cpu() for found in _pulled_by_head(z, outputs, direction(z))]
     runs = tuple(tuple(_runs(depends_on[head]) for depends_on in depends) for head in range(n_heads))
     if any(len(of_layer) > MOST_RUNS for of_head in runs for of_layer in of_head):
         return None
@@ -163,25 +173,33 @@ def _products(calls: Sequence[Call]) -> int:
     return sum(call.output.shape[-1] * call.entered.shape[-1] for call in calls)
 
 
-def _pulled_by_head(z: Float[Tensor, "1 heads i"], outputs: Sequence[Tensor]) -> list[Float[Tensor, "heads features"]]:
-    """The part of a random direction of z that is of one head, pulled back to the outputs of layers; for each head."""
-    own = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[..., None] * direction(z)
+def _pulled_by_head(
+    z: Float[Tensor, "1 heads i"], outputs: Sequence[Tensor], of_all: Float[Tensor, "1 heads i"]
+) -> list[Float[Tensor, "heads features"]]:
+    """The part of a direction of z that is of one head, pulled back to the outputs of layers; for each head."""
+    own = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[..., None] * of_all
     return _pulled(z, outputs, own)
 
 
 def _pulled(
-    z: Float[Tensor, "1 heads i"], outputs: Sequence[Tensor], directions: Float[Tensor, "*m heads i"]
+    z: Float[Tensor, "1 heads i"],
+    outputs: Sequence[Tensor],
+    directions: Float[Tensor, "*m heads i"],
+    chunk: int | None = None,
 ) -> list[Float[Tensor, "m features"]]:
     """Directions of z pulled back to the outputs of layers."""
 
     def pull(one: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(z, outputs, one, retain_graph=True)
 
-    return [found.flatten(1) for found in torch.func.vmap(pull)(directions.reshape(-1, *z.shape))]
+    return [found.flatten(1) for found in torch.func.vmap(pull, chunk_size=chunk)(directions.reshape(-1, *z.shape))]
 
 
 def _pulled_to_input(
-    calls: Sequence[Call], directions: Sequence[Float[Tensor, "m inputs"]], x: Float[Tensor, "d"]
+    calls: Sequence[Call],
+    directions: Sequence[Float[Tensor, "m inputs"]],
+    x: Float[Tensor, "d"],
+    chunk: int | None = None,
 ) -> Float[Tensor, "m d"]:
     """Directions at what entered each of some layers pulled back to the block's input, and added."""
     totals: dict[int, tuple[Tensor, Tensor]] = {}
@@ -193,7 +211,7 @@ def _pulled_to_input(
     def pull(*one: Tensor) -> Float[Tensor, "d"]:
         return torch.autograd.grad(entered, x, one, retain_graph=True)[0]
 
-    return torch.func.vmap(pull)(*(total.reshape(-1, *h.shape) for h, total in totals.values()))
+    return torch.func.vmap(pull, chunk_size=chunk)(*(total.reshape(-1, *h.shape) for h, total in totals.values()))
 
 
 def _last_before(z: Tensor, calls: Sequence[Call]) -> list[Call]:

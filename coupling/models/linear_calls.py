@@ -23,12 +23,19 @@ class Call:
         entered: h.
         output: y, with the graph behind it.
         onward: what the block went on with: y, or the same values cut from the graph.
+        version: how often y had been changed in place when the layer returned it.
     """
 
     module: nn.Module
     entered: Float[Tensor, "*batch r features"]
     output: Float[Tensor, "*batch r out"]
     onward: Float[Tensor, "*batch r out"]
+    version: int = 0
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the block has changed y in place, so that its graph is no longer that of the layer."""
+        return self.output._version != self.version
 
     @property
     def weight(self) -> Float[Tensor, "out features"]:
@@ -60,7 +67,7 @@ def observing(modules: Sequence[nn.Module], *, cut: bool = False) -> Iterator[li
 
     def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         onward = output.detach().requires_grad_() if cut else output
-        calls.append(Call(module, args[0], output, onward))
+        calls.append(Call(module, args[0], output, onward, output._version))
         return onward
 
     handles = [module.register_forward_hook(after) for module in modules]

@@ -124,9 +124,10 @@ class Recording:
             except Exception as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-                if tail.last or heads:
+                if heads:
+                    pass  # of this token alone: which one is asked for first must not change the others
+                elif tail.last:
                     self.locality.tails[block] = NO_TAIL
-                    self.locality.heads.pop(block, None)
                 elif replay == "full-sequence":
                     raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
                 else:
@@ -151,8 +152,10 @@ class Recording:
                 continue
             if replay == "recorded-state" and token < self.n_tokens - 1 and "prefix" not in replays:
                 continue  # later tokens may matter
-            if replay in REPLAYS[:2] and (tail.last or heads):
+            if replay in REPLAYS[:2] and heads:
                 tries.append((replay, tail, heads))
+            if replay in REPLAYS[:2] and tail.last:
+                tries.append((replay, tail, None))
             tries.append((replay, NO_TAIL, None))
         return tries
 

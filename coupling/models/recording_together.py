@@ -8,8 +8,10 @@ Nothing is assumed of the model. In every such pass, the first and the last prom
 the rounding of the dtype: the residual stream, what each attention saw, and the arguments of each block. A model in
 which a prompt depends on those before it in the pass shows that at the last one. The verdict is not kept for other
 passes: it may depend on what the prompts contain (experts with a capacity), and a run that was interrupted has to come
-to the same one when it goes on. Where anything disagrees or cannot be split, all prompts are recorded one by one. So
-are a few prompts, or long ones, where recording two of them twice costs as much as the common pass saves.
+to the same one when it goes on. What this does not show is a model in which prompts between those two disturb only each
+other, as experts with a capacity could; with ``batch_size=1`` each prompt is recorded alone. Where anything disagrees
+or cannot be split, all prompts are recorded one by one. So are a few prompts, or long ones, where recording two of them
+twice costs as much as the common pass saves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,6 +148,7 @@ def saves_time(prompts: int, n_tokens: int, parameters: int) -> bool:
         n_tokens: n.
         parameters: of a block.
     """
+    # two are recorded alone as well, and the common pass costs what is around one
     return (prompts - 3) * AROUND > 2 * n_tokens * parameters
 
 

@@ -68,7 +68,7 @@ def test_rounding_is_taken_out_of_the_vectors_once():
     iteration = Lanczos(matrix, K)
     right, values, _ = iteration.ritz()
     rough = right + 1e-4 * torch.randn(right.shape, generator=torch.Generator().manual_seed(0))
-    assert iteration.advance(rough, values, UNSURE, K)
+    assert iteration.advance(rough, values, 1.0, K)
     cleaned, found, residuals = iteration.ritz()
     images = matrix @ cleaned[:, :K]
     back = torch.linalg.vector_norm(matrix.mT @ images / torch.tensor(found[:K]) - cleaned[:, :K] * 2, dim=0)
@@ -88,3 +88,18 @@ def test_it_starts_again_from_vectors_in_either_precision():
         assert again.dtype == torch.float32
         assert torch.allclose(torch.tensor(found[:K]), torch.tensor([1, 0.8, 0.64, 0.512]), rtol=1e-5)
         assert max(residuals[:K]) <= iteration.goal
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_matrices_converge(seed):
+    """They are refused neither just before the goal nor for want of room, and LAPACK is not called on top."""
+    matrix = torch.randn(768, 768, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = Lanczos(matrix, 10).run()
+    assert found is not None
+    assert found.residuals.max() <= 0.5 * torch.finfo(torch.float32).eps * 768**0.5 * found.values[0]
+
+
+def test_the_memory_is_that_of_the_blocks_that_can_be_made():
+    iteration = Lanczos(torch.randn(100, 4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64), K)
+    assert iteration.basis.shape == (64, 4000)  # three quarters of the rank
+    assert Lanczos(torch.randn(2000, 2000, dtype=torch.float64), K).most == 48 * 16

@@ -124,27 +124,126 @@ def test_a_quarter_of_the_operations_is_saved_for_gpt_2():
     assert 0.72 < counts[0] / counts[1] < 0.78
 
 
+def agrees(jacobian, expected):
+    return torch.linalg.norm(jacobian.to_dense() - expected) <= 1e-5 * torch.linalg.norm(expected)
+
+
 def test_heads_that_change_are_noticed(always):
-    """Heads of another block, whose projections are called in another order: the block goes the plain way."""
+    """Heads of another block, or of layers that have a hook by now: the token goes the plain way, with the tail cut."""
     model = make_model("llama")
     recording = recorded(model)
     right = recording.locality.heads[1]
     wrong = type(right)(right.layers, (right.runs[1], right.runs[0], *right.runs[2:]), right.groups)
     expected = without_heads(recording, 1, 10).to_dense()
     recording.locality.heads[1] = wrong
-    assert torch.linalg.norm(recording.jacobian(1, 10).to_dense() - expected) <= 1e-5 * torch.linalg.norm(expected)
-    assert 1 not in recording.locality.heads
+    jacobian = recording.jacobian(1, 10)
+    assert jacobian._joint is None
+    assert jacobian._ends
+    assert agrees(jacobian, expected)
     recording.locality.heads[1] = right
     handle = right.layers[0].register_forward_hook(lambda module, args, output: 2 * output)
     changed = recorded(model)
     changed.locality.heads[1] = right  # as it was found before the change
-    expected = reference_jacobian(model, make_ids(), 1, 10, 10)
-    assert torch.linalg.norm(changed.jacobian(1, 10).to_dense() - expected) <= 1e-5 * torch.linalg.norm(expected)
-    assert 1 not in changed.locality.heads
+    jacobian = changed.jacobian(1, 10)
+    assert jacobian._joint is None
+    assert agrees(jacobian, reference_jacobian(model, make_ids(), 1, 10, 10))
     handle.remove()
 
 
-def test_a_head_that_depends_on_all_outputs(always, monkeypatch):
+@pytest.mark.parametrize("factor", [1.0, 300.0, 1e4])
+def test_queries_count_by_their_effect_and_not_by_their_size(always, factor):
+    """Queries that are small beside the keys, with something between projection and attention that was not there."""
+    model = make_model("llama")
+    with torch.no_grad():
+        for block in block_list(model):
+            block.self_attn.q_proj.weight.div_(factor)
+            block.self_attn.k_proj.weight.mul_(factor)
+    found = recorded(model).locality.heads[1]
+    block = block_list(model)[1]
+
+    class Adapted(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer, self.adapter = layer, torch.nn.Linear(32, 32, bias=False)
+            torch.nn.init.normal_(self.adapter.weight, std=0.5 / factor)
+
+        def forward(self, x):
+            return self.layer(x) + self.adapter(x)
+
+    block.self_attn.q_proj = Adapted(block.self_attn.q_proj)
+    changed = recorded(model)
+    changed.locality.heads[1] = found
+    jacobian = changed.jacobian(1, 10)
+    assert jacobian._joint is None
+    assert agrees(jacobian, reference_jacobian(model, make_ids(), 1, 10, 10))
+
+
+def test_projections_that_are_changed_in_place_are_left_alone(always):
+    model = make_model("llama")
+    block = block_list(model)[1]
+
+    class InPlace(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x).mul_(1e-7)
+
+    block.self_attn.q_proj = InPlace(block.self_attn.q_proj)  # so small that no direction would show it
+    recording = recorded(model)
+    assert 1 not in recording.locality.heads
+    assert 0 in recording.locality.heads
+
+
+def test_half_precision_is_left_alone(always):
+    assert recorded(make_model("gpt2").bfloat16()).locality.heads == {}
+
+
+def test_which_token_is_asked_for_first_changes_nothing(always):
+    """A bound on the projections that some tokens reach, and others do not."""
+    model = make_model("llama")
+    attention = block_list(model)[1].self_attn
+
+    class Bounded(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            y = self.layer(x)
+            return torch.where(y.abs().amax() > self.bound, y.cumsum(-1), y)
+
+    attention.q_proj = Bounded(attention.q_proj)
+    with torch.no_grad():
+        sizes = sorted(float(attention.q_proj.layer(torch.randn(32)).abs().amax()) for _ in range(9))
+    attention.q_proj.bound = float("inf")
+    heads = recorded(model).locality.heads[1]
+    attention.q_proj.bound = sizes[4]
+    matrices = []
+    for order in ((2, 5, 9), (9, 5, 2)):
+        recording = recorded(model)
+        recording.locality.heads[1] = heads
+        jacobians = {token: recording.jacobian(1, token) for token in order}
+        assert recording.locality.heads[1] is heads
+        matrices.append([jacobians[token].to_dense() for token in (2, 5, 9)])
+    for a, b in zip(*matrices, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_smaller_pass_pushes_fewer_directions_at_once(always, monkeypatch):
+    recording = recorded(make_model("gpt2"))
+    jacobian, sizes = recording.jacobian(1, 10), []
+    expected, vmap = jacobian.to_dense(), torch.func.vmap
+    monkeypatch.setattr(
+        torch.func, "vmap", lambda f, chunk_size=None: sizes.append(chunk_size) or vmap(f, chunk_size=chunk_size)
+    )
+    jacobian.chunk = 5
+    assert torch.allclose(jacobian.to_dense(), expected, rtol=1e-5, atol=1e-6)
+    assert sizes == [5, 5, 5]
+
+
+def test_a_head_that_depends_on_all_outputs(always):
     """A norm over the queries of all heads: each head has a pass of its own, and nothing is saved."""
     torch.manual_seed(0)
     model = transformers.Olmo2Model(transformers.Olmo2Config(**SMALL)).eval()
