@@ -1,4 +1,4 @@
-"""A worker: a process that measures, downloads checkpoints or calls a function, one by one, for who started it.
+"""A worker is a process that measures, downloads checkpoints or calls functions, one after the other, for its driver.
 
 It reads one JSON request per line from standard input and answers each with one line. When its input ends, the driver
 has ended, however that happened, and the worker ends at once: nothing keeps computing for nobody.

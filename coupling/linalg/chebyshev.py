@@ -66,17 +66,7 @@ class Filter(Iteration):
         self.gram = None
 
     def advance(self, right: Float[Tensor, "n w"], values: list[float], gain: float, wanted: int) -> bool:
-        """One pass: the block becomes ``T_m(2 A^T A / a - I)`` times the Ritz vectors.
-
-        Args:
-            right: the Ritz vectors.
-            values: their values.
-            gain: the factor by which the largest residual of the wanted vectors has to fall.
-            wanted: the number of vectors that are wanted.
-
-        Returns:
-            False where a dense decomposition is faster, because the spectrum is so flat.
-        """
+        """One pass: the block becomes ``T_m(2 A^T A / a - I)`` times the Ritz vectors; False for a flat spectrum."""
         a = values[-1] ** 2
         growth, slowest = (
             math.acosh(max(2 * value**2 / a - 1, 1 + 1e-12)) for value in (values[0], values[max(wanted - 1, 0)])

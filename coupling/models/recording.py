@@ -125,8 +125,8 @@ class Recording:
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
                 if heads:
-                    pass  # of this token alone: which one is asked for first must not change the others
-                elif tail.last:
+                    continue  # nothing is noted: which token is asked for first must not change the others
+                if tail.last:
                     self.locality.tails[block] = NO_TAIL
                 elif replay == "full-sequence":
                     raise CouplingError(f"block {block} cannot be differentiated: {one_line(error)}") from error
